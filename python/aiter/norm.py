@@ -1,0 +1,59 @@
+"""Normalization."""
+
+from . import _aiter
+
+
+def rms_norm(
+    x,
+    w=None,
+    eps=1e-6,
+    use_model_sensitive_rmsnorm=0,
+    *,
+    gemma_norm=False,
+    out=None,
+    stream=None,
+):
+    """Divide each row of x by its root mean square, then scale by w.
+
+    y[t, h] = x[t, h] / sqrt(mean_h(x[t, :]^2) + eps) * w[h], in fp32.
+
+    x: (..., hidden) bf16, f16 or f32; the last stride is 1, the others are free as long as they fold
+        into two dimensions.
+    w: (hidden,) of x's dtype or f32; None = ones.
+    use_model_sensitive_rmsnorm: round to x's dtype before multiplying by w (T5, Hugging Face).
+    gemma_norm: multiply by (1 + w).
+    out: like x, may be x itself.
+    Returns an array like x. Raises ValueError on a wrong shape, dtype or stride.
+    Accuracy: aiter.testing.bound(dtype, hidden). Source: AITER rms_norm.
+    """
+    return _aiter.rmsnorm(x, w, eps, gemma_norm, bool(use_model_sensitive_rmsnorm), out, stream)
+
+
+rmsnorm2d_fwd = rms_norm
+
+
+def rmsnorm2d_fwd_with_add(
+    x,
+    residual_in,
+    w=None,
+    eps=1e-6,
+    use_model_sensitive_rmsnorm=0,
+    *,
+    gemma_norm=False,
+    out=None,
+    residual_out=None,
+    stream=None,
+):
+    """Add the residual, then normalize: residual_out = x + residual_in; y = rms_norm(residual_out).
+
+    The norm is taken of the sum as rounded to x's dtype.
+
+    x, residual_in: (..., hidden) bf16, f16 or f32 of one dtype; strides as in rms_norm.
+    out, residual_out: like x; residual_out may be residual_in or x, out may be x.
+    The other arguments are those of rms_norm.
+    Returns (y, residual_out). Source: AITER rmsnorm2d_fwd_with_add.
+    """
+    return _aiter.add_rmsnorm(
+        x, residual_in, w, eps, gemma_norm, bool(use_model_sensitive_rmsnorm), out, residual_out,
+        stream,
+    )

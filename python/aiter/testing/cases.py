@@ -1,0 +1,68 @@
+"""Cases (one list per operator, shared by test and bench), and forced rows and instruction sets."""
+
+import contextlib
+
+import ml_dtypes
+import numpy as np
+
+from .. import _aiter
+
+
+class Case(dict):
+    """One problem: a tag (smoke, edge, model, perf) and the parameters, also as attributes."""
+
+    def __init__(self, tag, **parameters):
+        super().__init__(parameters)
+        self.tag = tag
+
+    def __getattr__(self, name):
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __str__(self):
+        return "-".join([self.tag, *(f"{k}={v}" for k, v in self.items())])
+
+
+def dtype_of(name):
+    """The NumPy dtype of "bf16", "fp16", "fp32" or of any dtype name."""
+    short = {"bf16": ml_dtypes.bfloat16, "fp16": np.float16, "fp32": np.float32}
+    return np.dtype(short.get(name) or getattr(ml_dtypes, name, None) or name)
+
+
+def rows(op, target="CPU"):
+    """Names of an operator's rows whose targets mention `target`, best first."""
+    table = [line.split("\t") for line in _aiter.dispatch_table().splitlines()]
+    return [row for _, name, row, targets, _ in table if name == op and target in targets]
+
+
+def isas():
+    """Instruction sets of the CPU rows that this machine has."""
+    found = []
+    before = _aiter.get_cpu_isa()
+    for isa in ("portable", "avx2", "avx512"):
+        with contextlib.suppress(NotImplementedError):
+            _aiter.set_cpu_isa(isa)
+            found.append(isa)
+    _aiter.set_cpu_isa(before)
+    return found
+
+
+@contextlib.contextmanager
+def using(op=None, row=None, isa=None, threads=None):
+    """Run the calls inside with a forced row, instruction set or number of threads."""
+    isa_before, threads_before = _aiter.get_cpu_isa(), _aiter.get_num_threads()
+    try:
+        if row is not None:
+            _aiter.set_force(f"{op}:{row}")
+        if isa is not None:
+            _aiter.set_cpu_isa(isa)
+        if threads is not None:
+            _aiter.set_num_threads(threads)
+        yield
+    finally:
+        if row is not None:
+            _aiter.set_force("")
+        _aiter.set_cpu_isa(isa_before)
+        _aiter.set_num_threads(threads_before)

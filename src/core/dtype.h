@@ -1,0 +1,43 @@
+// The dtypes that operators take, as one small enum for problems, arguments and kernels.
+#pragma once
+
+#include <cstdint>
+
+#include "aiter/tensor.h"
+
+namespace aiter {
+
+enum class DType : int32_t {
+  kNone = 0,
+  kF32,
+  kF16,
+  kBF16,
+  kI8,
+  kU8,
+  kI32,
+  kI64,
+  kF8E4M3FN,
+  kF8E4M3FNUZ,
+  kF8E5M2,
+  kF8E5M2FNUZ,
+  kF8E8M0,
+  kU4x2,     // two unsigned 4-bit codes a byte, the lower nibble first
+  kI4x2,     // two signed 4-bit codes a byte
+  kF4E2M1x2, // two fp4 codes a byte
+};
+
+DType dtype_of(aiter_dtype dtype);  // kNone for one that no operator takes
+const char* dtype_name(DType dtype);
+int64_t dtype_bytes(DType dtype);
+// The name of any DLPack dtype, for messages: "float64", "int4x2", "code 77 bits 3 lanes 9".
+const char* dtype_name(aiter_dtype dtype, char (&buffer)[48]);
+
+// 16-bit floats are stored bits; conversions are in src/simd.
+struct f16 {
+  uint16_t bits;
+};
+struct bf16 {
+  uint16_t bits;
+};
+
+}  // namespace aiter

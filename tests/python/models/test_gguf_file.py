@@ -79,10 +79,10 @@ def test_refuses_what_is_no_gguf(tmp_path):
     with pytest.raises(OSError):
         gguf_file.GgufFile(tmp_path / "absent.gguf")
     for data, message in (
-        (b"", "not a GGUF file: 0 bytes"),
-        (b"PK\3\4" + bytes(100), "begins with"),
+        (b"", "not a readable GGUF file"),
+        (b"PK\3\4" + bytes(100), "magic invalid"),
         (b"GGUF" + struct.pack("<IQQ", 1, 0, 0) + bytes(9), "version 1"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 0, 2**60) + bytes(9), "truncated"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 2**60) + bytes(9), "not a readable GGUF file"),
     ):
         with pytest.raises(gguf_file.GgufError, match=message):
             gguf_file.GgufFile(damaged(tmp_path, data))

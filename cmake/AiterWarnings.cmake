@@ -1,8 +1,7 @@
-option(AITER_WERROR "Treat compiler warnings as errors" OFF)
-
-function(aiter_warnings target)
-  target_compile_options(${target} PRIVATE -Wall -Wextra)
+# aiter_warnings(<target> <scope>): the warnings that all of our own code is compiled with.
+function(aiter_warnings target scope)
+  target_compile_options(${target} ${scope} -Wall -Wextra)
   if(AITER_WERROR)
-    target_compile_options(${target} PRIVATE -Werror)
+    target_compile_options(${target} ${scope} -Werror)
   endif()
 endfunction()

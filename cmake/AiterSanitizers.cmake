@@ -1,0 +1,7 @@
+# AITER_SANITIZE=address,undefined builds everything, the tests included, with these sanitizers.
+# An error ends the program, so that ctest sees it.
+if(AITER_SANITIZE)
+  add_compile_options(-fsanitize=${AITER_SANITIZE} -fno-sanitize-recover=all
+                      -fno-omit-frame-pointer -g1)
+  add_link_options(-fsanitize=${AITER_SANITIZE})
+endif()

@@ -8,6 +8,7 @@
 #include "aiter/tensor.h"
 #include "aiter/version.h"
 
+#include "aiter/kvcache.h"
 #include "aiter/norm.h"
 
 #endif /* AITER_AITER_H_ */

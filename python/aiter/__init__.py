@@ -5,11 +5,13 @@ Function names and semantics are those of AMD's AITER where it has one.
 """
 
 from ._core import explain, get_num_threads, set_num_threads
+from .kvcache import reshape_and_cache_flash
 from .norm import rms_norm, rmsnorm2d_fwd, rmsnorm2d_fwd_with_add
 
 __all__ = [
     "explain",
     "get_num_threads",
+    "reshape_and_cache_flash",
     "rms_norm",
     "rmsnorm2d_fwd",
     "rmsnorm2d_fwd_with_add",

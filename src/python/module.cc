@@ -29,5 +29,6 @@ NB_MODULE(_aiter, m) {
     throw nb::python_error();
   }
   aiter::python::bind_core(m);
+  aiter::python::bind_kvcache(m);
   aiter::python::bind_norm(m);
 }

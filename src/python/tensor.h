@@ -111,6 +111,7 @@ class OpCall {
 
 void set_dry_run(bool on);  // this thread's calls
 
+void bind_kvcache(nb::module_& m);
 void bind_norm(nb::module_& m);
 
 }  // namespace aiter::python

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OPS = re.findall(r"^aiter_op\((\w+) (\w+) (.*)\)$", (ROOT / "src/ops/CMakeLists.txt").read_text(), re.M)
+OPS = re.findall(
+    r"^aiter_op\((\w+) (\w+) (.*)\)$", (ROOT / "src/ops/CMakeLists.txt").read_text(), re.M
+)
 
 
 def entry_points(text):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The declarations of include/aiter, for the guards of the ABI.
 
-    headers.py record   writes symbols.txt and layout.txt: when the version is raised, or when a
-                        change of the ABI is meant (say so in CHANGELOG.md under "ABI")
-    headers.py fuzz     prints what fuzz.cc includes: every entry point and every struct
+headers.py record   writes symbols.txt and layout.txt: when the version is raised, or when a
+                    change of the ABI is meant (say so in CHANGELOG.md under "ABI")
+headers.py fuzz     prints what fuzz.cc includes: every entry point and every struct
 """
 
 import os
@@ -68,7 +68,9 @@ def structs():
                 kind, field = _declarator(first)
                 fields += [(kind, field), *((kind, other.strip()) for other in others)]
             found.append(Struct(name, fields))
-        assert text.count("typedef struct") == len(re.findall(r"typedef struct \w+\s*\{", text)), header
+        assert text.count("typedef struct") == len(re.findall(r"typedef struct \w+\s*\{", text)), (
+            header
+        )
     return found
 
 
@@ -95,7 +97,9 @@ def layout():
                 f"sizeof((({s.name}*)0)->{f}));"
             )
     lines += [f'  printf("{c} %lld\\n", (long long){c});' for c in constants()]
-    program = "#include <stddef.h>\n#include <stdio.h>\n#include <aiter/aiter.h>\nint main(void) {\n"
+    program = (
+        "#include <stddef.h>\n#include <stdio.h>\n#include <aiter/aiter.h>\nint main(void) {\n"
+    )
     program += "\n".join(lines) + "\n  return 0;\n}\n"
     with tempfile.TemporaryDirectory() as folder:
         source, binary = Path(folder, "layout.c"), Path(folder, "layout")
@@ -104,9 +108,9 @@ def layout():
         subprocess.run(
             [compiler, "-std=c11", f"-I{INCLUDE}", str(source), "-o", str(binary)], check=True
         )
-        return subprocess.run([str(binary)], check=True, capture_output=True, text=True).stdout.split(
-            "\n"
-        )[:-1]
+        return subprocess.run(
+            [str(binary)], check=True, capture_output=True, text=True
+        ).stdout.split("\n")[:-1]
 
 
 def version():

@@ -75,8 +75,16 @@ def test_needs_the_c_library_alone(dynamic, build_dir):
     if "AITER_STATIC_RUNTIME:BOOL=ON" not in cache:
         pytest.skip("built with AITER_STATIC_RUNTIME=OFF")
     needed = {value.split(".so")[0] for tag, value in dynamic if tag == "NEEDED"}
-    assert needed <= {"libc", "libm", "libdl", "libpthread", "librt", "ld-linux-x86-64",
-                      "ld-linux-aarch64"}
+    assert needed <= {
+        "libc",
+        "libm",
+        "libdl",
+        "libpthread",
+        "librt",
+        "libgcc_s",
+        "ld-linux-x86-64",
+        "ld-linux-aarch64",
+    }
 
 
 def test_no_code_leaks_between_instruction_sets(build_dir):
@@ -129,9 +137,7 @@ def test_layout_is_dlpacks(tmp_path):
     source = tmp_path / "layout.c"
     source.write_text("\n".join(lines) + "\n")
     command = [os.environ.get("CC", "cc"), "-std=c11", "-fsyntax-only", f"-I{headers.INCLUDE}"]
-    result = subprocess.run(
-        [*command, f"-I{dlpack}", str(source)], capture_output=True, text=True
-    )
+    result = subprocess.run([*command, f"-I{dlpack}", str(source)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 

@@ -8,7 +8,11 @@ from conftest import ROOT
 from headers import INCLUDE
 
 HEADERS = sorted(p.name for p in (INCLUDE / "aiter").glob("*.h") if p.name != "xla_ffi.h")
-LANGUAGES = {"c11": ("CC", "cc", ".c"), "c++17": ("CXX", "c++", ".cc"), "c++20": ("CXX", "c++", ".cc")}
+LANGUAGES = {
+    "c11": ("CC", "cc", ".c"),
+    "c++17": ("CXX", "c++", ".cc"),
+    "c++20": ("CXX", "c++", ".cc"),
+}
 
 
 @pytest.mark.parametrize("standard", LANGUAGES)

@@ -1,6 +1,43 @@
-"""Threads, and what dispatch decided."""
+"""Arrays, threads, and what dispatch decided."""
 
 from . import _aiter
+from ._aiter import Array
+
+
+def empty(shape, dtype="float32", device="cpu"):
+    """Make an Array of undefined contents. shape: an int or a sequence. dtype: a name or dtype object.
+
+    device: "cpu", "cuda:N" or "hip:N".
+    """
+    return _aiter.empty(shape, dtype, device)
+
+
+def zeros(shape, dtype="float32", device="cpu"):
+    """Make an Array of zeros; the arguments are those of empty."""
+    return _aiter.zeros(shape, dtype, device)
+
+
+def asarray(x, dtype=None, copy=None):
+    """Make an Array over the memory of x: NumPy, torch, JAX, CuPy, or anything with __dlpack__.
+
+    dtype: what uint8 (or int8) bytes hold, as "float8_e4m3fn"; values are never converted.
+    copy: True = always, False = never, None = only to pack NumPy's 4-bit types, two into a byte.
+    """
+    return _aiter.asarray(x, dtype, copy)
+
+
+def view(x, dtype):
+    """Make an Array over the memory of x that takes its bytes for elements of dtype.
+
+    So arrays of libraries without fp8 or packed 4-bit types can hold them: view(x, "float8_e4m3fn").
+    Results of calls that get the view come in the kind of x.
+    """
+    return _aiter.view(x, dtype)
+
+
+def to_device(x, device):
+    """Make an Array of x's elements on a device; x's own memory if it is there already."""
+    return _aiter.to_device(x, device)
 
 
 def set_num_threads(n):
@@ -17,11 +54,6 @@ def explain(function, *args, **kwargs):
     """Tell which kernel row `function(*args, **kwargs)` would run, and why no better one.
 
     Everything is checked as in the real call, but nothing is computed. Raises what the call would
-    raise.
+    raise. A function that makes several calls is answered with several explanations.
     """
-    _aiter.set_dry_run(True)
-    try:
-        function(*args, **kwargs)
-    finally:
-        _aiter.set_dry_run(False)
-    return _aiter.last_explanation()
+    return _aiter.explain(function, *args, **kwargs)

@@ -1,49 +1,19 @@
 #include "python/tensor.h"
 
-#include <nanobind/stl/string.h>
-
 #include <cstring>
+#include <memory>
 #include <string>
 
 namespace aiter::python {
 namespace {
 
-thread_local bool dry_run = false;
+// Beneath this many bytes a CPU call takes about as long as letting another Python thread in.
+constexpr int64_t kSmallBytes = 32 << 10;
 
-struct DtypeName {
-  const char* name;
-  aiter_dtype dtype;
-};
-constexpr DtypeName kNames[] = {
-    {"float32", {AITER_CODE_FLOAT, 32, 1}},
-    {"float16", {AITER_CODE_FLOAT, 16, 1}},
-    {"bfloat16", {AITER_CODE_BFLOAT, 16, 1}},
-    {"float64", {AITER_CODE_FLOAT, 64, 1}},
-    {"int8", {AITER_CODE_INT, 8, 1}},
-    {"uint8", {AITER_CODE_UINT, 8, 1}},
-    {"int16", {AITER_CODE_INT, 16, 1}},
-    {"uint16", {AITER_CODE_UINT, 16, 1}},
-    {"int32", {AITER_CODE_INT, 32, 1}},
-    {"uint32", {AITER_CODE_UINT, 32, 1}},
-    {"int64", {AITER_CODE_INT, 64, 1}},
-    {"uint64", {AITER_CODE_UINT, 64, 1}},
-    {"bool", {AITER_CODE_BOOL, 8, 1}},
-    {"float8_e4m3fn", {AITER_CODE_FLOAT8_E4M3FN, 8, 1}},
-    {"float8_e4m3fnuz", {AITER_CODE_FLOAT8_E4M3FNUZ, 8, 1}},
-    {"float8_e5m2", {AITER_CODE_FLOAT8_E5M2, 8, 1}},
-    {"float8_e5m2fnuz", {AITER_CODE_FLOAT8_E5M2FNUZ, 8, 1}},
-    {"float8_e8m0fnu", {AITER_CODE_FLOAT8_E8M0FNU, 8, 1}},
-};
-
-bool same(aiter_dtype a, aiter_dtype b) {
-  return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
-}
+// What aiter.explain() collects on this thread; null outside of it.
+thread_local std::string* explanations = nullptr;
 
 }  // namespace
-
-Imported::~Imported() {
-  if (managed) release(managed);
-}
 
 Spec like(const aiter_tensor* t) {
   Spec s;
@@ -60,15 +30,6 @@ Spec spec(aiter_dtype dtype, std::initializer_list<int64_t> shape) {
   return s;
 }
 
-aiter_dtype parse_dtype(nb::handle name, aiter_dtype fallback) {
-  if (name.is_none()) return fallback;
-  std::string text = nb::cast<std::string>(nb::str(name));
-  text = text.substr(text.rfind('.') + 1);  // "torch.bfloat16"
-  for (const DtypeName& n : kNames)
-    if (text == n.name) return n.dtype;
-  throw nb::value_error(("unknown dtype " + text).c_str());
-}
-
 void raise(aiter_status status) {
   PyObject* type = PyExc_RuntimeError;
   switch (status) {
@@ -81,35 +42,36 @@ void raise(aiter_status status) {
   throw nb::python_error();
 }
 
-void set_dry_run(bool on) { dry_run = on; }
+uint32_t OpCall::flags() const { return explanations ? AITER_DRY_RUN : 0; }
 
-uint32_t OpCall::flags() const { return dry_run ? AITER_DRY_RUN : 0; }
+bool OpCall::prepare() {
+  stream_ = stream_choice_.resolve();
+  int64_t bytes = 0;
+  for (int i = 0; i < count_; ++i) {
+    const aiter_tensor& t = tensors_[i].tensor;
+    if (!on_host(t.device)) return true;
+    int64_t size = bytes_of(t.dtype);
+    for (int k = 0; k < t.ndim; ++k) size *= t.shape[k];
+    bytes += size;
+  }
+  return bytes > kSmallBytes;
+}
 
-void OpCall::prepare() {}
+void OpCall::finish(aiter_status status) {
+  check(status);
+  if (!explanations) return;
+  if (!explanations->empty()) *explanations += "\n";
+  *explanations += aiter_last_explanation();
+}
+
+Imported& OpCall::next() {
+  if (count_ == kMaxTensors) throw std::runtime_error("a binding has too many tensors");
+  return tensors_[count_++];
+}
 
 Imported& OpCall::import(const char* name, nb::handle object, bool writable) {
-  Imported& t = tensors_[count_];
-  nb::object interface = nb::getattr(object, "__array_interface__", nb::none());
-  if (interface.is_none())
-    throw nb::type_error((std::string(op_) + ": " + name + " is a " +
-                          nb::type_name(object.type()).c_str() + ", expected an array").c_str());
-  nb::tuple data = interface["data"];
-  if (writable && nb::cast<bool>(data[1]))
-    throw nb::value_error((std::string(op_) + ": " + name + " is read-only").c_str());
-  nb::tuple shape = interface["shape"];
-  t.tensor.dtype = parse_dtype(object.attr("dtype").attr("name"), {});
-  t.tensor.data = reinterpret_cast<void*>(nb::cast<uintptr_t>(data[0]));
-  t.tensor.device = {AITER_CPU, 0};
-  t.tensor.ndim = static_cast<int>(nb::len(shape));
-  nb::tuple strides = object.attr("strides");
-  for (int i = 0; i < t.tensor.ndim; ++i) {
-    t.shape[i] = nb::cast<int64_t>(shape[i]);
-    t.strides[i] = nb::cast<int64_t>(strides[i]) * 8 / t.tensor.dtype.bits;
-  }
-  t.tensor.shape = t.shape;
-  t.tensor.strides = t.strides;
-  t.owner = nb::borrow(object);
-  ++count_;
+  Imported& t = next();
+  Importer(op_, name, stream_choice_).import(t, object, writable);
   return t;
 }
 
@@ -122,6 +84,7 @@ const aiter_tensor* OpCall::in(const char* name, nb::handle object) {
 }
 
 const aiter_tensor* OpCall::inout(const char* name, nb::handle object) {
+  if (object.is_none()) return nullptr;
   const int index = count_;
   Imported& t = import(name, object, true);
   if (first_ < 0) first_ = index;
@@ -129,25 +92,73 @@ const aiter_tensor* OpCall::inout(const char* name, nb::handle object) {
 }
 
 const aiter_tensor* OpCall::out(const char* name, nb::handle given, const Spec& spec) {
-  outs_[out_count_++] = count_;
-  if (!given.is_none()) return &import(name, given, true).tensor;
-  const char* dtype = "float32";
-  for (const DtypeName& n : kNames)
-    if (same(n.dtype, spec.dtype)) dtype = n.name;
-  nb::list shape;
-  for (int i = 0; i < spec.ndim; ++i) shape.append(spec.shape[i]);
-  nb::object np = nb::module_::import_("numpy");
-  nb::object type = nb::str(dtype);
-  if (spec.dtype.code >= AITER_CODE_BFLOAT && spec.dtype.code != AITER_CODE_BOOL)
-    type = nb::module_::import_("ml_dtypes").attr(dtype);
-  return &import(name, np.attr("empty")(shape, type), true).tensor;
+  if (out_count_ == static_cast<int>(outs_.size()))
+    throw std::runtime_error("a binding has too many outputs");
+  outs_[out_count_] = count_;
+  if (!given.is_none()) {
+    ++out_count_;
+    Imported& t = import(name, given, true);
+    t.owner = nb::borrow(given);
+    return &t.tensor;
+  }
+  fresh_ |= 1u << out_count_++;
+  Imported& t = next();
+  allocate(t, spec);
+  return &t.tensor;
+}
+
+// In the kind, and on the device, of the first tensor.
+void OpCall::allocate(Imported& t, const Spec& spec) {
+  const Kind kind = first_ < 0 ? Kind::kArray : tensors_[first_].kind;
+  aiter_device device{AITER_CPU, 0};
+  if (first_ >= 0 && !on_host(tensors_[first_].tensor.device))
+    device = tensors_[first_].tensor.device;
+  if (kind == Kind::kNumpy || kind == Kind::kTorch || kind == Kind::kCupy)
+    t.owner = empty(kind, spec, device);
+  else
+    t.owner = nb::cast(new_array(spec, device));
+  Importer(op_, "out", stream_choice_).import(t, t.owner, true);
+  t.tensor.dtype = spec.dtype;  // where the library has uint8 for it
+}
+
+void* OpCall::workspace(uint64_t bytes) {
+  if (bytes == 0) return nullptr;
+  Imported& t = next();
+  allocate(t, spec(kUint8, {static_cast<int64_t>(bytes)}));
+  return static_cast<char*>(t.tensor.data) + t.tensor.byte_offset;
 }
 
 nb::object OpCall::result() {
-  if (out_count_ == 1) return tensors_[outs_[0]].owner;
-  nb::list all;
-  for (int i = 0; i < out_count_; ++i) all.append(tensors_[outs_[i]].owner);
-  return nb::tuple(all);
+  for (int i = 0; i < out_count_; ++i)
+    if (Imported& t = tensors_[outs_[i]]; fresh_ >> i & 1 && tensors_[first_].kind == Kind::kJax)
+      t.owner = to_jax(t.owner);
+  if (out_count_ == 1) return std::move(tensors_[outs_[0]].owner);
+  nb::object all = nb::steal(PyTuple_New(out_count_));
+  for (int i = 0; i < out_count_; ++i)
+    PyTuple_SetItem(all.ptr(), i, tensors_[outs_[i]].owner.release().ptr());
+  return all;
+}
+
+void bind_core(nb::module_& m) {
+  m.def("version", &aiter_version);
+  m.def("set_num_threads", [](int n) { check(aiter_set_num_threads(n)); }, "n"_a);
+  m.def("get_num_threads", &aiter_get_num_threads);
+  m.def("set_cpu_isa", [](nb::handle name) {
+    check(aiter_set_cpu_isa(name.is_none() ? nullptr : nb::cast<const char*>(name)));
+  }, "name"_a.none());
+  m.def("get_cpu_isa", &aiter_get_cpu_isa);
+  m.def("set_force", [](const char* rows) { check(aiter_set_force(rows)); }, "rows"_a);
+  m.def("dispatch_table", &aiter_dispatch_table);
+  m.def("explain", [](nb::handle function, nb::args args, nb::kwargs kwargs) {
+    std::string text;
+    struct Scope {
+      std::string* outer = explanations;
+      ~Scope() { explanations = outer; }
+    } scope;
+    explanations = &text;
+    function(*args, **kwargs);
+    return nb::str(text.c_str());
+  }, "function"_a, "args"_a, "kwargs"_a);
 }
 
 }  // namespace aiter::python

@@ -1,0 +1,508 @@
+#include "python/array.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "python/import.h"
+#include "python/tensor.h"
+
+namespace aiter::python {
+namespace {
+
+// DLPack asks for aligned memory; 64 bytes are a cache line, and what XLA needs to take CPU memory
+// without a copy.
+constexpr size_t kAlignment = 64;
+
+nb::handle array_type;
+
+[[noreturn]] void refuse(PyObject* type, const std::string& text) {
+  PyErr_SetString(type, text.c_str());
+  throw nb::python_error();
+}
+
+nb::tuple tuple_of(int n, const int64_t* values) {
+  nb::list list;
+  for (int i = 0; i < n; ++i) list.append(values[i]);
+  return nb::tuple(list);
+}
+
+std::string shape_text(int n, const int64_t* shape) {
+  return nb::cast<const char*>(nb::object(nb::repr(tuple_of(n, shape))));
+}
+
+// The same memory with elements of another type. Different sizes change the last dimension.
+Array view(const Array& a, aiter_dtype dtype) {
+  Array r = a;
+  r.dtype = dtype;
+  const int64_t from = bytes_of(a.dtype), to = bytes_of(dtype);
+  if (from == to) return r;
+  const int last = a.ndim - 1;
+  if (last < 0 || (a.shape[last] > 1 && a.strides[last] != 1) || a.shape[last] * from % to)
+    refuse(PyExc_ValueError, "view: " + shape_text(a.ndim, a.shape) + " " + dtype_text(a.dtype) +
+                                 " has no whole elements of " + dtype_text(dtype) +
+                                 " side by side in its last dimension");
+  r.shape[last] = a.shape[last] * from / to;
+  r.strides[last] = 1;
+  for (int i = 0; i < last; ++i) {
+    if (a.strides[i] * from % to && a.shape[i] > 1)
+      refuse(PyExc_ValueError, "view: rows do not begin at whole elements of " + dtype_text(dtype));
+    r.strides[i] = a.strides[i] * from / to;
+  }
+  return r;
+}
+
+Array reshape(const Array& a, nb::args arguments) {
+  nb::handle wanted = arguments;
+  if (nb::len(arguments) == 1 && nb::isinstance<nb::sequence>(arguments[0])) wanted = arguments[0];
+  Spec spec;
+  int64_t known = 1;
+  int open = -1;
+  for (nb::handle item : wanted) {
+    if (spec.ndim == kMaxRank) refuse(PyExc_ValueError, "reshape: at most 8 dimensions");
+    const int64_t n = nb::cast<int64_t>(item);
+    if (n < -1 || (n == -1 && open >= 0))
+      refuse(PyExc_ValueError, "reshape: extents are 0 or more, and one may be -1");
+    if (n == -1)
+      open = spec.ndim;
+    else
+      known *= n;
+    spec.shape[spec.ndim++] = n;
+  }
+  if (open >= 0) spec.shape[open] = known ? a.elements() / known : 0;
+  int64_t total = 1;
+  for (int i = 0; i < spec.ndim; ++i) total *= spec.shape[i];
+  if (total != a.elements())
+    refuse(PyExc_ValueError, "reshape: " + shape_text(a.ndim, a.shape) + " into " +
+                                 shape_text(spec.ndim, spec.shape));
+  if (!a.contiguous())
+    refuse(PyExc_ValueError, "reshape: the array is not contiguous; copy it first "
+                             "(aiter.asarray(x, copy=True))");
+  Array r = a;
+  r.ndim = spec.ndim;
+  std::memcpy(r.shape, spec.shape, sizeof(r.shape));
+  contiguous_strides(r.ndim, r.shape, r.strides);
+  return r;
+}
+
+// Integers, slices and an ellipsis.
+Array item(const Array& a, nb::handle key) {
+  nb::object keys = nb::borrow(key);
+  if (!PyTuple_Check(key.ptr())) keys = nb::make_tuple(key);
+  const int count = static_cast<int>(nb::len(keys));
+  int given = 0, ellipses = 0;
+  for (nb::handle k : keys) (k.ptr() == Py_Ellipsis ? ellipses : given) += 1;
+  if (ellipses > 1 || given > a.ndim)
+    refuse(PyExc_IndexError, std::to_string(given) + " indices for an array of rank " +
+                                 std::to_string(a.ndim));
+  Array r = a;
+  r.ndim = 0;
+  int64_t offset = 0;
+  int axis = 0;
+  auto keep = [&](int64_t extent, int64_t stride) {
+    r.shape[r.ndim] = extent;
+    r.strides[r.ndim++] = stride;
+    ++axis;
+  };
+  for (int i = 0; i < count; ++i) {
+    nb::object k = keys[i];
+    if (k.ptr() == Py_Ellipsis) {
+      for (int rest = a.ndim - given; rest > 0; --rest) keep(a.shape[axis], a.strides[axis]);
+    } else if (PySlice_Check(k.ptr())) {
+      Py_ssize_t begin, end, step;
+      if (PySlice_Unpack(k.ptr(), &begin, &end, &step)) throw nb::python_error();
+      const Py_ssize_t n = PySlice_AdjustIndices(a.shape[axis], &begin, &end, step);
+      if (n > 0) offset += begin * a.strides[axis];
+      keep(n, a.strides[axis] * step);
+    } else {
+      if (!PyIndex_Check(k.ptr()))
+        refuse(PyExc_TypeError, "an array is indexed by integers, slices and an ellipsis");
+      int64_t index = PyNumber_AsSsize_t(k.ptr(), PyExc_IndexError);
+      if (index == -1 && PyErr_Occurred()) throw nb::python_error();
+      if (index < -a.shape[axis] || index >= a.shape[axis])
+        refuse(PyExc_IndexError, "index " + std::to_string(index) + " is outside of dimension " +
+                                     std::to_string(axis) + " of " +
+                                     std::to_string(a.shape[axis]));
+      offset += (index < 0 ? index + a.shape[axis] : index) * a.strides[axis];
+      ++axis;
+    }
+  }
+  while (axis < a.ndim) keep(a.shape[axis], a.strides[axis]);
+  if (a.data) r.data = static_cast<char*>(a.data) + offset * bytes_of(a.dtype);
+  return r;
+}
+
+void copy_elements(char* to, const Array& target, const char* from, const Array& source, int axis) {
+  const int64_t size = bytes_of(target.dtype);
+  if (axis == target.ndim) {
+    std::memcpy(to, from, size);
+    return;
+  }
+  if (axis == target.ndim - 1 && target.strides[axis] == 1 && source.strides[axis] == 1) {
+    std::memcpy(to, from, size * target.shape[axis]);
+    return;
+  }
+  for (int64_t i = 0; i < target.shape[axis]; ++i)
+    copy_elements(to + i * target.strides[axis] * size, target,
+                  from + i * source.strides[axis] * size, source, axis + 1);
+}
+
+void copy(const Array& target, const Array& source) {
+  if (!on_host(target.device) || !on_host(source.device))
+    refuse(PyExc_NotImplementedError, "copies of GPU arrays: this build has no GPU support");
+  if (target.elements() == 0) return;
+  const auto *to = static_cast<char*>(target.data), *from = static_cast<char*>(source.data);
+  if (target.contiguous() && source.contiguous())
+    std::memmove(target.data, source.data, target.bytes());
+  else
+    copy_elements(const_cast<char*>(to), target, from, source, 0);
+}
+
+Array copied(const Array& a) {
+  Spec spec;
+  spec.ndim = a.ndim;
+  std::memcpy(spec.shape, a.shape, sizeof(spec.shape));
+  spec.dtype = a.dtype;
+  Array r = new_array(spec, a.device);
+  copy(r, a);
+  return r;
+}
+
+void set_item(const Array& a, nb::handle key, nb::handle value) {
+  if (a.readonly) refuse(PyExc_ValueError, "the array is read-only");
+  const Array target = item(a, key);
+  const Array source = array_over(value, "assignment");
+  bool same = target.ndim == source.ndim && target.dtype == source.dtype;
+  for (int i = 0; same && i < target.ndim; ++i) same = target.shape[i] == source.shape[i];
+  if (!same)
+    refuse(PyExc_ValueError, "assignment of " + shape_text(source.ndim, source.shape) + " " +
+                                 dtype_text(source.dtype) + " to " +
+                                 shape_text(target.ndim, target.shape) + " " +
+                                 dtype_text(target.dtype));
+  copy(target, source);
+}
+
+// ---- to other libraries ----
+
+struct Exported {
+  Array array;
+  DlManaged legacy;
+  DlManagedVersioned versioned;
+};
+
+template <class Managed>
+Managed* export_array(const Array& a, Managed Exported::* member) {
+  auto* exported = new Exported{a, {}, {}};
+  Managed& managed = exported->*member;
+  Array& held = exported->array;
+  managed.tensor = held.tensor();
+  if (held.single_lanes && held.ndim > 0) {
+    managed.tensor.dtype.lanes = 1;
+    held.shape[held.ndim - 1] *= 2;
+    for (int i = 0; i < held.ndim - 1; ++i) held.strides[i] *= 2;
+  }
+  if (a.elements() == 0) managed.tensor.data = nullptr;
+  managed.context = exported;
+  managed.deleter = [](Managed* m) { delete static_cast<Exported*>(m->context); };
+  return &managed;
+}
+
+DlManagedVersioned* export_versioned(const Array& a, bool copied) {
+  DlManagedVersioned* managed = export_array(a, &Exported::versioned);
+  managed->version = kDlVersion;
+  managed->flags = (a.readonly ? kDlReadOnly : 0) | (copied ? kDlCopied : 0);
+  return managed;
+}
+
+// A capsule that nobody has taken from still owns its tensor.
+template <class Managed>
+nb::object capsule(Managed* managed, const char* name) {
+  PyObject* made = PyCapsule_New(managed, name, [](PyObject* self) {
+    const char* name = PyCapsule_GetName(self);
+    if (!name || !std::strncmp(name, "used", 4)) return;
+    auto* managed = static_cast<Managed*>(PyCapsule_GetPointer(self, name));
+    if (managed) managed->deleter(managed);
+  });
+  if (!made) {
+    managed->deleter(managed);
+    throw nb::python_error();
+  }
+  return nb::steal(made);
+}
+
+nb::object dlpack(const Array& a, nb::handle stream, nb::handle max_version, nb::handle dl_device,
+                  nb::handle copy) {
+  if (!dl_device.is_none()) {
+    const aiter_device wanted = parse_device(dl_device);
+    if (wanted.type != a.device.type || wanted.id != a.device.id)
+      refuse(PyExc_BufferError, "the array is on " + device_text(a.device) + ", not on " +
+                                    device_text(wanted) + "; use aiter.to_device");
+  }
+  (void)stream;  // CPU work has finished
+  const bool make_copy = !copy.is_none() && nb::cast<bool>(copy);
+  const Array result = make_copy ? copied(a) : a;
+  const bool versioned = !max_version.is_none() && nb::cast<int>(max_version[0]) >= 1;
+  if (versioned) return capsule(export_versioned(result, make_copy), "dltensor_versioned");
+  if (result.readonly)
+    refuse(PyExc_BufferError, "a read-only array can be exported by DLPack 1.0 or later alone "
+                              "(max_version)");
+  return capsule(export_array(result, &Exported::legacy), "dltensor");
+}
+
+// NumPy's letters; empty for a dtype that NumPy itself lacks.
+std::string typestr(aiter_dtype d) {
+  if (d.lanes != 1) return {};
+  std::string text = d.bits == 8 ? "|" : "<";
+  switch (d.code) {
+    case AITER_CODE_INT: text += 'i'; break;
+    case AITER_CODE_UINT: text += 'u'; break;
+    case AITER_CODE_FLOAT: text += 'f'; break;
+    case AITER_CODE_BOOL: text += 'b'; break;
+    case 5: text += 'c'; break;
+    default: return {};
+  }
+  return text + std::to_string(bytes_of(d));
+}
+
+nb::object array_interface(const Array& a) {
+  const std::string type = typestr(a.dtype);
+  if (!on_host(a.device) || type.empty())
+    refuse(PyExc_AttributeError, "__array_interface__: NumPy itself has no " + dtype_text(a.dtype) +
+                                     " on " + device_text(a.device) + "; use numpy()");
+  int64_t strides[kMaxRank];
+  for (int i = 0; i < a.ndim; ++i) strides[i] = a.strides[i] * bytes_of(a.dtype);
+  nb::dict result;
+  result["version"] = 3;
+  result["typestr"] = nb::str(type.c_str());
+  result["shape"] = tuple_of(a.ndim, a.shape);
+  result["strides"] = tuple_of(a.ndim, strides);
+  result["data"] = nb::make_tuple(reinterpret_cast<uintptr_t>(a.data), a.readonly);
+  return result;
+}
+
+nb::object numpy(nb::handle self) {
+  const Array& a = *as_array(self);
+  if (!on_host(a.device))
+    refuse(PyExc_ValueError, "numpy: the array is on " + device_text(a.device) +
+                                 "; use aiter.to_device(x, \"cpu\")");
+  nb::handle asarray = imported("numpy", "asarray");
+  if (!typestr(a.dtype).empty()) return asarray(self);
+  Array bits = a;
+  bits.dtype = a.dtype.bits == 16 ? aiter_dtype{AITER_CODE_UINT, 16, 1} : kUint8;
+  nb::object plain = asarray(nb::cast(std::move(bits)));
+  return plain.attr("view")(dtype_object(Kind::kNumpy, a.dtype));
+}
+
+nb::object array_protocol(nb::handle self, nb::handle dtype, nb::handle copy) {
+  nb::object result = numpy(self);
+  if (!dtype.is_none()) result = result.attr("astype")(dtype, "copy"_a = false);
+  if (!copy.is_none() && nb::cast<bool>(copy)) result = result.attr("copy")();
+  return result;
+}
+
+nb::str repr(const Array& a) {
+  return nb::str(("aiter.Array(shape=" + shape_text(a.ndim, a.shape) + ", dtype=" +
+                  dtype_text(a.dtype) + ", device=" + device_text(a.device) + ")").c_str());
+}
+
+// ---- functions ----
+
+// NumPy's int4, uint4 and float4_e2m1fn have one element a byte: two become one.
+Array packed(nb::handle object, const char* name) {
+  const std::string text(name);
+  nb::object bytes = object.attr("view")("uint8");
+  nb::object even = nb::borrow(bytes)[nb::make_tuple(
+      nb::ellipsis(), nb::slice(nb::none(), nb::none(), nb::int_(2)))];
+  nb::object odd = nb::borrow(bytes)[nb::make_tuple(
+      nb::ellipsis(), nb::slice(nb::int_(1), nb::none(), nb::int_(2)))];
+  const int64_t last = nb::cast<int64_t>(nb::object(bytes.attr("shape"))[-1]);
+  if (last % 2)
+    refuse(PyExc_ValueError, "asarray: the last dimension of " + text + " elements is odd");
+  nb::object low = nb::steal(PyNumber_And(even.ptr(), nb::int_(15).ptr()));
+  nb::object high = nb::steal(PyNumber_Lshift(odd.ptr(), nb::int_(4).ptr()));
+  if (!low.is_valid() || !high.is_valid()) throw nb::python_error();
+  nb::object both = nb::steal(PyNumber_Or(low.ptr(), high.ptr()));
+  if (!both.is_valid()) throw nb::python_error();
+  return view(array_over(both, "asarray"), parse_dtype(nb::str((text + "x2").c_str()), {}));
+}
+
+Array asarray(nb::handle object, nb::handle dtype, nb::handle copy) {
+  Array a;
+  nb::object type = nb::getattr(object, "dtype", nb::none());
+  nb::object name = nb::getattr(type, "name", nb::none());
+  const char* text = nb::isinstance<nb::str>(name) ? nb::cast<const char*>(name) : "";
+  const bool unpacked = nb::hasattr(object, "__array_struct__") &&
+                        (!std::strcmp(text, "int4") || !std::strcmp(text, "uint4") ||
+                         !std::strcmp(text, "float4_e2m1fn"));
+  if (unpacked && (copy.is_none() || nb::cast<bool>(copy)))
+    a = packed(object, text);
+  else
+    a = array_over(object, "asarray");
+  if (!copy.is_none() && nb::cast<bool>(copy)) a = copied(a);
+  const aiter_dtype wanted = parse_dtype(dtype, a.dtype);
+  if (!(wanted == a.dtype)) {
+    if (!(a.dtype == kUint8) && !(a.dtype == aiter_dtype{AITER_CODE_INT, 8, 1}))
+      refuse(PyExc_ValueError, "asarray: x has dtype " + dtype_text(a.dtype) + ", expected " +
+                                   dtype_text(wanted) + ", or uint8 holding it; values are not "
+                                   "converted (aiter.view reinterprets any type)");
+    a = view(a, wanted);
+  }
+  a.kind = Kind::kArray;
+  return a;
+}
+
+Array view_any(nb::handle object, nb::handle dtype) {
+  return view(array_over(object, "view"), parse_dtype(dtype, {}));
+}
+
+Array to_device(nb::handle object, nb::handle device) {
+  const Array a = asarray(object, nb::none(), nb::none());
+  const aiter_device target = parse_device(device);
+  if (target.type == a.device.type && target.id == a.device.id) return a;
+  refuse(PyExc_NotImplementedError, "to_device: from " + device_text(a.device) + " to " +
+                                        device_text(target) + ": this build has no GPU support");
+}
+
+Array make(nb::handle shape, nb::handle dtype, nb::handle device, bool zero) {
+  return new_array(parse_spec(shape, parse_dtype(dtype, kFloat32)), parse_device(device), zero);
+}
+
+}  // namespace
+
+int64_t Array::elements() const {
+  int64_t n = 1;
+  for (int i = 0; i < ndim; ++i) n *= shape[i];
+  return n;
+}
+
+bool Array::contiguous() const {
+  int64_t expected = 1;
+  if (elements() == 0) return true;
+  for (int i = ndim - 1; i >= 0; --i) {
+    if (shape[i] != 1 && strides[i] != expected) return false;
+    expected *= shape[i];
+  }
+  return true;
+}
+
+aiter_tensor Array::tensor() const {
+  return {data, device, ndim, dtype, const_cast<int64_t*>(shape), const_cast<int64_t*>(strides), 0};
+}
+
+void contiguous_strides(int ndim, const int64_t* shape, int64_t* strides) {
+  int64_t stride = 1;
+  for (int i = ndim - 1; i >= 0; --i) {
+    strides[i] = stride;
+    stride *= shape[i];
+  }
+}
+
+Spec parse_spec(nb::handle shape, aiter_dtype dtype) {
+  Spec spec;
+  spec.dtype = dtype;
+  if (PyIndex_Check(shape.ptr())) {
+    spec.ndim = 1;
+    spec.shape[0] = nb::cast<int64_t>(shape);
+  } else {
+    for (nb::handle item : shape) {
+      if (spec.ndim == kMaxRank) refuse(PyExc_ValueError, "an array has at most 8 dimensions");
+      spec.shape[spec.ndim++] = nb::cast<int64_t>(nb::int_(item));
+    }
+  }
+  return spec;
+}
+
+Array new_array(const Spec& spec, aiter_device device, bool zero) {
+  if (!on_host(device))
+    refuse(PyExc_NotImplementedError, "memory on " + device_text(device) +
+                                          ": this build has no GPU support");
+  int64_t bytes = bytes_of(spec.dtype);
+  bool empty = false;
+  for (int i = 0; i < spec.ndim; ++i) {
+    if (spec.shape[i] < 0)
+      refuse(PyExc_ValueError, "the shape " + shape_text(spec.ndim, spec.shape) + " is negative");
+    empty |= spec.shape[i] == 0;
+  }
+  auto no_memory = [&] {
+    refuse(PyExc_MemoryError, "no memory for " + dtype_text(spec.dtype) + " of shape " +
+                                  shape_text(spec.ndim, spec.shape));
+  };
+  for (int i = 0; i < spec.ndim && !empty; ++i)
+    if (__builtin_mul_overflow(bytes, spec.shape[i], &bytes)) no_memory();
+  if (empty) bytes = 0;
+  Array a;
+  void* data = nullptr;
+  if (posix_memalign(&data, kAlignment, bytes ? bytes : 1)) no_memory();
+  a.memory = std::shared_ptr<void>(data, std::free);
+  if (zero) std::memset(data, 0, bytes);
+  a.data = data;
+  a.device = device;
+  a.dtype = spec.dtype;
+  a.ndim = spec.ndim;
+  std::memcpy(a.shape, spec.shape, sizeof(a.shape));
+  contiguous_strides(a.ndim, a.shape, a.strides);
+  return a;
+}
+
+Array* as_array(nb::handle object) {
+  if (object.type().ptr() != array_type.ptr()) return nullptr;
+  return nb::inst_ptr<Array>(object);
+}
+
+void bind_array(nb::module_& m) {
+  nb::class_<Array> type(m, "Array",
+      "Memory with a shape and any dtype of DLPack's: what aiter.empty, asarray, view and to_device "
+      "make, and what calls return for arrays of unknown libraries.");
+  array_type = type;
+  type.attr("__module__") = "aiter";
+  type.def_prop_ro("shape", [](const Array& a) { return tuple_of(a.ndim, a.shape); }, "Extents.")
+      .def_prop_ro("strides", [](const Array& a) { return tuple_of(a.ndim, a.strides); },
+                   "Steps between neighbours, in elements.")
+      .def_ro("ndim", &Array::ndim, "Number of dimensions.")
+      .def_prop_ro("dtype", [](const Array& a) { return nb::str(dtype_text(a.dtype).c_str()); },
+                   "Name of the dtype; one that ends in x2 has two elements packed in a byte.")
+      .def_prop_ro("device", [](const Array& a) { return nb::str(device_text(a.device).c_str()); },
+                   "\"cpu\", \"cuda:0\" or \"hip:0\".")
+      .def_prop_ro("size", &Array::elements, "Number of elements.")
+      .def_prop_ro("itemsize", [](const Array& a) { return bytes_of(a.dtype); },
+                   "Bytes of an element.")
+      .def_prop_ro("nbytes", &Array::bytes, "Bytes of all elements.")
+      .def_prop_ro("readonly", [](const Array& a) { return a.readonly; }, "Must not be written.")
+      .def_prop_ro("data_ptr", [](const Array& a) { return reinterpret_cast<uintptr_t>(a.data); },
+                   "Address of the first element.")
+      .def("reshape", &reshape, "The same memory in another shape; one extent may be -1.",
+           nb::sig("def reshape(self, *shape: int | collections.abc.Sequence[int]) -> Array"))
+      .def("view", [](const Array& a, nb::handle dtype) { return view(a, parse_dtype(dtype, {})); },
+           "dtype"_a, nb::sig("def view(self, dtype: object) -> Array"),
+           "The same memory as elements of another dtype.")
+      .def("copy", &copied, "The elements in new memory, row-major.")
+      .def("numpy", &numpy, "A NumPy array over the same memory; packed 4-bit types become uint8.",
+           nb::sig("def numpy(self) -> numpy.ndarray"))
+      .def("__array__", &array_protocol, "dtype"_a = nb::none(), "copy"_a = nb::none(),
+           nb::sig("def __array__(self, dtype: object | None = None, copy: bool | None = None) -> "
+                   "numpy.ndarray"))
+      .def_prop_ro("__array_interface__", &array_interface)
+      .def("__getitem__", &item, "key"_a)
+      .def("__setitem__", &set_item, "key"_a, "value"_a)
+      .def("__len__", [](const Array& a) {
+        if (a.ndim == 0) refuse(PyExc_TypeError, "an array of rank 0 has no length");
+        return a.shape[0];
+      })
+      .def("__repr__", &repr)
+      .def("__dlpack__", &dlpack, nb::kw_only(), "stream"_a = nb::none(),
+           "max_version"_a = nb::none(), "dl_device"_a = nb::none(), "copy"_a = nb::none())
+      .def("__dlpack_device__", [](const Array& a) {
+        return nb::make_tuple(a.device.type, a.device.id);
+      });
+  m.def("empty", [](nb::handle shape, nb::handle dtype, nb::handle device) {
+    return make(shape, dtype, device, false);
+  }, "shape"_a, "dtype"_a = "float32", "device"_a = "cpu");
+  m.def("zeros", [](nb::handle shape, nb::handle dtype, nb::handle device) {
+    return make(shape, dtype, device, true);
+  }, "shape"_a, "dtype"_a = "float32", "device"_a = "cpu");
+  m.def("asarray", &asarray, "x"_a, "dtype"_a.none() = nb::none(), "copy"_a.none() = nb::none());
+  m.def("view", &view_any, "x"_a, "dtype"_a);
+  m.def("to_device", &to_device, "x"_a, "device"_a);
+}
+
+}  // namespace aiter::python

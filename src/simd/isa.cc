@@ -33,10 +33,10 @@ Isa named(const char* name) {
   for (Isa isa : kAll)
     if (std::strcmp(name, isa_name(isa)) == 0) {
       if (!machine_has(isa))
-        fail(AITER_UNSUPPORTED, "cpu isa: this machine lacks %s", isa_name(isa));
+        fail(AITER_UNSUPPORTED, "cpu_isa: this machine lacks %s", isa_name(isa));
       return isa;
     }
-  fail(AITER_INVALID_ARGUMENT, "cpu isa: got \"%s\", expected avx512, avx2 or portable", name);
+  fail(AITER_INVALID_ARGUMENT, "cpu_isa: got \"%s\", expected avx512, avx2 or portable", name);
 }
 
 Isa best() {

@@ -135,14 +135,14 @@ def recorded(name):
 
 
 def fuzz():
-    """FIELDS(struct, visit each field), then ENTRY(name, result, parameters, names) for each."""
+    """FIELDS(struct, visit each field); ENTRY(name, result, (parameters), names...)."""
     for s in structs():
         visits = " ".join(f'visit("{name}", s.{name});' for _, name in s.fields if "[" not in name)
         print(f"FIELDS({s.name}, {visits})")
     for f in functions():
         parameters = ", ".join(f"{kind} {name}" for kind, name in f.parameters)
-        names = ", ".join(name for _, name in f.parameters)
-        print(f"ENTRY({f.name}, {f.result}, ({parameters or 'void'}), ({names}))")
+        names = "".join(f", {name}" for _, name in f.parameters)
+        print(f"ENTRY({f.name}, {f.result}, ({parameters or 'void'}){names})")
 
 
 if __name__ == "__main__":

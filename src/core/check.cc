@@ -10,6 +10,10 @@ namespace {
 
 constexpr int kMaxRank = 8;
 
+// More elements or bytes than any memory holds. What is below can be summed and multiplied by
+// element sizes without overflow.
+constexpr int64_t kTooMany = int64_t{1} << 56;
+
 std::string shape_text(const int64_t* dims, int rank) {
   std::string text = "(";
   for (int i = 0; i < rank; ++i) {
@@ -32,9 +36,25 @@ Arg::Arg(const char* op, const char* name, const aiter_tensor* t)
   if (t->ndim < 0 || t->ndim > kMaxRank)
     refuse("has rank %d, expected 0 to %d", t->ndim, kMaxRank);
   if (t->ndim > 0 && !t->shape) refuse("has shape NULL, expected %d extents", t->ndim);
-  for (int i = 0; i < t->ndim; ++i)
-    if (t->shape[i] < 0)
+  int64_t elements_but_0 = 1;
+  for (int i = 0; i < t->ndim; ++i) {
+    const int64_t extent = t->shape[i];
+    if (extent < 0)
       refuse("has shape %s, expected extents of at least 0", shape_text(t->shape, t->ndim).c_str());
+    if (extent <= 1) continue;  // its stride may be anything
+    if (__builtin_mul_overflow(elements_but_0, extent, &elements_but_0) ||
+        elements_but_0 > kTooMany)
+      refuse("has shape %s, expected at most 2^56 elements",
+             shape_text(t->shape, t->ndim).c_str());
+    int64_t reach = 0;
+    if (t->strides && (__builtin_mul_overflow(extent, t->strides[i], &reach) ||
+                       reach > kTooMany || reach < -kTooMany))
+      refuse("has stride %lld in dimension %d, expected to reach at most 2^56 elements",
+             static_cast<long long>(t->strides[i]), i);
+  }
+  if (t->byte_offset > kTooMany)
+    refuse("has byte_offset %llu, expected at most 2^56",
+           static_cast<unsigned long long>(t->byte_offset));
   switch (t->device.type) {
     case AITER_CPU: case AITER_CUDA: case AITER_CUDA_HOST: case AITER_ROCM: case AITER_ROCM_HOST:
       break;
@@ -65,13 +85,7 @@ int64_t Arg::stride(int i) const {
 
 int64_t Arg::elements() const {
   int64_t n = 1;
-  for (int i = 0; i < tensor_->ndim; ++i)
-    if (__builtin_mul_overflow(n, tensor_->shape[i], &n)) {
-      for (int k = 0; k < tensor_->ndim; ++k)
-        if (tensor_->shape[k] == 0) return 0;
-      refuse("has shape %s, which overflows 64 bits",
-             shape_text(tensor_->shape, tensor_->ndim).c_str());
-    }
+  for (int i = 0; i < tensor_->ndim; ++i) n *= tensor_->shape[i];
   return n;
 }
 

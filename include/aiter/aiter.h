@@ -8,7 +8,11 @@
 #include "aiter/tensor.h"
 #include "aiter/version.h"
 
+#include "aiter/activation.h"
+#include "aiter/embedding.h"
 #include "aiter/kvcache.h"
 #include "aiter/norm.h"
+#include "aiter/rope.h"
+#include "aiter/sampling.h"
 
 #endif /* AITER_AITER_H_ */

@@ -15,20 +15,31 @@ from ._core import (
     view,
     zeros,
 )
+from .activation import gelu_and_mul, gelu_tanh_and_mul, silu_and_mul, swiglu_and_mul
+from .embedding import embedding
 from .kvcache import reshape_and_cache_flash
 from .norm import rms_norm, rmsnorm2d_fwd, rmsnorm2d_fwd_with_add
+from .rope import rotary_embedding_fwd
+from .sampling import greedy_sample
 
 __all__ = [
     "Array",
     "asarray",
+    "embedding",
     "empty",
     "explain",
+    "gelu_and_mul",
+    "gelu_tanh_and_mul",
     "get_num_threads",
+    "greedy_sample",
     "reshape_and_cache_flash",
     "rms_norm",
     "rmsnorm2d_fwd",
     "rmsnorm2d_fwd_with_add",
+    "rotary_embedding_fwd",
     "set_num_threads",
+    "silu_and_mul",
+    "swiglu_and_mul",
     "to_device",
     "view",
     "zeros",

@@ -29,6 +29,11 @@ std::string vformat(const char* format, va_list args) {
   return buffer;
 }
 
+bool in_host_memory(aiter_device device) {
+  return device.type == AITER_CPU || device.type == AITER_CUDA_HOST ||
+         device.type == AITER_ROCM_HOST;
+}
+
 }  // namespace
 
 Arg::Arg(const char* op, const char* name, const aiter_tensor* t)
@@ -165,12 +170,32 @@ const Arg& Arg::contiguous() const {
 }
 
 const Arg& Arg::on_device_of(const Arg& other) const {
-  auto host = [](int32_t type) {
-    return type == AITER_CPU || type == AITER_CUDA_HOST || type == AITER_ROCM_HOST;
-  };
   aiter_device a = device(), b = other.device();
-  if (!(host(a.type) && host(b.type)) && (a.type != b.type || a.id != b.id))
+  if (!(in_host_memory(a) && in_host_memory(b)) && (a.type != b.type || a.id != b.id))
     refuse("is on device %d:%d, expected %s's %d:%d", a.type, a.id, other.name_, b.type, b.id);
+  return *this;
+}
+
+const Arg& Arg::values_in(int64_t begin, int64_t end) const {
+  if (!in_host_memory(device())) return *this;
+  const Rows values = rows(0);
+  auto scan = [&]<class T>(const T* data) {
+    for (int64_t i = 0; i < values.count; ++i) {
+      const int64_t value = data[values.offset(i)];
+      if (value >= end)
+        refuse("has %lld at flat index %lld, expected less than %lld",
+               static_cast<long long>(value), static_cast<long long>(i),
+               static_cast<long long>(end));
+      if (value < begin)
+        refuse("has %lld at flat index %lld, expected at least %lld",
+               static_cast<long long>(value), static_cast<long long>(i),
+               static_cast<long long>(begin));
+    }
+  };
+  if (dtype_ == DType::kI32)
+    scan(static_cast<const int32_t*>(data_));
+  else
+    scan(static_cast<const int64_t*>(data_));
   return *this;
 }
 

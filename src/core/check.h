@@ -43,6 +43,8 @@ class Arg {
   const Arg& unit_last_stride() const;
   const Arg& contiguous() const;
   const Arg& on_device_of(const Arg& other) const;
+  // Every value in [begin, end), of an int32 or int64 tensor in host memory; not read on a device.
+  const Arg& values_in(int64_t begin, int64_t end) const;
   // All dimensions but the last `tail` ones, folded into rows; refuses what needs three levels.
   Rows rows(int tail = 1) const;
 

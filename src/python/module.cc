@@ -10,7 +10,12 @@ NB_MODULE(_aiter, m) {
     throw nb::python_error();
   }
   aiter::python::bind_core(m);
-  aiter::python::bind_kvcache(m);
   aiter::python::bind_array(m);
+  aiter::python::bind_activation(m);
+  aiter::python::bind_bench(m);
+  aiter::python::bind_embedding(m);
+  aiter::python::bind_kvcache(m);
   aiter::python::bind_norm(m);
+  aiter::python::bind_rope(m);
+  aiter::python::bind_sampling(m);
 }

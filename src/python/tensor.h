@@ -91,7 +91,12 @@ class OpCall {
 
 void bind_core(nb::module_& m);
 void bind_array(nb::module_& m);
+void bind_activation(nb::module_& m);
+void bind_bench(nb::module_& m);
+void bind_embedding(nb::module_& m);
 void bind_kvcache(nb::module_& m);
 void bind_norm(nb::module_& m);
+void bind_rope(nb::module_& m);
+void bind_sampling(nb::module_& m);
 
 }  // namespace aiter::python

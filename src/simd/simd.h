@@ -8,7 +8,8 @@
 //   Vec                         kLanes floats
 //   load(p), load_n(p, n)       from float, f16, bf16 (and int8/uint8): n < kLanes reads n, rest 0
 //   store(p, v), store_n(p, v, n)   to float, f16, bf16 (round to nearest even)
-//   stream(p, v)                store that bypasses the caches; p aligned to sizeof(Vec) for float
+//   stream(p, v)                store that bypasses the caches; p aligned to kLanes elements
+//   swap_pairs(v)               lanes 1 0 3 2 5 4 ...
 //   + - * /  fma(a, b, c) = a * b + c   min max abs sqrt  exp (<= 2 ulp)  reduce_add reduce_max
 //
 // NaN: arithmetic keeps it; min(a, b) and max(a, b) return b when either is NaN.
@@ -138,6 +139,7 @@ AITER_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 AITER_INLINE Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
 AITER_INLINE Vec sqrt(Vec a) { return {_mm512_sqrt_ps(a.v)}; }
 AITER_INLINE Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, 0)}; }
+AITER_INLINE Vec swap_pairs(Vec a) { return {_mm512_permute_ps(a.v, 0xb1)}; }
 AITER_INLINE float reduce_add(Vec a) { return _mm512_reduce_add_ps(a.v); }
 AITER_INLINE float reduce_max(Vec a) { return _mm512_reduce_max_ps(a.v); }
 // a * 2^n for integral n; over- and underflow as in IEEE.
@@ -221,6 +223,7 @@ AITER_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 AITER_INLINE Vec abs(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 AITER_INLINE Vec sqrt(Vec a) { return {_mm256_sqrt_ps(a.v)}; }
 AITER_INLINE Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | 8)}; }
+AITER_INLINE Vec swap_pairs(Vec a) { return {_mm256_permute_ps(a.v, 0xb1)}; }
 AITER_INLINE float reduce_add(Vec a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
@@ -258,7 +261,7 @@ AITER_INLINE Vec set1(float x) { return {FloatV{} + x}; }
 template <class T>
 AITER_INLINE Vec load_n(const T* p, int n) {
   Vec r{};
-  for (int i = 0; i < n; ++i) r.v[i] = to_float(p[i]);
+  for (int i = 0; i < n && i < kLanes; ++i) r.v[i] = to_float(p[i]);
   return r;
 }
 template <class T>
@@ -272,7 +275,7 @@ AITER_INLINE Vec load(const float* p) {
 }
 template <class T>
 AITER_INLINE void store_n(T* p, Vec a, int n) {
-  for (int i = 0; i < n; ++i) p[i] = from_float<T>(a.v[i]);
+  for (int i = 0; i < n && i < kLanes; ++i) p[i] = from_float<T>(a.v[i]);
 }
 template <class T>
 AITER_INLINE void store(T* p, Vec a) {
@@ -302,6 +305,9 @@ AITER_INLINE Vec sqrt(Vec a) {
 AITER_INLINE Vec round(Vec a) {
   for (int i = 0; i < kLanes; ++i) a.v[i] = __builtin_rintf(a.v[i]);
   return a;
+}
+AITER_INLINE Vec swap_pairs(Vec a) {
+  return {__builtin_shufflevector(a.v, a.v, 1, 0, 3, 2, 5, 4, 7, 6)};
 }
 AITER_INLINE float reduce_add(Vec a) {
   float s = 0;
@@ -364,6 +370,24 @@ AITER_INLINE void store_some(T* p, Vec v, int n) {
     store(p, v);
   else
     store_n(p, v, n);
+}
+
+// p[i] = f(i, n) for whole vectors and the tail, as in for_lanes. `streamed` bypasses the caches
+// (see simd/cache.h); p must then be aligned to its elements.
+template <class T, class F>
+AITER_INLINE void write_lanes(T* p, int64_t count, bool streamed, F&& f) {
+  int64_t i = 0;
+  if (streamed) {
+    const uintptr_t past = reinterpret_cast<uintptr_t>(p) % (kLanes * sizeof(T)) / sizeof(T);
+    if (past) {
+      i = kLanes - past < static_cast<uint64_t>(count) ? kLanes - past : count;
+      store_n(p, f(int64_t{0}, static_cast<int>(i)), static_cast<int>(i));
+    }
+    for (; i + kLanes <= count; i += kLanes) stream(p + i, f(i, kLanes));
+  } else {
+    for (; i + kLanes <= count; i += kLanes) store(p + i, f(i, kLanes));
+  }
+  if (i < count) store_n(p + i, f(i, static_cast<int>(count - i)), static_cast<int>(count - i));
 }
 
 // Calls f(T{}) with the C++ type of a float dtype.

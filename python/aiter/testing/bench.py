@@ -45,16 +45,35 @@ def report(op, case, seconds, *, moved=0, flops=0, ceilings=None, peers=None):
 
 
 def copy_rate(megabytes=256):
-    """Bytes per second read plus written by the best copy this machine does, on all our threads."""
+    """Bytes per second, read plus written, of the best copy this machine does on our threads."""
     from .. import _aiter
 
-    source = np.ones(megabytes << 18, np.float32)
-    target = np.zeros_like(source)
-    if hasattr(_aiter, "bench_copy"):
-        seconds = min(sample(lambda: _aiter.bench_copy(source, target), batches=9))
-    else:
-        seconds = min(sample(lambda: np.copyto(target, source), batches=9))
-    return 2 * source.nbytes / seconds
+    source, target = _lines(megabytes), _lines(megabytes)
+    return 2 * source.nbytes / _best(lambda: _aiter.bench_copy(target, source))
+
+
+def read_rate(megabytes=256):
+    """Bytes per second of the best read of memory this machine does on our threads."""
+    from .. import _aiter
+
+    source = _lines(megabytes)
+    return source.nbytes / _best(lambda: _aiter.bench_read(source))
+
+
+def _lines(megabytes):
+    """An array that begins at a cache line, every page of it touched."""
+    memory = np.ones((megabytes << 20) + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + (megabytes << 20)]
+
+
+def _best(f, calls=15):
+    times = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        f()
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def torch_or_none():
@@ -67,6 +86,13 @@ def torch_or_none():
 
     torch.set_num_threads(get_num_threads())
     return torch
+
+
+def to_torch(torch, array):
+    """The same memory as a torch tensor, bfloat16 included (which torch.from_numpy refuses)."""
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
 
 def machine():

@@ -2,15 +2,8 @@
 
 import aiter
 import cases_rmsnorm as cases
-import ml_dtypes
 import numpy as np
 from aiter.testing import bench
-
-
-def to_torch(torch, array):
-    if array.dtype == ml_dtypes.bfloat16:
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
 
 
 def main():
@@ -22,7 +15,7 @@ def main():
         out = np.empty_like(x)
         functions = [lambda x=x, w=w, out=out: aiter.rms_norm(x, w, out=out)]
         if torch:
-            tx, tw = to_torch(torch, x), to_torch(torch, w)
+            tx, tw = bench.to_torch(torch, x), bench.to_torch(torch, w)
             functions.append(
                 lambda tx=tx, tw=tw: torch.nn.functional.rms_norm(tx, tw.shape, tw, 1e-6)
             )

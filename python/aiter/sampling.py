@@ -1,0 +1,14 @@
+"""Choosing tokens from logits or probabilities."""
+
+from . import _aiter
+
+
+def greedy_sample(logits, *, out=None, stream=None):
+    """The index of the largest logit of each row; the lowest index where several are largest.
+
+    logits: (batch, vocab) bf16, f16 or f32; the last stride is 1. vocab is at least 1.
+    out: (batch,) int32 or int64.
+    Returns int32 (batch,); -1 for a row of nothing but NaN, which is never chosen.
+    Source: AITER greedy_sample.
+    """
+    return _aiter.greedy_sample(logits, out, stream)

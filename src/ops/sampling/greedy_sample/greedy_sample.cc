@@ -1,0 +1,47 @@
+#include "aiter/sampling.h"
+#include "core/check.h"
+#include "dispatch/dispatch.h"
+#include "ops/sampling/greedy_sample/greedy_sample_args.h"
+
+namespace aiter {
+
+struct GreedySampleProblem {
+  DType dtype;
+  int64_t batch, vocab;
+};
+
+AITER_CPU_ROW(greedy_sample_cpu_simd, GreedySampleArgs)
+AITER_CPU_ROW(greedy_sample_cpu_ref, GreedySampleArgs)
+
+static constexpr Row<GreedySampleProblem, GreedySampleArgs> kRows[] = {
+#include "ops/sampling/greedy_sample/greedy_sample.def"
+};
+AITER_OP(sampling, greedy_sample)
+
+static void greedy_sample(const aiter_tensor* logits_, const aiter_tensor* out_,
+                          const aiter_greedy_sample_opts* opts_, aiter_stream stream) {
+  const Check check("greedy_sample");
+  const auto opts = check.options<aiter_greedy_sample_opts>(opts_, AITER_GREEDY_SAMPLE_OPTS_INIT);
+
+  const Arg logits = check.tensor("logits", logits_);
+  logits.dtype({DType::kF32, DType::kF16, DType::kBF16}).rank(2).unit_last_stride();
+  const int64_t batch = logits.dim(0), vocab = logits.dim(1);
+  if (vocab < 1 || vocab > INT32_MAX)
+    logits.refuse("has vocab %lld, expected 1 to 2^31 - 1", static_cast<long long>(vocab));
+  const Arg out = check.tensor("out", out_);
+  out.dtype({DType::kI32, DType::kI64}).shape({batch}).on_device_of(logits);
+
+  const GreedySampleArgs args{logits.data(),  out.data(),      batch,
+                              vocab,          logits.stride(0), out.stride(0),
+                              logits.dtype(), out.dtype()};
+  const GreedySampleProblem problem{logits.dtype(), batch, vocab};
+  dispatch(greedy_sample_op, kRows, problem, args, logits.device(), stream, opts.flags);
+}
+
+}  // namespace aiter
+
+extern "C" aiter_status aiter_greedy_sample(const aiter_tensor* logits, const aiter_tensor* out,
+                                            const aiter_greedy_sample_opts* opts,
+                                            aiter_stream stream) {
+  return aiter::entry("greedy_sample", [&] { aiter::greedy_sample(logits, out, opts, stream); });
+}

@@ -1,0 +1,46 @@
+#include "ops/sampling/greedy_sample/greedy_sample_args.h"
+#include "simd/argmax.h"
+#include "simd/parallel.h"
+#include "simd/simd.h"
+
+namespace aiter::AITER_ISA {
+namespace {
+
+void write(const GreedySampleArgs& a, int64_t row, int64_t index) {
+  if (a.out_dtype == DType::kI32)
+    static_cast<int32_t*>(a.out)[row * a.out_stride] = static_cast<int32_t>(index);
+  else
+    static_cast<int64_t*>(a.out)[row * a.out_stride] = index;
+}
+
+template <class T>
+const T* logits_row(const GreedySampleArgs& a, int64_t row) {
+  return static_cast<const T*>(a.logits) + row * a.logits_stride;
+}
+
+}  // namespace
+
+void greedy_sample_cpu_simd(const GreedySampleArgs& a) {
+  with_float_type(a.dtype, [&]<class T>(T) {
+    const int64_t grain = 32768 / a.vocab + 1;  // rows worth a thread of their own
+    parallel_for(a.batch, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) write(a, r, argmax(logits_row<T>(a, r), a.vocab));
+    });
+  });
+}
+
+void greedy_sample_cpu_ref(const GreedySampleArgs& a) {
+  with_float_type(a.dtype, [&]<class T>(T) {
+    for (int64_t r = 0; r < a.batch; ++r) {
+      const T* row = logits_row<T>(a, r);
+      int64_t best = -1;
+      for (int64_t i = 0; i < a.vocab; ++i) {
+        const float v = to_float(row[i]);
+        if (v == v && (best < 0 || v > to_float(row[best]))) best = i;
+      }
+      write(a, r, best);
+    }
+  });
+}
+
+}  // namespace aiter::AITER_ISA

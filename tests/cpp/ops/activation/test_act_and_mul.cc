@@ -1,0 +1,39 @@
+// act_and_mul from C++: results, options, refusals.
+#include <cmath>
+#include <vector>
+
+#include "check.h"
+#include "tensor.h"
+
+using test::Tensor;
+
+int main() {
+  const std::vector<float> x{1, -2, 10, 3, 4, -20};  // three gates, three ups
+  std::vector<float> y(3, -1);
+  Tensor tx(x.data(), {1, 6}), ty(y.data(), {1, 3});
+  auto sigmoid = [](float v) { return 1 / (1 + std::exp(-v)); };
+
+  CHECK(aiter_act_and_mul(tx, ty, nullptr, nullptr) == AITER_OK);  // silu by default
+  for (int i = 0; i < 3; ++i)
+    CHECK(std::fabs(y[i] - x[i] * sigmoid(x[i]) * x[3 + i]) <= 1e-5f * std::fabs(y[i]));
+
+  aiter_act_and_mul_opts opts = AITER_ACT_AND_MUL_OPTS_INIT;
+  opts.activation = AITER_ACTIVATION_SWIGLU;
+  opts.limit = 7;
+  CHECK(aiter_act_and_mul(tx, ty, &opts, nullptr) == AITER_OK);
+  CHECK(std::fabs(y[2] - 7 * sigmoid(1.702f * 7) * (-7 + 1)) < 1e-4f);
+
+  y.assign(3, -1);
+  opts.flags = AITER_DRY_RUN;
+  CHECK(aiter_act_and_mul(tx, ty, &opts, nullptr) == AITER_OK);
+  opts.flags = 0;
+  opts.activation = 3;
+  CHECK_FAILS(aiter_act_and_mul(tx, ty, &opts, nullptr), AITER_INVALID_ARGUMENT,
+              "act_and_mul: opts.activation is 3");
+  CHECK_FAILS(aiter_act_and_mul(nullptr, ty, nullptr, nullptr), AITER_INVALID_ARGUMENT,
+              "act_and_mul: x is NULL");
+  CHECK_FAILS(aiter_act_and_mul(tx, nullptr, nullptr, nullptr), AITER_INVALID_ARGUMENT,
+              "act_and_mul: y is NULL");
+  CHECK(y[0] == -1 && y[2] == -1);
+  return test::failures;
+}

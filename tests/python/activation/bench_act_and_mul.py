@@ -1,0 +1,46 @@
+"""Speed of silu_and_mul and its kin beside torch and the machine's copy rate:
+python tests/python/activation/bench_act_and_mul.py"""
+
+import aiter
+import cases_act_and_mul as cases
+import numpy as np
+from aiter.testing import bench
+
+OURS = {
+    "silu": aiter.silu_and_mul,
+    "gelu": aiter.gelu_and_mul,
+    "gelu_tanh": aiter.gelu_tanh_and_mul,
+    "swiglu": aiter.swiglu_and_mul,
+}
+
+
+def in_torch(torch, act, gate, up):
+    f = torch.nn.functional
+    if act == "silu":
+        return f.silu(gate) * up
+    if act == "swiglu":
+        gate, up = gate.clamp(max=7), up.clamp(-7, 7)
+        return gate * torch.sigmoid(1.702 * gate) * (up + 1)
+    return f.gelu(gate, approximate="tanh" if act == "gelu_tanh" else "none") * up
+
+
+def main():
+    torch = bench.torch_or_none()
+    ceilings = {"GB/s": bench.copy_rate() / 1e9}
+    print(f"{bench.machine()}; copy {ceilings['GB/s']:.1f} GB/s")
+    for case in (c for c in cases.CASES if c.tag == "perf"):
+        x = cases.make(case)
+        out = np.empty((*case.shape[:-1], case.shape[-1] // 2), x.dtype)
+        functions = [lambda f=OURS[case.act], x=x, out=out: f(x, out=out)]
+        if torch:
+            halves = bench.to_torch(torch, x).chunk(2, dim=-1)
+            functions.append(lambda a=case.act, h=halves: in_torch(torch, a, *h))
+        ours, *peers = bench.sample(*functions)
+        bench.report(
+            "act_and_mul", case, ours, moved=x.nbytes + out.nbytes, ceilings=ceilings,
+            peers=dict(zip(["torch"], peers, strict=False)),
+        )
+
+
+if __name__ == "__main__":
+    main()

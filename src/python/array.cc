@@ -31,6 +31,16 @@ std::string shape_text(int n, const int64_t* shape) {
   return nb::cast<const char*>(nb::object(nb::repr(tuple_of(n, shape))));
 }
 
+const char* kind_name(Kind kind) {
+  switch (kind) {
+    case Kind::kNumpy: return "numpy";
+    case Kind::kTorch: return "torch";
+    case Kind::kJax: return "jax";
+    case Kind::kCupy: return "cupy";
+    default: return "aiter";
+  }
+}
+
 // The same memory with elements of another type. Different sizes change the last dimension.
 Array view(const Array& a, aiter_dtype dtype) {
   Array r = a;
@@ -147,15 +157,33 @@ void copy_elements(char* to, const Array& target, const char* from, const Array&
                   from + i * source.strides[axis] * size, source, axis + 1);
 }
 
+// The bytes from the array's lowest element to the end of its highest.
+std::pair<const char*, const char*> extent(const Array& a) {
+  const int64_t size = bytes_of(a.dtype);
+  const char *low = static_cast<const char*>(a.data), *high = low + size;
+  for (int i = 0; i < a.ndim; ++i)
+    (a.strides[i] < 0 ? low : high) += (a.shape[i] - 1) * a.strides[i] * size;
+  return {low, high};
+}
+
+Array copied(const Array& a);
+
 void copy(const Array& target, const Array& source) {
   if (!on_host(target.device) || !on_host(source.device))
     refuse(PyExc_NotImplementedError, "copies of GPU arrays: this build has no GPU support");
   if (target.elements() == 0) return;
-  const auto *to = static_cast<char*>(target.data), *from = static_cast<char*>(source.data);
-  if (target.contiguous() && source.contiguous())
+  if (target.contiguous() && source.contiguous()) {
     std::memmove(target.data, source.data, target.bytes());
-  else
-    copy_elements(const_cast<char*>(to), target, from, source, 0);
+    return;
+  }
+  const auto to = extent(target), from = extent(source);
+  if (to.first < from.second && from.first < to.second) {
+    const Array apart = copied(source);
+    copy_elements(static_cast<char*>(target.data), target, static_cast<char*>(apart.data), apart, 0);
+  } else {
+    copy_elements(static_cast<char*>(target.data), target, static_cast<char*>(source.data), source,
+                  0);
+  }
 }
 
 Array copied(const Array& a) {
@@ -467,6 +495,8 @@ void bind_array(nb::module_& m) {
       .def_prop_ro("itemsize", [](const Array& a) { return bytes_of(a.dtype); },
                    "Bytes of an element.")
       .def_prop_ro("nbytes", &Array::bytes, "Bytes of all elements.")
+      .def_prop_ro("kind", [](const Array& a) { return kind_name(a.kind); },
+                   "Whose arrays calls return that get this one first: \"aiter\", \"numpy\" ...")
       .def_prop_ro("readonly", [](const Array& a) { return a.readonly; }, "Must not be written.")
       .def_prop_ro("data_ptr", [](const Array& a) { return reinterpret_cast<uintptr_t>(a.data); },
                    "Address of the first element.")
@@ -482,8 +512,8 @@ void bind_array(nb::module_& m) {
            nb::sig("def __array__(self, dtype: object | None = None, copy: bool | None = None) -> "
                    "numpy.ndarray"))
       .def_prop_ro("__array_interface__", &array_interface)
-      .def("__getitem__", &item, "key"_a)
-      .def("__setitem__", &set_item, "key"_a, "value"_a)
+      .def("__getitem__", &item, "key"_a.none())
+      .def("__setitem__", &set_item, "key"_a.none(), "value"_a.none())
       .def("__len__", [](const Array& a) {
         if (a.ndim == 0) refuse(PyExc_TypeError, "an array of rank 0 has no length");
         return a.shape[0];

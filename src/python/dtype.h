@@ -19,6 +19,10 @@ inline constexpr aiter_dtype kUint8{AITER_CODE_UINT, 8, 1};
 inline constexpr aiter_dtype kInt32{AITER_CODE_INT, 32, 1};
 inline constexpr aiter_dtype kInt64{AITER_CODE_INT, 64, 1};
 
+inline constexpr aiter_dtype kInt4x2{AITER_CODE_INT, 4, 2};
+inline constexpr aiter_dtype kUint4x2{AITER_CODE_UINT, 4, 2};
+inline constexpr aiter_dtype kFloat4x2{AITER_CODE_FLOAT4_E2M1FN, 4, 2};
+
 inline bool operator==(aiter_dtype a, aiter_dtype b) {
   return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
 }

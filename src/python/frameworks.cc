@@ -160,7 +160,10 @@ bool is_jax_tracer(nb::handle object) {
 void* current_stream(Kind kind, const DlExchange* exchange, aiter_device device) {
   if (exchange) {
     void* stream = nullptr;
-    if (exchange->current_stream(device.type, device.id, &stream)) throw nb::python_error();
+    if (exchange->current_stream(device.type, device.id, &stream)) {
+      if (!PyErr_Occurred()) PyErr_SetString(PyExc_SystemError, "no current stream, and no reason");
+      throw nb::python_error();
+    }
     return stream;
   }
   nb::object handle;
@@ -213,14 +216,14 @@ nb::object empty(Kind kind, const Spec& spec, aiter_device device) {
     int64_t strides[kMaxRank];
     contiguous_strides(spec.ndim, spec.shape, strides);
     nb::object stride_tuple = shape_tuple(spec.ndim, strides);
-    static PyObject* const keywords =
-        nb::make_tuple(intern("dtype"), intern("device")).release().ptr();
-    static PyObject* const cpu = nb::object(imported("torch", "device")("cpu")).release().ptr();
+    static PyObject *names, *cpu;
+    kept(names, [] { return nb::make_tuple("dtype", "device"); });
+    kept(cpu, [] { return imported("torch", "device")("cpu"); });
     nb::object on = nb::borrow(cpu);
     if (!on_host(device)) on = nb::str(("cuda:" + std::to_string(device.id)).c_str());
     PyObject* arguments[] = {shape.ptr(), stride_tuple.ptr(), dtype.ptr(), on.ptr()};
-    return checked(PyObject_Vectorcall(imported("torch", "empty_strided").ptr(), arguments, 2,
-                                       keywords));
+    return checked(
+        PyObject_Vectorcall(imported("torch", "empty_strided").ptr(), arguments, 2, names));
   }
   PyObject* arguments[] = {shape.ptr(), dtype.ptr()};
   if (kind == Kind::kNumpy)

@@ -49,6 +49,14 @@ nb::handle dtype_object(Kind kind, aiter_dtype dtype);
 // False if none of ours.
 bool dtype_of_numpy(nb::handle dtype, aiter_dtype* result);
 
+// Python objects that are made once and kept. Not by a static initializer: another thread could
+// wait for its lock with the GIL in hand while Python code runs inside.
+template <class Make>
+nb::handle kept(PyObject*& slot, Make&& make) {
+  if (!slot) slot = nb::object(make()).release().ptr();
+  return slot;
+}
+
 // An attribute of a module; imported on the first call and kept.
 nb::handle imported(const char* module, const char* attribute);
 nb::handle intern(const char* name);  // an interned str, kept

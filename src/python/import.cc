@@ -126,6 +126,9 @@ void Importer::import(Imported& t, nb::handle object, bool writable) {
 void Importer::take(Imported& t, const aiter_tensor& tensor, bool padded) {
   if (tensor.ndim < 0 || tensor.ndim > kMaxRank)
     refuse(PyExc_ValueError, "has rank %d, expected 0 to %d", tensor.ndim, kMaxRank);
+  const int32_t device = tensor.device.type;
+  if (!on_host(tensor.device) && device != AITER_CUDA && device != AITER_ROCM)
+    refuse(PyExc_ValueError, "is on device type %d, expected CPU (1), CUDA (2) or ROCm (10)", device);
   t.tensor = tensor;
   for (int i = 0; i < tensor.ndim; ++i) t.shape[i] = tensor.shape[i];
   if (tensor.strides)
@@ -163,6 +166,7 @@ void Importer::from_array(Imported& t, const Array& array) {
 void Importer::from_exchange(Imported& t, nb::handle object, const TypeInfo& info) {
   aiter_tensor tensor;
   if (info.exchange->borrow(object.ptr(), &tensor)) {
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_SystemError, "failed without an exception");
     nb::python_error error;
     refuse_from(error, object);
   }
@@ -224,24 +228,25 @@ void Importer::from_array_struct(Imported& t, nb::handle object) {
 }
 
 nb::object Importer::call_dlpack(nb::handle object, const TypeInfo& info, nb::handle stream) {
-  // Arguments that producers from before DLPack 1.0 do not know are left away for them.
-  static PyObject* const version = nb::make_tuple(kDlVersion.major, kDlVersion.minor).release().ptr();
-  static PyObject* const keywords =
-      nb::make_tuple("max_version", "copy", "stream").release().ptr();
-  static PyObject* const no_stream = nb::make_tuple("max_version", "copy").release().ptr();
-  static PyObject* const only_stream = nb::make_tuple("stream").release().ptr();
+  static PyObject *version, *names, *names_without_stream, *stream_name;
+  kept(version, [] { return nb::make_tuple(kDlVersion.major, kDlVersion.minor); });
+  kept(names, [] { return nb::make_tuple("max_version", "copy", "stream"); });
+  kept(names_without_stream, [] { return nb::make_tuple("max_version", "copy"); });
+  kept(stream_name, [] { return nb::make_tuple("stream"); });
+  const bool with_stream = stream.is_valid();
   nb::object method = object.attr("__dlpack__");
   if (!info.legacy) {
     PyObject* arguments[] = {version, Py_False, stream.ptr()};
     PyObject* capsule = PyObject_Vectorcall(method.ptr(), arguments, 0,
-                                            stream.is_valid() ? keywords : no_stream);
+                                            with_stream ? names : names_without_stream);
     if (capsule) return nb::steal(capsule);
     if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw nb::python_error();
     PyErr_Clear();
   }
+  // Producers from before DLPack 1.0 know no other argument than the stream.
   PyObject* argument = stream.ptr();
   PyObject* capsule =
-      PyObject_Vectorcall(method.ptr(), &argument, 0, stream.is_valid() ? only_stream : nullptr);
+      PyObject_Vectorcall(method.ptr(), &argument, 0, with_stream ? stream_name : nullptr);
   if (!capsule) throw nb::python_error();
   if (TypeInfo* entry = find_type(object)) entry->legacy = true;
   return nb::steal(capsule);

@@ -13,6 +13,11 @@ constexpr int64_t kSmallBytes = 32 << 10;
 // What aiter.explain() collects on this thread; null outside of it.
 thread_local std::string* explanations = nullptr;
 
+bool has_no_name(Kind kind, aiter_dtype dtype) {
+  if (kind != Kind::kNumpy && kind != Kind::kTorch && kind != Kind::kCupy) return false;
+  return dtype_object(kind, dtype).ptr() == dtype_object(kind, kUint8).ptr();
+}
+
 }  // namespace
 
 Spec like(const aiter_tensor* t) {
@@ -75,10 +80,11 @@ Imported& OpCall::import(const char* name, nb::handle object, bool writable) {
   return t;
 }
 
-const aiter_tensor* OpCall::in(const char* name, nb::handle object) {
+const aiter_tensor* OpCall::in(const char* name, nb::handle object, aiter_dtype packed) {
   if (object.is_none()) return nullptr;
   const int index = count_;
   Imported& t = import(name, object, false);
+  if (t.tensor.dtype == kUint8) t.tensor.dtype = packed;
   if (first_ < 0) first_ = index;
   return &t.tensor;
 }
@@ -99,6 +105,7 @@ const aiter_tensor* OpCall::out(const char* name, nb::handle given, const Spec& 
     ++out_count_;
     Imported& t = import(name, given, true);
     t.owner = nb::borrow(given);
+    if (t.tensor.dtype == kUint8 && has_no_name(t.kind, spec.dtype)) t.tensor.dtype = spec.dtype;
     return &t.tensor;
   }
   fresh_ |= 1u << out_count_++;
@@ -130,8 +137,9 @@ void* OpCall::workspace(uint64_t bytes) {
 
 nb::object OpCall::result() {
   for (int i = 0; i < out_count_; ++i)
-    if (Imported& t = tensors_[outs_[i]]; fresh_ >> i & 1 && tensors_[first_].kind == Kind::kJax)
-      t.owner = to_jax(t.owner);
+    if (fresh_ >> i & 1 && first_ >= 0 && tensors_[first_].kind == Kind::kJax)
+      tensors_[outs_[i]].owner = to_jax(tensors_[outs_[i]].owner);
+  if (out_count_ == 0) return nb::none();
   if (out_count_ == 1) return std::move(tensors_[outs_[0]].owner);
   nb::object all = nb::steal(PyTuple_New(out_count_));
   for (int i = 0; i < out_count_; ++i)

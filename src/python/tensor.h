@@ -45,8 +45,11 @@ class OpCall {
   OpCall(const OpCall&) = delete;
 
   // Inputs; the first one given decides in which kind results come back. None gives NULL.
-  const aiter_tensor* in(const char* name, nb::handle object);
-  // An output: the caller's array (must be writable), or a new one when `given` is None.
+  // uint8 elements are taken for `packed` ones: for arguments of one dtype that NumPy and others
+  // cannot name (kInt4x2).
+  const aiter_tensor* in(const char* name, nb::handle object, aiter_dtype packed = kUint8);
+  // An output: the caller's array (must be writable), or a new one when `given` is None. Of a
+  // dtype that the library cannot name, both are of uint8.
   const aiter_tensor* out(const char* name, nb::handle given, const Spec& spec);
   // An argument that is updated in place: must be writable, and is no result. None gives NULL.
   const aiter_tensor* inout(const char* name, nb::handle object);

@@ -17,6 +17,15 @@ from ._core import (
 )
 from .activation import gelu_and_mul, gelu_tanh_and_mul, silu_and_mul, swiglu_and_mul
 from .embedding import embedding
+from .gemm import (
+    gemm_a16w4,
+    gemm_a16w4_pack,
+    gemm_a16w4_unpack,
+    gemm_a16w8,
+    gemm_a16w8_pack,
+    gemm_a16w8_unpack,
+    gemm_weight_info,
+)
 from .kvcache import reshape_and_cache_flash
 from .norm import rms_norm, rmsnorm2d_fwd, rmsnorm2d_fwd_with_add
 from .rope import rotary_embedding_fwd
@@ -30,6 +39,13 @@ __all__ = [
     "explain",
     "gelu_and_mul",
     "gelu_tanh_and_mul",
+    "gemm_a16w4",
+    "gemm_a16w4_pack",
+    "gemm_a16w4_unpack",
+    "gemm_a16w8",
+    "gemm_a16w8_pack",
+    "gemm_a16w8_unpack",
+    "gemm_weight_info",
     "get_num_threads",
     "greedy_sample",
     "reshape_and_cache_flash",

@@ -120,7 +120,12 @@ void dispatch(const OpInfo& op, const Row<Problem, Args> (&rows)[N], const Probl
       case Isa::kPortable: return portable::name(args);               \
     }                                                                 \
   }
+// A CPU row that exists for AVX-512 alone: its condition asks for m.isa == Isa::kAvx512.
+#define AITER_AVX512_ROW(name, Args)             \
+  namespace avx512 { void name(const Args&); }   \
+  static void name(const Args& args, const Call&) { avx512::name(args); }
 #else
+#define AITER_AVX512_ROW(name, Args) static void name(const Args&, const Call&) {}
 #define AITER_CPU_ROW(name, Args)                \
   namespace portable { void name(const Args&); } \
   static void name(const Args& args, const Call&) { portable::name(args); }

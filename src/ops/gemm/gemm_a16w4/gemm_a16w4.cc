@@ -1,0 +1,75 @@
+#include "ops/gemm/gemm_a16w4/gemm_a16w4_args.h"
+
+#include "ops/gemm/group_gemm_checks.h"
+
+namespace aiter {
+
+AITER_AVX512_ROW(gemm_a16w4_cpu_vnni, GemmA16w4Args)
+AITER_CPU_ROW(gemm_a16w4_cpu_simd, GemmA16w4Args)
+AITER_CPU_ROW(gemm_a16w4_cpu_ref, GemmA16w4Args)
+AITER_CPU_ROW(gemm_a16w4_pack, GemmA16w4PackArgs)
+
+static constexpr Row<GroupGemmProblem, GemmA16w4Args> kRows[] = {
+#include "ops/gemm/gemm_a16w4/gemm_a16w4.def"
+};
+AITER_OP(gemm, gemm_a16w4)
+
+static void repack(const Check& check, const GroupGemmTensors& row_major,
+                   const aiter_tensor* packed, bool unpack, const aiter_gemm_a16w4_opts* opts_,
+                   aiter_stream stream) {
+  const auto opts = check.options<aiter_gemm_a16w4_opts>(opts_, AITER_GEMM_A16W4_OPTS_INIT);
+  const GroupPackArgs args = check_group_pack(check, 4, row_major, packed, unpack);
+  const Call call{machine_of(packed->device), packed->device, stream};
+  if (!(opts.flags & AITER_DRY_RUN)) gemm_a16w4_pack(args, call);
+}
+
+}  // namespace aiter
+
+extern "C" aiter_status aiter_gemm_a16w4(const aiter_tensor* x, const aiter_tensor* w,
+                                         const aiter_tensor* w_scale, const aiter_tensor* w_min,
+                                         const aiter_tensor* bias, const aiter_tensor* y,
+                                         const aiter_gemm_a16w4_opts* opts_, aiter_stream stream) {
+  using namespace aiter;
+  return entry("gemm_a16w4", [&] {
+    const Check check("gemm_a16w4");
+    const auto opts = check.options<aiter_gemm_a16w4_opts>(opts_, AITER_GEMM_A16W4_OPTS_INIT);
+    GemmA16w4Args args{};
+    const auto problem =
+        check_group_gemm(check, 4, {x, w, w_scale, w_min, bias, y}, opts.activation, &args);
+    dispatch(gemm_a16w4_op, kRows, problem, args, x->device, stream, opts.flags);
+  });
+}
+
+extern "C" aiter_status aiter_gemm_a16w4_pack(const aiter_tensor* w, const aiter_tensor* w_scale,
+                                              const aiter_tensor* w_min,
+                                              const aiter_tensor* packed,
+                                              const aiter_gemm_a16w4_opts* opts,
+                                              aiter_stream stream) {
+  using namespace aiter;
+  return entry("gemm_a16w4_pack", [&] {
+    repack(Check("gemm_a16w4_pack"), {nullptr, w, w_scale, w_min, nullptr, nullptr}, packed, false,
+           opts, stream);
+  });
+}
+
+extern "C" aiter_status aiter_gemm_a16w4_unpack(const aiter_tensor* packed, const aiter_tensor* w,
+                                                const aiter_tensor* w_scale,
+                                                const aiter_tensor* w_min,
+                                                const aiter_gemm_a16w4_opts* opts,
+                                                aiter_stream stream) {
+  using namespace aiter;
+  return entry("gemm_a16w4_unpack", [&] {
+    repack(Check("gemm_a16w4_unpack"), {nullptr, w, w_scale, w_min, nullptr, nullptr}, packed, true,
+           opts, stream);
+  });
+}
+
+extern "C" aiter_status aiter_gemm_a16w4_packed_bytes(int64_t n, int64_t k, aiter_dtype scale_dtype,
+                                                      int64_t* bytes) {
+  using namespace aiter;
+  return entry("gemm_a16w4_packed_bytes", [&] {
+    const Check check("gemm_a16w4_packed_bytes");
+    check.require(bytes != nullptr, "bytes is NULL, expected where to write the size");
+    *bytes = group_packed_bytes(check, 4, n, k, scale_dtype);
+  });
+}

@@ -1,0 +1,33 @@
+// The argument checks of gemm_a16w4 and gemm_a16w8.
+#pragma once
+
+#include "aiter/gemm.h"
+#include "core/check.h"
+#include "dispatch/dispatch.h"
+#include "ops/gemm/group_gemm.h"
+
+namespace aiter {
+
+struct GroupGemmProblem {
+  int64_t m, n, k;
+  DType x_dtype;
+  bool packed;
+  int32_t activation;
+};
+
+struct GroupGemmTensors {
+  const aiter_tensor *x, *w, *w_scale, *w_min, *bias, *y;
+};
+
+// Fills args from checked tensors. bits: 4 or 8, the format that the operator takes.
+GroupGemmProblem check_group_gemm(const Check& check, int bits, const GroupGemmTensors& tensors,
+                                  int32_t activation, GroupGemmArgs* args);
+
+// Of packing, or unpacking.
+GroupPackArgs check_group_pack(const Check& check, int bits, const GroupGemmTensors& row_major,
+                               const aiter_tensor* packed, bool unpack);
+
+int64_t group_packed_bytes(const Check& check, int bits, int64_t n, int64_t k,
+                           aiter_dtype scale_dtype);
+
+}  // namespace aiter

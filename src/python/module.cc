@@ -14,8 +14,8 @@ NB_MODULE(_aiter, m) {
   aiter::python::bind_activation(m);
   aiter::python::bind_bench(m);
   aiter::python::bind_embedding(m);
-  aiter::python::bind_kvcache(m);
   aiter::python::bind_gemm(m);
+  aiter::python::bind_kvcache(m);
   aiter::python::bind_norm(m);
   aiter::python::bind_rope(m);
   aiter::python::bind_sampling(m);

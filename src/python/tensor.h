@@ -99,10 +99,10 @@ void bind_bench(nb::module_& m);
 void bind_embedding(nb::module_& m);
 void bind_gemm(nb::module_& m);
 void bind_kvcache(nb::module_& m);
-void set_dry_run(bool on);  // this thread's calls
-
 void bind_norm(nb::module_& m);
 void bind_rope(nb::module_& m);
 void bind_sampling(nb::module_& m);
+
+void set_dry_run(bool on);  // this thread's calls
 
 }  // namespace aiter::python

@@ -1,6 +1,7 @@
 # aiter_op(<family> <op> CPU [HIP]): adds src/ops/<family>/<op>/ to the library.
 #
-# <op>.cc is compiled once; <op>_cpu.cc once per instruction set, in the namespace aiter::<isa>.
+# <op>.cc is compiled once; <op>_cpu.cc once per instruction set, in the namespace aiter::<isa>;
+# <op>.hip once per GPU architecture (AiterKernels.cmake).
 # aiter_ops_finish() makes the object libraries and the list of operators that dispatch reads.
 
 set(AITER_ISAS portable)
@@ -26,6 +27,7 @@ function(aiter_op family op)
     set_property(GLOBAL APPEND PROPERTY AITER_CPU_SOURCES ${home}/${op}_cpu.cc)
   endif()
   if(ARG_HIP)
+    set_property(GLOBAL APPEND PROPERTY AITER_HIP_OPS ${op})
     set_property(GLOBAL APPEND PROPERTY AITER_HIP_SOURCES ${home}/${op}.hip)
   endif()
 endfunction()
@@ -55,4 +57,5 @@ function(aiter_ops_finish target)
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:aiter_cpu_${isa}>)
     math(EXPR level "${level} + 1")
   endforeach()
+  aiter_kernels_finish(${target})
 endfunction()

@@ -4,6 +4,7 @@
 
 #include "aiter/device.h"
 #include "aiter/export.h"
+#include "aiter/gpu.h"
 #include "aiter/status.h"
 #include "aiter/tensor.h"
 #include "aiter/version.h"

@@ -1,9 +1,13 @@
 // The dtypes that operators take, as one small enum for problems, arguments and kernels.
 #pragma once
 
+#ifdef AITER_DEVICE_CODE
+#include "ck/core/prelude.h"
+#else
 #include <cstdint>
 
 #include "aiter/tensor.h"
+#endif
 
 namespace aiter {
 
@@ -26,13 +30,15 @@ enum class DType : int32_t {
   kF4E2M1x2, // two fp4 codes a byte
 };
 
+#ifndef AITER_DEVICE_CODE
 DType dtype_of(aiter_dtype dtype);  // kNone for one that no operator takes
 const char* dtype_name(DType dtype);
 int64_t dtype_bytes(DType dtype);
 // The name of any DLPack dtype, for messages: "float64", "int4x2", "code 77 bits 3 lanes 9".
 const char* dtype_name(aiter_dtype dtype, char (&buffer)[48]);
+#endif
 
-// 16-bit floats are stored bits; conversions are in src/simd.
+// 16-bit floats are stored bits; conversions are in src/simd and src/ck/core.
 struct f16 {
   uint16_t bits;
 };

@@ -25,7 +25,11 @@ aiter_status record_current_exception(const char* op) noexcept {
       throw;
     } catch (const Error& e) {
       status = e.status();
+      // What fails below the operator (a device, a driver) does not know its name.
+      const std::string prefix = std::string(op) + ":";
       last_error = e.what();
+      if (last_error.compare(0, prefix.size(), prefix) != 0)
+        last_error.insert(0, prefix + " ");
     } catch (const std::bad_alloc&) {
       status = AITER_OUT_OF_MEMORY;
       last_error = std::string(op) + ": out of host memory";

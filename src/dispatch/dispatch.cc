@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "launch/device.h"
 #include "simd/isa.h"
 
 namespace aiter {
@@ -160,8 +161,14 @@ Machine machine_of(aiter_device device) {
     case AITER_CPU: case AITER_CUDA_HOST: case AITER_ROCM_HOST:
       return Machine{ANY_CPU, current_isa()};
     default:
-      fail(AITER_DEVICE, "device %d:%d: this build has no GPU support", device.type, device.id);
+      break;
   }
+  const Device& gpu = device_of(device);
+  if (!gpu.target)
+    fail(AITER_NO_CODE_OBJECT,
+         "%s is a %s; this library has kernels for gfx90a, gfx942, gfx950 and sm_80 or later",
+         gpu.label.c_str(), gpu.arch.c_str());
+  return Machine{gpu.target, Isa::kPortable};
 }
 
 }  // namespace aiter

@@ -1,18 +1,51 @@
 #include "ops/norm/rmsnorm/rmsnorm_args.h"
 
+#include <algorithm>
+
 #include "aiter/norm.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
+#include "launch/launch.h"
 
 namespace aiter {
 
 struct RmsnormProblem {
   DType dtype;
   int64_t tokens, hidden;
+  bool aligned16;  // rows begin at, and are, multiples of 16 bytes
 };
 
 AITER_CPU_ROW(rmsnorm_cpu_simd, RmsnormArgs)
 AITER_CPU_ROW(rmsnorm_cpu_ref, RmsnormArgs)
+
+// See rmsnorm.hip: rows that fit in a wave's registers share a block, others have one of their own.
+static void rmsnorm_hip(const FloatKernels& norm, const FloatKernels& add_norm, int pack,
+                        const RmsnormArgs& args, const Call& call) {
+  const int64_t wave = device_of(call.device).wave;
+  const int64_t packs = (args.hidden + pack - 1) / pack;
+  const bool by_wave = packs <= wave * RmsnormArgs::kChunks;
+  const int64_t threads =
+      by_wave ? 256 : std::clamp<int64_t>((packs / 2 + wave - 1) / wave * wave, 256, 1024);
+  const int64_t rows_per_block = by_wave ? threads / wave : 1;
+  const int64_t blocks = (args.x_rows.count + rows_per_block - 1) / rows_per_block;
+  constexpr int64_t kMaxBlocks = 1 << 20;  // more rows than this go round again
+  const FloatKernels& kernels = args.residual_in ? add_norm : norm;
+  if (args.hidden == 0) return;
+  launch(kernels[args.dtype], call,
+         {.x = std::min(blocks, kMaxBlocks), .threads = static_cast<int>(threads)}, args);
+}
+
+static void rmsnorm_hip_vec(const RmsnormArgs& args, const Call& call) {
+  static constexpr FloatKernels norm = AITER_FLOAT_KERNELS(rmsnorm, hip_vec),
+                                add_norm = AITER_FLOAT_KERNELS(rmsnorm, hip_vec_add);
+  rmsnorm_hip(norm, add_norm, static_cast<int>(16 / dtype_bytes(args.dtype)), args, call);
+}
+
+static void rmsnorm_hip_any(const RmsnormArgs& args, const Call& call) {
+  static constexpr FloatKernels norm = AITER_FLOAT_KERNELS(rmsnorm, hip_any),
+                                add_norm = AITER_FLOAT_KERNELS(rmsnorm, hip_any_add);
+  rmsnorm_hip(norm, add_norm, 1, args, call);
+}
 
 static constexpr Row<RmsnormProblem, RmsnormArgs> kRows[] = {
 #include "ops/norm/rmsnorm/rmsnorm.def"
@@ -55,7 +88,16 @@ static void rmsnorm(const Check& check, const aiter_tensor* x_, const aiter_tens
   args.eps = opts.eps;
   args.gemma = opts.gemma != 0;
   args.model_sensitive = opts.model_sensitive != 0;
-  const RmsnormProblem problem{x.dtype(), args.x_rows.count, hidden};
+  const int64_t bytes = dtype_bytes(x.dtype());
+  bool aligned16 = is_aligned16(args.w) && hidden * bytes % 16 == 0;
+  auto check_alignment = [&](const void* data, const Rows& rows) {
+    aligned16 = aligned16 && is_aligned16(data, rows, bytes);
+  };
+  check_alignment(args.x, args.x_rows);
+  check_alignment(args.y, args.y_rows);
+  check_alignment(args.residual_in, args.residual_in_rows);
+  check_alignment(args.residual_out, args.residual_out_rows);
+  const RmsnormProblem problem{x.dtype(), args.x_rows.count, hidden, aligned16};
   dispatch(rmsnorm_op, kRows, problem, args, x.device(), stream, opts.flags);
 }
 

@@ -6,6 +6,9 @@
 namespace aiter {
 
 struct RmsnormArgs {
+  // GPU: packs (16 bytes, or an element) of a row that a thread keeps in registers.
+  static constexpr int kChunks = 2;
+
   const void* x;
   const void* residual_in;  // or null
   const void* w;            // or null

@@ -1,0 +1,107 @@
+// fp32 arithmetic and the conversions of the storage types.
+#pragma once
+
+#include "ck/core/prelude.h"
+#include "core/dtype.h"
+
+namespace aiter {
+
+#if defined(AITER_CUDA_NVCC)
+AITER_DEVICE float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+AITER_DEVICE float sqrt(float x) { return __fsqrt_rn(x); }
+AITER_DEVICE float floor(float x) { return ::floorf(x); }
+AITER_DEVICE float abs(float x) { return ::fabsf(x); }
+// To the nearest integer, halves to the even one.
+AITER_DEVICE float round_even(float x) { return ::rintf(x); }
+#else
+AITER_DEVICE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+AITER_DEVICE float sqrt(float x) { return __builtin_sqrtf(x); }
+AITER_DEVICE float floor(float x) { return __builtin_floorf(x); }
+AITER_DEVICE float abs(float x) { return __builtin_fabsf(x); }
+AITER_DEVICE float round_even(float x) { return __builtin_rintf(x); }
+#endif
+
+using f32 = float;  // beside f16 and bf16, for names
+
+constexpr float kInfinity = __builtin_huge_valf();
+
+// 2^x to 2 units in the last place, by the hardware; results below the normal range are 0.
+AITER_DEVICE float exp2_fast(float x) {
+#if defined(AITER_AMD)
+  return __builtin_amdgcn_exp2f(x);
+#else
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+
+AITER_DEVICE float log2_fast(float x) {
+#if defined(AITER_AMD)
+  return __builtin_amdgcn_logf(x);
+#else
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+
+// e^x to a few units in the last place: the rounding error of x * log2(e), which grows with |x|, is
+// put back.
+AITER_DEVICE float exp(float x) {
+  constexpr float kLog2E = 1.44269502f, kLog2ELow = 1.92596299e-8f, kLn2 = 0.693147182f;
+  const float t = x * kLog2E;
+  const float rest = fma(x, kLog2ELow, fma(x, kLog2E, -t));
+  const float y = exp2_fast(t);
+  // Beyond the range of floats the rest is not finite.
+  return t > 128.0f || t < -150.0f ? y : fma(y, rest * kLn2, y);
+}
+
+AITER_DEVICE float to_float(float x) { return x; }
+AITER_DEVICE float to_float(bf16 x) { return bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
+AITER_DEVICE float to_float(f16 x) {
+#if defined(AITER_AMD)
+  return static_cast<float>(bit_cast<_Float16>(x.bits));
+#else
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+  return y;
+#endif
+}
+
+// Rounding is to nearest, ties to even.
+template <class T>
+AITER_DEVICE T from_float(float x);
+template <>
+AITER_DEVICE float from_float<float>(float x) { return x; }
+template <>
+AITER_DEVICE f16 from_float<f16>(float x) {
+#if defined(AITER_AMD)
+  return {bit_cast<uint16_t>(static_cast<_Float16>(x))};
+#else
+  f16 y;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+#endif
+}
+template <>
+AITER_DEVICE bf16 from_float<bf16>(float x) {
+#if defined(AITER_AMD)
+  return {bit_cast<uint16_t>(static_cast<__bf16>(x))};
+#else
+  bf16 y;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+#endif
+}
+
+// An element of a tensor whose dtype is known at run time only.
+AITER_DEVICE float load_float(const void* data, int64_t index, DType dtype) {
+  switch (dtype) {
+    case DType::kF32: return static_cast<const float*>(data)[index];
+    case DType::kF16: return to_float(static_cast<const f16*>(data)[index]);
+    default: return to_float(static_cast<const bf16*>(data)[index]);
+  }
+}
+
+}  // namespace aiter

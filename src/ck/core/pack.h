@@ -1,0 +1,84 @@
+// Several elements that are loaded and stored as one.
+#pragma once
+
+#include "ck/core/math.h"
+
+namespace aiter {
+
+// N elements of T in memory, 1 or a power of two up to 16 bytes; addresses are multiples of the size.
+template <class T, int N>
+struct alignas(sizeof(T) * N) Pack {
+  T elements[N];
+};
+
+// Elements of a 16-byte vector, or 1 where addresses are not aligned.
+template <class T, bool kAligned>
+constexpr int kPackSize = kAligned ? 16 / static_cast<int>(sizeof(T)) : 1;
+
+struct alignas(16) Words4 {
+  uint32_t x, y, z, w;
+};
+struct alignas(8) Words2 {
+  uint32_t x, y;
+};
+
+// The compilers turn a load of these into one instruction of the full width.
+template <int kBytes>
+struct WordsOf;
+template <>
+struct WordsOf<16> { using Type = Words4; };
+template <>
+struct WordsOf<8> { using Type = Words2; };
+template <>
+struct WordsOf<4> { using Type = uint32_t; };
+template <>
+struct WordsOf<2> { using Type = uint16_t; };
+template <>
+struct WordsOf<1> { using Type = uint8_t; };
+
+template <int N, class T>
+AITER_DEVICE Pack<T, N> load_pack(const T* from) {
+  using Words = typename WordsOf<sizeof(T) * N>::Type;
+  return bit_cast<Pack<T, N>>(*reinterpret_cast<const Words*>(from));
+}
+
+template <int N, class T>
+AITER_DEVICE void store_pack(T* to, const Pack<T, N>& pack) {
+  using Words = typename WordsOf<sizeof(T) * N>::Type;
+  *reinterpret_cast<Words*>(to) = bit_cast<Words>(pack);
+}
+
+// The same as floats; more than 16 bytes go as several packs.
+template <int N, class T>
+AITER_DEVICE void load_floats(const T* from, float (&to)[N]) {
+  constexpr int kPart = N * sizeof(T) > 16 ? 16 / static_cast<int>(sizeof(T)) : N;
+  AITER_UNROLL
+  for (int i = 0; i < N; i += kPart) {
+    const Pack<T, kPart> pack = load_pack<kPart>(from + i);
+    AITER_UNROLL
+    for (int k = 0; k < kPart; ++k) to[i + k] = to_float(pack.elements[k]);
+  }
+}
+
+template <int N, class T>
+AITER_DEVICE void store_floats(T* to, const float (&from)[N]) {
+  constexpr int kPart = N * sizeof(T) > 16 ? 16 / static_cast<int>(sizeof(T)) : N;
+  AITER_UNROLL
+  for (int i = 0; i < N; i += kPart) {
+    Pack<T, kPart> pack;
+    AITER_UNROLL
+    for (int k = 0; k < kPart; ++k) pack.elements[k] = from_float<T>(from[i + k]);
+    store_pack<kPart>(to + i, pack);
+  }
+}
+
+// N elements, at index i, of an array of T or of float.
+template <int N, class T>
+AITER_DEVICE void load_floats(const void* data, DType dtype, int64_t i, float (&to)[N]) {
+  if (dtype == DType::kF32)
+    load_floats<N>(static_cast<const float*>(data) + i, to);
+  else
+    load_floats<N>(static_cast<const T*>(data) + i, to);
+}
+
+}  // namespace aiter

@@ -1,0 +1,137 @@
+// What device code stands on, with no vendor header: one side for clang/AMDGPU, one for CUDA through
+// clang, one for CUDA through nvcc or NVRTC. Sources are compiled with AITER_DEVICE_CODE and as
+// C++17; everything is in the namespace aiter.
+#pragma once
+
+#if defined(__AMDGCN__)
+#define AITER_AMD 1
+#elif defined(__CUDA__) && defined(__clang__)
+#define AITER_CUDA_CLANG 1
+#else
+#define AITER_CUDA_NVCC 1
+#endif
+
+#if defined(AITER_CUDA_NVCC)
+#define AITER_DEVICE __device__ __forceinline__
+#define AITER_SHARED __shared__
+#define AITER_GLOBAL __global__
+#define AITER_LAUNCH_BOUNDS(threads) __launch_bounds__(threads)
+#else
+#define AITER_DEVICE __attribute__((device, always_inline)) inline
+#define AITER_SHARED __attribute__((shared))
+#define AITER_GLOBAL __attribute__((global))
+#define AITER_LAUNCH_BOUNDS(threads) __attribute__((launch_bounds(threads)))
+#endif
+
+// Declares a kernel for blocks of up to `threads`: AITER_KERNEL(name, 256)(const Args a) { ... }
+//
+// To build one kernel of a file alone (on first use, when each one costs time), the compiler gets
+// -DAITER_ONE_KERNEL -DAITER_PICK_<name>=~, and every other kernel becomes a template that nobody
+// instantiates.
+#define AITER_SECOND_(a, b, ...) b
+#define AITER_SECOND(...) AITER_SECOND_(__VA_ARGS__)
+#define AITER_KERNEL_(threads) extern "C" AITER_GLOBAL AITER_LAUNCH_BOUNDS(threads)
+#ifdef AITER_ONE_KERNEL
+#define AITER_KERNEL(name, threads)                                                             \
+  AITER_SECOND(AITER_PICK_##name AITER_KERNEL_(threads), template <int = 0> AITER_DEVICE, ~) \
+  void name
+#else
+#define AITER_KERNEL(name, threads) AITER_KERNEL_(threads) void name
+#endif
+#define AITER_UNROLL _Pragma("unroll")
+#define AITER_NO_UNROLL _Pragma("unroll 1")
+
+namespace aiter {
+
+using int8_t = signed char;
+using uint8_t = unsigned char;
+using int16_t = short;
+using uint16_t = unsigned short;
+using int32_t = int;
+using uint32_t = unsigned;
+using int64_t = long;
+using uint64_t = unsigned long;
+
+#if defined(AITER_AMD)
+
+constexpr int kWave = 64;
+AITER_DEVICE int thread_index() { return __builtin_amdgcn_workitem_id_x(); }
+AITER_DEVICE int block_index_x() { return __builtin_amdgcn_workgroup_id_x(); }
+AITER_DEVICE int block_index_y() { return __builtin_amdgcn_workgroup_id_y(); }
+AITER_DEVICE int block_index_z() { return __builtin_amdgcn_workgroup_id_z(); }
+AITER_DEVICE int block_threads() { return __builtin_amdgcn_workgroup_size_x(); }
+AITER_DEVICE int grid_blocks() {
+  return __builtin_amdgcn_grid_size_x() / __builtin_amdgcn_workgroup_size_x();
+}
+// Waits for all threads of the block; what they wrote to memory is seen after it.
+AITER_DEVICE void barrier() {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
+  __builtin_amdgcn_s_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
+}
+// The value of lane ^ mask of the same wave. All lanes must take part.
+AITER_DEVICE uint32_t shuffle_xor(uint32_t value, int mask) {
+  const int lane = __builtin_amdgcn_mbcnt_hi(~0u, __builtin_amdgcn_mbcnt_lo(~0u, 0));
+  return __builtin_amdgcn_ds_bpermute((lane ^ mask) << 2, static_cast<int>(value));
+}
+AITER_DEVICE uint32_t shuffle(uint32_t value, int lane) {
+  return __builtin_amdgcn_ds_bpermute(lane << 2, static_cast<int>(value));
+}
+
+#else
+
+constexpr int kWave = 32;
+#if defined(AITER_CUDA_CLANG)
+AITER_DEVICE int thread_index() { return __nvvm_read_ptx_sreg_tid_x(); }
+AITER_DEVICE int block_index_x() { return __nvvm_read_ptx_sreg_ctaid_x(); }
+AITER_DEVICE int block_index_y() { return __nvvm_read_ptx_sreg_ctaid_y(); }
+AITER_DEVICE int block_index_z() { return __nvvm_read_ptx_sreg_ctaid_z(); }
+AITER_DEVICE int block_threads() { return __nvvm_read_ptx_sreg_ntid_x(); }
+AITER_DEVICE int grid_blocks() { return __nvvm_read_ptx_sreg_nctaid_x(); }
+AITER_DEVICE void barrier() { __syncthreads(); }
+#else
+AITER_DEVICE int thread_index() { return threadIdx.x; }
+AITER_DEVICE int block_index_x() { return blockIdx.x; }
+AITER_DEVICE int block_index_y() { return blockIdx.y; }
+AITER_DEVICE int block_index_z() { return blockIdx.z; }
+AITER_DEVICE int block_threads() { return blockDim.x; }
+AITER_DEVICE int grid_blocks() { return gridDim.x; }
+AITER_DEVICE void barrier() { __syncthreads(); }
+#endif
+AITER_DEVICE uint32_t shuffle_xor(uint32_t value, int mask) {
+  uint32_t result;
+  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(result) : "r"(value), "r"(mask));
+  return result;
+}
+AITER_DEVICE uint32_t shuffle(uint32_t value, int lane) {
+  uint32_t result;
+  asm volatile("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(result) : "r"(value), "r"(lane));
+  return result;
+}
+
+#endif
+
+template <class To, class From>
+AITER_DEVICE To bit_cast(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  __builtin_memcpy(&to, &from, sizeof(to));
+  return to;
+}
+
+template <class T>
+AITER_DEVICE T min(T a, T b) { return b < a ? b : a; }
+template <class T>
+AITER_DEVICE T max(T a, T b) { return a < b ? b : a; }
+
+AITER_DEVICE float shuffle_xor(float value, int mask) {
+  return bit_cast<float>(shuffle_xor(bit_cast<uint32_t>(value), mask));
+}
+AITER_DEVICE int32_t shuffle_xor(int32_t value, int mask) {
+  return static_cast<int32_t>(shuffle_xor(static_cast<uint32_t>(value), mask));
+}
+AITER_DEVICE float shuffle(float value, int lane) {
+  return bit_cast<float>(shuffle(bit_cast<uint32_t>(value), lane));
+}
+
+}  // namespace aiter

@@ -1,0 +1,41 @@
+// Reductions over the lanes of a wave and the threads of a block.
+#pragma once
+
+#include "ck/core/prelude.h"
+
+namespace aiter {
+
+struct Sum {
+  template <class T>
+  AITER_DEVICE static T combine(T a, T b) { return a + b; }
+};
+struct Max {
+  template <class T>
+  AITER_DEVICE static T combine(T a, T b) { return max(a, b); }
+};
+
+// Every lane gets the result over its group of kLanes neighbouring lanes.
+template <class Op, int kLanes = kWave, class T>
+AITER_DEVICE T wave_reduce(T value) {
+  AITER_UNROLL
+  for (int mask = kLanes / 2; mask > 0; mask /= 2)
+    value = Op::combine(value, shuffle_xor(value, mask));
+  return value;
+}
+
+// Every thread gets the result over the block, whose threads are a multiple of kWave. All threads of
+// the block must take part. `scratch` holds one T for each wave; it may be used again after the call.
+template <class Op, class T>
+AITER_DEVICE T block_reduce(T value, T* scratch) {
+  const int waves = block_threads() / kWave;
+  value = wave_reduce<Op>(value);
+  if (waves == 1) return value;
+  if (thread_index() % kWave == 0) scratch[thread_index() / kWave] = value;
+  barrier();
+  value = scratch[0];
+  for (int i = 1; i < waves; ++i) value = Op::combine(value, scratch[i]);
+  barrier();
+  return value;
+}
+
+}  // namespace aiter

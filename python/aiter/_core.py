@@ -1,23 +1,34 @@
 """Arrays, threads, and what dispatch decided."""
 
+from __future__ import annotations
+
 from . import _aiter
 from ._aiter import Array
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def empty(shape, dtype="float32", device="cpu"):
-    """Make an Array of undefined contents. shape: an int or a sequence. dtype: a name or dtype object.
+    from .typing import ArrayLike, Device, DType, Shape
 
+Array.__module__ = "aiter"  # where users find it
+
+
+def empty(shape: Shape, dtype: DType = "float32", device: Device = "cpu") -> Array:
+    """Make an Array of undefined contents.
+
+    shape: an int or a sequence of ints. dtype: a name, or a dtype object of another library.
     device: "cpu", "cuda:N" or "hip:N".
     """
     return _aiter.empty(shape, dtype, device)
 
 
-def zeros(shape, dtype="float32", device="cpu"):
+def zeros(shape: Shape, dtype: DType = "float32", device: Device = "cpu") -> Array:
     """Make an Array of zeros; the arguments are those of empty."""
     return _aiter.zeros(shape, dtype, device)
 
 
-def asarray(x, dtype=None, copy=None):
+def asarray(x: ArrayLike, dtype: DType | None = None, copy: bool | None = None) -> Array:
     """Make an Array over the memory of x: NumPy, torch, JAX, CuPy, or anything with __dlpack__.
 
     dtype: what uint8 (or int8) bytes hold, as "float8_e4m3fn"; values are never converted.
@@ -26,31 +37,32 @@ def asarray(x, dtype=None, copy=None):
     return _aiter.asarray(x, dtype, copy)
 
 
-def view(x, dtype):
+def view(x: ArrayLike, dtype: DType) -> Array:
     """Make an Array over the memory of x that takes its bytes for elements of dtype.
 
-    So arrays of libraries without fp8 or packed 4-bit types can hold them: view(x, "float8_e4m3fn").
+    So arrays of libraries that lack fp8 or packed 4-bit types can hold them, as uint8:
+    view(x, "float8_e4m3fn").
     Results of calls that get the view come in the kind of x.
     """
     return _aiter.view(x, dtype)
 
 
-def to_device(x, device):
+def to_device(x: ArrayLike, device: Device) -> Array:
     """Make an Array of x's elements on a device; x's own memory if it is there already."""
     return _aiter.to_device(x, device)
 
 
-def set_num_threads(n):
+def set_num_threads(n: int) -> None:
     """Set the number of threads of CPU calls, the caller's included; 0 restores the default."""
     _aiter.set_num_threads(n)
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """Number of threads of CPU calls."""
     return _aiter.get_num_threads()
 
 
-def explain(function, *args, **kwargs):
+def explain(function: Callable[..., object], *args: object, **kwargs: object) -> str:
     """Tell which kernel row `function(*args, **kwargs)` would run, and why no better one.
 
     Everything is checked as in the real call, but nothing is computed. Raises what the call would

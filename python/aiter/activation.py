@@ -1,9 +1,22 @@
 """Activations."""
 
+from __future__ import annotations
+
 from . import _aiter
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .typing import ArrayT, DType, Stream
 
-def silu_and_mul(x, limit=0.0, *, dtype=None, out=None, stream=None):
+
+def silu_and_mul(
+    x: ArrayT,
+    limit: float = 0.0,
+    *,
+    dtype: DType | None = None,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
     """Gated SiLU: y = gate * sigmoid(gate) * up, gate the first and up the second half of x's rows.
 
     x: (..., 2 d) bf16, f16 or f32; the last stride is 1, the others are free as long as they fold
@@ -17,7 +30,14 @@ def silu_and_mul(x, limit=0.0, *, dtype=None, out=None, stream=None):
     return _aiter.act_and_mul(x, _aiter.ACTIVATION_SILU, limit, dtype, out, stream)
 
 
-def gelu_and_mul(x, *, limit=0.0, dtype=None, out=None, stream=None):
+def gelu_and_mul(
+    x: ArrayT,
+    *,
+    limit: float = 0.0,
+    dtype: DType | None = None,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
     """Gated GELU: y = gate * Phi(gate) * up, Phi the normal distribution function (erf).
 
     The arguments are those of silu_and_mul. Source: AITER gelu_and_mul.
@@ -25,7 +45,14 @@ def gelu_and_mul(x, *, limit=0.0, dtype=None, out=None, stream=None):
     return _aiter.act_and_mul(x, _aiter.ACTIVATION_GELU, limit, dtype, out, stream)
 
 
-def gelu_tanh_and_mul(x, *, limit=0.0, dtype=None, out=None, stream=None):
+def gelu_tanh_and_mul(
+    x: ArrayT,
+    *,
+    limit: float = 0.0,
+    dtype: DType | None = None,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
     """Gated GELU with tanh: gate * (1 + tanh(sqrt(2 / pi) (gate + 0.044715 gate^3))) / 2 * up.
 
     The arguments are those of silu_and_mul. Source: AITER gelu_tanh_and_mul.
@@ -33,7 +60,14 @@ def gelu_tanh_and_mul(x, *, limit=0.0, dtype=None, out=None, stream=None):
     return _aiter.act_and_mul(x, _aiter.ACTIVATION_GELU_TANH, limit, dtype, out, stream)
 
 
-def swiglu_and_mul(x, *, limit=7.0, dtype=None, out=None, stream=None):
+def swiglu_and_mul(
+    x: ArrayT,
+    *,
+    limit: float = 7.0,
+    dtype: DType | None = None,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
     """The GPT-OSS gate: y = gate * sigmoid(1.702 gate) * (up + 1), gate and up clamped by limit.
 
     The arguments are those of silu_and_mul; limit=0 clamps nothing. Source: AITER swiglu_and_mul.

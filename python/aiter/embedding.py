@@ -1,9 +1,23 @@
 """Embedding lookup."""
 
+from __future__ import annotations
+
 from . import _aiter
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .typing import ArrayLike, ArrayT, DType, Stream
 
-def embedding(ids, table, scale=None, *, dtype=None, out=None, stream=None):
+
+def embedding(
+    ids: ArrayT,
+    table: ArrayLike,
+    scale: ArrayLike | None = None,
+    *,
+    dtype: DType | None = None,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
     """Rows of a table by id: out[t] = table[ids[t]] * scale; negative ids (padding) give zeros.
 
     ids: (...) int32 or int64, each less than vocab.

@@ -1,22 +1,28 @@
 """Matrix products with weights stored row by row: y[m, n] = sum_k x[m, k] * w[n, k] + bias[n]."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 from . import _aiter
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .typing import ArrayLike, ArrayT, DType, Stream
+
 
 def gemm_a16w4(
-    x,
-    w,
-    w_scale=None,
-    w_min=None,
-    bias=None,
-    dtype=None,
+    x: ArrayT,
+    w: ArrayLike,
+    w_scale: ArrayLike | None = None,
+    w_min: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    dtype: DType | None = None,
     *,
-    activation="16bit",
-    out=None,
-    stream=None,
-):
+    activation: str = "16bit",
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
     """Multiply by 4-bit weights: w[n, k] = code[n, k] * w_scale[n, k // 32] + w_min[n, k // 32].
 
     x: (..., K) bf16, f16 or f32; the last stride is 1, K a multiple of 32.
@@ -34,7 +40,14 @@ def gemm_a16w4(
     return _aiter.gemm_a16w4(x, w, w_scale, w_min, bias, dtype, activation, out, stream)
 
 
-def gemm_a16w4_pack(w, w_scale, w_min=None, *, out=None, stream=None):
+def gemm_a16w4_pack(
+    w: ArrayT,
+    w_scale: ArrayLike,
+    w_min: ArrayLike | None = None,
+    *,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
     """The form of 4-bit weights that `gemm_a16w4` reads fastest, as one uint8 array.
 
     The array describes itself (format, N, K, scale dtype), so it cannot be taken for another.
@@ -43,14 +56,26 @@ def gemm_a16w4_pack(w, w_scale, w_min=None, *, out=None, stream=None):
     return _aiter.gemm_a16w4_pack(w, w_scale, w_min, out, stream)
 
 
-def gemm_a16w4_unpack(packed, *, stream=None):
+def gemm_a16w4_unpack(
+    packed: ArrayT,
+    *,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT, ArrayT | None]:
     """The exact inverse of `gemm_a16w4_pack`: (w, w_scale, w_min), w_min None if there was none."""
     return _aiter.gemm_a16w4_unpack(packed, stream)
 
 
 def gemm_a16w8(
-    x, w, w_scale=None, bias=None, dtype=None, *, activation="16bit", out=None, stream=None
-):
+    x: ArrayT,
+    w: ArrayLike,
+    w_scale: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    dtype: DType | None = None,
+    *,
+    activation: str = "16bit",
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
     """Multiply by 8-bit weights: w[n, k] = code[n, k] * w_scale[n, k // 32].
 
     w: (N, K) int8 and w_scale (N, K/32) f16, bf16 or f32; or w is what `gemm_a16w8_pack` made and
@@ -60,12 +85,18 @@ def gemm_a16w8(
     return _aiter.gemm_a16w8(x, w, w_scale, bias, dtype, activation, out, stream)
 
 
-def gemm_a16w8_pack(w, w_scale, *, out=None, stream=None):
+def gemm_a16w8_pack(
+    w: ArrayT,
+    w_scale: ArrayLike,
+    *,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
     """The form of 8-bit weights that `gemm_a16w8` reads fastest; see `gemm_a16w4_pack`."""
     return _aiter.gemm_a16w8_pack(w, w_scale, out, stream)
 
 
-def gemm_a16w8_unpack(packed, *, stream=None):
+def gemm_a16w8_unpack(packed: ArrayT, *, stream: Stream = None) -> tuple[ArrayT, ArrayT]:
     """The exact inverse of `gemm_a16w8_pack`: (w, w_scale)."""
     return _aiter.gemm_a16w8_unpack(packed, stream)
 
@@ -82,6 +113,6 @@ class WeightInfo(NamedTuple):
     has_min: bool
 
 
-def gemm_weight_info(packed):
+def gemm_weight_info(packed: ArrayLike) -> WeightInfo:
     """Describe weights packed by `gemm_a16w4_pack` or `gemm_a16w8_pack`: a WeightInfo."""
     return WeightInfo(*_aiter.gemm_weight_info(packed))

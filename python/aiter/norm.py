@@ -1,24 +1,30 @@
 """Normalization."""
 
+from __future__ import annotations
+
 from . import _aiter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .typing import ArrayLike, ArrayT, Stream
 
 
 def rms_norm(
-    x,
-    w=None,
-    eps=1e-6,
-    use_model_sensitive_rmsnorm=0,
+    x: ArrayT,
+    w: ArrayLike | None = None,
+    eps: float = 1e-6,
+    use_model_sensitive_rmsnorm: int = 0,
     *,
-    gemma_norm=False,
-    out=None,
-    stream=None,
-):
+    gemma_norm: bool = False,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
     """Divide each row of x by its root mean square, then scale by w.
 
     y[t, h] = x[t, h] / sqrt(mean_h(x[t, :]^2) + eps) * w[h], in fp32.
 
-    x: (..., hidden) bf16, f16 or f32; the last stride is 1, the others are free as long as they fold
-        into two dimensions.
+    x: (..., hidden) bf16, f16 or f32; the last stride is 1, the others are free as long as they
+        fold into two dimensions.
     w: (hidden,) of x's dtype or f32; None = ones.
     use_model_sensitive_rmsnorm: round to x's dtype before multiplying by w (T5, Hugging Face).
     gemma_norm: multiply by (1 + w).
@@ -33,17 +39,17 @@ rmsnorm2d_fwd = rms_norm
 
 
 def rmsnorm2d_fwd_with_add(
-    x,
-    residual_in,
-    w=None,
-    eps=1e-6,
-    use_model_sensitive_rmsnorm=0,
+    x: ArrayT,
+    residual_in: ArrayLike,
+    w: ArrayLike | None = None,
+    eps: float = 1e-6,
+    use_model_sensitive_rmsnorm: int = 0,
     *,
-    gemma_norm=False,
-    out=None,
-    residual_out=None,
-    stream=None,
-):
+    gemma_norm: bool = False,
+    out: ArrayT | None = None,
+    residual_out: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
     """Add the residual, then normalize: residual_out = x + residual_in; y = rms_norm(residual_out).
 
     The norm is taken of the sum as rounded to x's dtype.

@@ -1,25 +1,31 @@
 """Rotary position embedding."""
 
+from __future__ import annotations
+
 from . import _aiter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .typing import ArrayLike, ArrayT, Stream
 
 
 def rotary_embedding_fwd(
-    positions,
-    query,
-    key,
-    head_size,
-    cos_cache,
-    sin_cache,
-    is_neox,
-    is_nope_first=False,
+    positions: ArrayLike,
+    query: ArrayT,
+    key: ArrayT | None,
+    head_size: int,
+    cos_cache: ArrayLike,
+    sin_cache: ArrayLike,
+    is_neox: bool,
+    is_nope_first: bool = False,
     *,
-    out=None,
-    stream=None,
-):
+    out: ArrayT | tuple[ArrayT, ArrayT] | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ArrayT]:
     """Turn the pairs (a, b) of each head by its token's position: (a cos - b sin, b cos + a sin).
 
-    The first R dimensions of a head turn (the last R with is_nope_first), R being twice the width of
-    the caches and at most head_size; the rest is copied.
+    The first R dimensions of a head turn (the last R with is_nope_first), R being twice the width
+    of the caches and at most head_size; the rest is copied.
 
     positions: (...) int32 or int64, each in [0, max_position).
     query: (..., heads * head_size) or (..., heads, head_size), bf16, f16 or f32; the last stride is

@@ -482,10 +482,11 @@ void bind_array(nb::module_& m) {
       "Memory with a shape and any dtype of DLPack's: what aiter.empty, asarray, view and to_device "
       "make, and what calls return for arrays of unknown libraries.");
   array_type = type;
-  type.attr("__module__") = "aiter";
-  type.def_prop_ro("shape", [](const Array& a) { return tuple_of(a.ndim, a.shape); }, "Extents.")
+  type.def_prop_ro("shape", [](const Array& a) { return tuple_of(a.ndim, a.shape); }, "Extents.",
+                    nb::sig("def shape(self) -> tuple[int, ...]"))
       .def_prop_ro("strides", [](const Array& a) { return tuple_of(a.ndim, a.strides); },
-                   "Steps between neighbours, in elements.")
+                   "Steps between neighbours, in elements.",
+                   nb::sig("def strides(self) -> tuple[int, ...]"))
       .def_ro("ndim", &Array::ndim, "Number of dimensions.")
       .def_prop_ro("dtype", [](const Array& a) { return nb::str(dtype_text(a.dtype).c_str()); },
                    "Name of the dtype; one that ends in x2 has two elements packed in a byte.")
@@ -507,10 +508,10 @@ void bind_array(nb::module_& m) {
            "The same memory as elements of another dtype.")
       .def("copy", &copied, "The elements in new memory, row-major.")
       .def("numpy", &numpy, "A NumPy array over the same memory; packed 4-bit types become uint8.",
-           nb::sig("def numpy(self) -> numpy.ndarray"))
+           nb::sig("def numpy(self) -> typing.Any"))
       .def("__array__", &array_protocol, "dtype"_a = nb::none(), "copy"_a = nb::none(),
            nb::sig("def __array__(self, dtype: object | None = None, copy: bool | None = None) -> "
-                   "numpy.ndarray"))
+                   "typing.Any"))
       .def_prop_ro("__array_interface__", &array_interface)
       .def("__getitem__", &item, "key"_a.none())
       .def("__setitem__", &set_item, "key"_a.none(), "value"_a.none())

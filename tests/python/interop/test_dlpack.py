@@ -87,7 +87,7 @@ def test_read_only_output(flag):
 def test_producers_error_is_chained():
     error = RuntimeError("the moon is wrong\nand more")
     with pytest.raises(
-        ValueError, match=r"^rmsnorm: x cannot be taken from its producers.Producer: the moon is wrong$"
+        ValueError, match="^rmsnorm: x cannot be taken from its .*Producer: the moon is wrong$"
     ) as caught:
         aiter.rms_norm(Producer(X, raises=error))
     assert caught.value.__cause__ is error
@@ -120,7 +120,7 @@ def test_what_is_no_array():
     for x in ([1.0], "text", 3, Empty(), object):
         with pytest.raises(TypeError, match=r"rmsnorm: x is a \w+.*, expected an array"):
             aiter.rms_norm(x)
-    with pytest.raises(TypeError, match="rmsnorm: x gave a str from __dlpack__, expected a capsule"):
+    with pytest.raises(TypeError, match="rmsnorm: x gave a str from __dlpack__, expected"):
         aiter.rms_norm(Odd())
     with pytest.raises(ValueError, match="rmsnorm: x has rank 9, expected 0 to 8"):
         aiter.rms_norm(Producer(X.reshape((1,) * 7 + X.shape)))

@@ -70,7 +70,7 @@ def test_jax_arrays_are_never_written():
         aiter.rms_norm(X, out=x)
     cache = jnp.zeros((2, 16, 1, 8))
     key = np.ones((1, 1, 8), np.float32)
-    with pytest.raises(ValueError, match="key_cache is a JAX array, which is immutable.*aiter.Array"):
+    with pytest.raises(ValueError, match="key_cache is a JAX array, .*keep .* aiter.Array"):
         aiter.reshape_and_cache_flash(key, key, cache, cache, np.zeros(1, np.int64))
     for view in (aiter.view(x, "float32"), aiter.asarray(x)):
         with pytest.raises(ValueError, match="out is read-only"):

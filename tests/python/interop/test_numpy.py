@@ -57,7 +57,7 @@ def test_read_only():
     x = X.copy()
     x.flags.writeable = False
     np.testing.assert_array_equal(aiter.rms_norm(x), aiter.rms_norm(X))
-    with pytest.raises(ValueError, match="rmsnorm: out is read-only, expected an array that can be"):
+    with pytest.raises(ValueError, match="rmsnorm: out is read-only, expected"):
         aiter.rms_norm(X, out=x)
     assert aiter.asarray(x).readonly and not aiter.asarray(x).numpy().flags.writeable
     np.testing.assert_array_equal(x, X)
@@ -78,7 +78,7 @@ def record(fields, shape=(2, 4)):
         (np.array([["a"]]), "x has NumPy dtype <U1, expected a number type"),
         (np.array([[object()]]), "x has NumPy dtype object, expected a number type"),
         (np.zeros((2, 2), "M8[s]"), "x has NumPy dtype datetime64"),
-        (np.ones((2, 4), ml_dtypes.int4), r"x has NumPy dtype int4, .*pack it first: aiter.asarray"),
+        (np.ones((2, 4), ml_dtypes.int4), "x has NumPy dtype int4, .*pack it first"),
         (np.ones((1,) * 9), "x has rank 9, expected 0 to 8"),
         (np.float32(3), "x has rank 0, expected at least 1"),
     ],

@@ -81,7 +81,7 @@ def test_default_device_does_not_matter():
 
 @pytest.mark.parametrize("make", [lambda x: x.to_sparse(), lambda x: x.to("meta")])
 def test_tensors_without_memory(make):
-    with pytest.raises(ValueError, match="^rmsnorm: x cannot be taken from its torch.Tensor: ") as e:
+    with pytest.raises(ValueError, match="^rmsnorm: x cannot be taken from its torch.T") as e:
         aiter.rms_norm(make(X))
     assert isinstance(e.value.__cause__, (RuntimeError, BufferError))
     with pytest.raises(ValueError, match="rmsnorm: x has dtype complex64, expected float32"):

@@ -146,6 +146,7 @@ function(aiter_kernels_finish target)
     return()
   endif()
   message(STATUS "Kernels built ahead of time: ${archs} (clang: ${clang})")
+  set_property(GLOBAL PROPERTY AITER_BUILT_ARCHS ${archs})
 
   set(jobs ${MAX_JOBS})
   if(NOT jobs) # a compiler takes up to 2 GB

@@ -16,5 +16,6 @@
 #include "aiter/norm.h"
 #include "aiter/rope.h"
 #include "aiter/sampling.h"
+#include "aiter/quant.h"
 
 #endif /* AITER_AITER_H_ */

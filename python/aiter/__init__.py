@@ -28,12 +28,31 @@ from .gemm import (
 )
 from .kvcache import reshape_and_cache_flash
 from .norm import rms_norm, rmsnorm2d_fwd, rmsnorm2d_fwd_with_add
+from .quant import (
+    MxScaleRoundMode,
+    QuantType,
+    dequantize,
+    dynamic_mxfp4_quant,
+    dynamic_nvfp4_quant,
+    get_quant,
+    per_1x32_mx_quant,
+    per_block_quant,
+    per_group_quant,
+    per_tensor_quant,
+    pertoken_quant,
+    quantize,
+)
 from .rope import rotary_embedding_fwd
 from .sampling import greedy_sample
 
 __all__ = [
     "Array",
+    "MxScaleRoundMode",
+    "QuantType",
     "asarray",
+    "dequantize",
+    "dynamic_mxfp4_quant",
+    "dynamic_nvfp4_quant",
     "embedding",
     "empty",
     "explain",
@@ -47,7 +66,14 @@ __all__ = [
     "gemm_a16w8_unpack",
     "gemm_weight_info",
     "get_num_threads",
+    "get_quant",
     "greedy_sample",
+    "per_1x32_mx_quant",
+    "per_block_quant",
+    "per_group_quant",
+    "per_tensor_quant",
+    "pertoken_quant",
+    "quantize",
     "reshape_and_cache_flash",
     "rms_norm",
     "rmsnorm2d_fwd",

@@ -19,4 +19,5 @@ NB_MODULE(_aiter, m) {
   aiter::python::bind_norm(m);
   aiter::python::bind_rope(m);
   aiter::python::bind_sampling(m);
+  aiter::python::bind_quant(m);
 }

@@ -1,9 +1,5 @@
 #include "simd/isa.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -15,21 +11,11 @@ namespace {
 
 constexpr Isa kAll[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512};
 
-#if defined(__x86_64__)
-// F16C, MOVBE and LZCNT, which -march=haswell implies; not every compiler has names for them.
-bool has_rest_of_haswell() {
-  unsigned a, b, c, d;
-  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & 1u << 29) || !(c & 1u << 22)) return false;
-  return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & 1u << 5);
-}
-#endif
-
 bool machine_has(Isa isa) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-                    has_rest_of_haswell();
+                    __builtin_cpu_supports("f16c");
   switch (isa) {
     case Isa::kPortable: return true;
     case Isa::kAvx2: return avx2;

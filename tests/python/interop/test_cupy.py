@@ -6,7 +6,7 @@ import sys
 import aiter
 import numpy as np
 import pytest
-from test_no_frameworks import run
+from test_import import run
 
 STAND_IN = """
 import sys, types

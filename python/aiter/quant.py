@@ -1,0 +1,219 @@
+"""Quantization to int8, fp8 and fp4, and back.
+
+Every quantizer here is one C operator, `aiter_quantize`, with another group of numbers per scale and
+another kind of code. `quant_dtype` is "int8", "float8_e4m3fn" (OCP: gfx950, NVIDIA),
+"float8_e4m3fnuz" (gfx942), "float8_e5m2", "float8_e5m2fnuz" or "float4_e2m1fnx2" (two codes a byte,
+as uint8, the even column in the lower half).
+"""
+
+import enum
+import math
+
+from . import _aiter
+
+
+class QuantType(enum.IntEnum):
+    """AITER's QuantType: which numbers share a scale."""
+
+    No = 0
+    per_Tensor = 1
+    per_Token = 2
+    per_1x32 = 3
+    per_1x128 = 4
+    per_128x128 = 5
+
+
+class MxScaleRoundMode(enum.IntEnum):
+    """How the exponent of an e8m0 scale follows from the group's largest magnitude."""
+
+    RoundDown = 0  # floor(log2 amax) - emax (the OCP specification)
+    RoundUp = 1  # the smallest power of two >= amax / max: nothing saturates
+    Even = 2  # amax rounded to the element's mantissa first, then as RoundDown
+    Ceil = 3  # ceil(log2 amax) - emax
+
+
+def quantize(
+    x,
+    group=(1, 0),
+    quant_dtype="int8",
+    *,
+    scale=None,
+    scale_dtype="float32",
+    smooth=None,
+    num_rows=None,
+    scale_ub=None,
+    round_mode=MxScaleRoundMode.RoundUp,
+    global_scale=1.0,
+    out=None,
+    out_scale=None,
+    stream=None,
+):
+    """Quantize x with one scale per group of `group` = (rows, columns); 0 = all of them.
+
+    codes = round(x * smooth / scale), scale = amax(group of x * smooth) / max(quant_dtype).
+
+    x: (..., columns) f32, f16 or bf16.
+    group: (1, 0) per token, (0, 0) per tensor, (1, 128) per group, (128, 128) per block.
+    scale: given scales (static quantization); then only the codes are returned.
+    scale_dtype: "float32", "float8_e8m0fnu" (powers of two, by round_mode) or "float8_e4m3fn" (fp4
+        codes; times global_scale).
+    smooth: (columns,) f32, multiplies x first.
+    num_rows: (1,) int32; rows from there on are padding: not read, not written.
+    scale_ub: the largest magnitude that a scale makes room for.
+    out, out_scale: arrays for the results; out_scale may be a transposed view, for column-major
+        scales.
+    Returns (codes, scale): codes like x, or (..., columns / 2) uint8 for fp4; scale (...,
+    ceil(columns / group columns)), (row groups, column groups) for blocks, (1,) per tensor.
+    Exact: codes and scales are those of the arithmetic written in include/aiter/quant.h. NaN
+    becomes int8 0, the float's NaN, or fp4's largest number, and leaves the scale alone.
+    """
+    bound = math.inf if scale_ub is None else scale_ub
+    return _aiter.quantize(
+        x, smooth, num_rows, scale, *group, quant_dtype, scale_dtype, int(round_mode), bound,
+        global_scale, out, out_scale, stream,
+    )
+
+
+def dequantize(
+    codes,
+    scale,
+    group=(1, 0),
+    dtype="float32",
+    *,
+    quant_dtype=None,
+    scale_dtype=None,
+    global_scale=1.0,
+    out=None,
+    stream=None,
+):
+    """Undo `quantize`: codes * scale (* global_scale for e4m3fn scales), rounded to dtype.
+
+    quant_dtype, scale_dtype: what uint8 arrays hold ("float4_e2m1fnx2", "float8_e8m0fnu" ...).
+    group: as given to `quantize`. Returns an array of x's shape.
+    """
+    return _aiter.dequantize(
+        codes, scale, *group, quant_dtype, scale_dtype, global_scale, dtype, out, stream
+    )
+
+
+def per_tensor_quant(x, scale=None, quant_dtype="int8", *, out=None, stream=None):
+    """One scale for all of x. Returns (codes, scale (1,)). Source: AITER per_tensor_quant."""
+    result = quantize(x, (0, 0), quant_dtype, scale=scale, out=out, stream=stream)
+    return result if scale is None else (result, scale)
+
+
+def pertoken_quant(
+    x,
+    scale=None,
+    x_scale=None,
+    scale_dtype="float32",
+    quant_dtype="int8",
+    *,
+    scale_ub=None,
+    num_rows=None,
+    out=None,
+    stream=None,
+):
+    """One scale per row; x_scale (columns,) multiplies x first (SmoothQuant).
+
+    Returns (codes, scale (..., 1)). Source: AITER pertoken_quant, dynamic_per_token_scaled_quant,
+    smooth_per_token_scaled_quant.
+    """
+    result = quantize(
+        x, (1, 0), quant_dtype, scale=scale, scale_dtype=scale_dtype, smooth=x_scale,
+        scale_ub=scale_ub, num_rows=num_rows, out=out, stream=stream,
+    )
+    return result if scale is None else (result, scale)
+
+
+def per_group_quant(
+    x,
+    quant_dtype="float8_e4m3fn",
+    group_size=128,
+    *,
+    scale_dtype="float32",
+    out=None,
+    out_scale=None,
+    stream=None,
+):
+    """One scale per `group_size` neighbours of a row: DeepSeek's 1 x 128 activations.
+
+    Returns (codes, scale (..., columns / group_size)). For column-major scales give a transposed
+    view as out_scale. Source: AITER per_group_quant_hip.
+    """
+    return quantize(
+        x, (1, group_size), quant_dtype, scale_dtype=scale_dtype, out=out, out_scale=out_scale,
+        stream=stream,
+    )
+
+
+def per_block_quant(
+    x, block_shape=(128, 128), quant_dtype="float8_e4m3fn", *, out=None, stream=None
+):
+    """One scale per block of a matrix: DeepSeek's 128 x 128 weights. Source: AITER
+    per_block_quant_wrapper. Returns (codes, scale (row blocks, column blocks))."""
+    return quantize(x, block_shape, quant_dtype, out=out, stream=stream)
+
+
+def per_1x32_mx_quant(
+    x,
+    quant_dtype="float4_e2m1fnx2",
+    *,
+    round_mode=MxScaleRoundMode.RoundUp,
+    out=None,
+    out_scale=None,
+    stream=None,
+):
+    """MXFP4 or MXFP8: groups of 32 with power-of-two scales (e8m0).
+
+    Returns (codes, scale (..., columns / 32) float8_e8m0fnu). Source: AITER per_1x32_mx_quant_hip;
+    OCP Microscaling Formats 1.0.
+    """
+    return quantize(
+        x, (1, 32), quant_dtype, scale_dtype="float8_e8m0fnu", round_mode=round_mode, out=out,
+        out_scale=out_scale, stream=stream,
+    )
+
+
+def dynamic_mxfp4_quant(x, *, scaling_mode=MxScaleRoundMode.Even, out=None, stream=None):
+    """`per_1x32_mx_quant` to fp4 with the rounding of AITER's Triton dynamic_mxfp4_quant."""
+    return per_1x32_mx_quant(x, "float4_e2m1fnx2", round_mode=scaling_mode, out=out, stream=stream)
+
+
+def dynamic_nvfp4_quant(x, global_scale=1.0, *, out=None, out_scale=None, stream=None):
+    """NVFP4: fp4 codes, groups of 16 with e4m3 scales, and one fp32 factor for all.
+
+    x ~ code * scale * global_scale; a good global_scale is amax(x) / (6 * 448).
+    Returns (codes, scale (..., columns / 16) float8_e4m3fn). Source: AITER dynamic_nvfp4_quant.
+    """
+    return quantize(
+        x, (1, 16), "float4_e2m1fnx2", scale_dtype="float8_e4m3fn", global_scale=global_scale,
+        out=out, out_scale=out_scale, stream=stream,
+    )
+
+
+_GROUPS = {
+    QuantType.per_Tensor: (0, 0),
+    QuantType.per_Token: (1, 0),
+    QuantType.per_1x128: (1, 128),
+    QuantType.per_128x128: (128, 128),
+}
+
+
+def get_quant(quant_type):
+    """The quantizer of a QuantType: f(x, scale=None, quant_dtype="int8") -> (codes, scale).
+
+    Source: AITER get_torch_quant, get_hip_quant, get_triton_quant.
+    """
+    quant_type = QuantType(quant_type)
+
+    def quant(x, scale=None, quant_dtype="int8", **options):
+        if quant_type == QuantType.No:
+            return x, None
+        if quant_type == QuantType.per_1x32:
+            return per_1x32_mx_quant(x, quant_dtype, **options)
+        result = quantize(x, _GROUPS[quant_type], quant_dtype, scale=scale, **options)
+        return result if scale is None else (result, scale)
+
+    return quant
+

@@ -1,0 +1,42 @@
+#include "aiter/quant.h"
+#include "core/check.h"
+#include "dispatch/dispatch.h"
+#include "ops/quant/dequantize/dequantize_args.h"
+#include "ops/quant/quantize/quantize_check.h"
+
+namespace aiter {
+
+struct DequantizeProblem {
+  DType dtype, code, scale;
+  int64_t rows, cols, group_rows, group_cols;
+};
+
+AITER_CPU_ROW(dequantize_cpu_simd, DequantizeArgs)
+AITER_CPU_ROW(dequantize_cpu_ref, DequantizeArgs)
+
+static constexpr Row<DequantizeProblem, DequantizeArgs> kRows[] = {
+#include "ops/quant/dequantize/dequantize.def"
+};
+AITER_OP(quant, dequantize)
+
+static void dequantize(const aiter_tensor* codes, const aiter_tensor* scale,
+                       const aiter_tensor* y_, const aiter_quantize_opts* opts_,
+                       aiter_stream stream) {
+  const Check check("dequantize");
+  const auto opts = check.options<aiter_quantize_opts>(opts_, AITER_QUANTIZE_OPTS_INIT);
+  const Arg y = check.tensor("y", y_);
+  const DequantizeArgs args = check_quantize(check, y, codes, scale, opts);
+  const DequantizeProblem problem{args.dtype,        args.spec.code,  args.spec.scale,
+                                  args.x_rows.count, args.cols,       args.group_rows,
+                                  args.group_cols};
+  dispatch(dequantize_op, kRows, problem, args, y.device(), stream, opts.flags);
+}
+
+}  // namespace aiter
+
+extern "C" aiter_status aiter_dequantize(const aiter_tensor* codes, const aiter_tensor* scale,
+                                         const aiter_tensor* y, const aiter_quantize_opts* opts,
+                                         aiter_stream stream) {
+  return aiter::entry("dequantize",
+                      [&] { aiter::dequantize(codes, scale, y, opts, stream); });
+}

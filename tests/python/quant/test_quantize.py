@@ -1,0 +1,131 @@
+"""quantize: codes and scales equal the reference bit by bit, for every row and instruction set."""
+
+import aiter
+import cases_quantize as cases
+import ml_dtypes
+import numpy as np
+import pytest
+from aiter.testing import isas, rows, using
+
+CASES = [c for c in cases.CASES if c.tag != "perf"]
+
+
+@pytest.fixture(params=[(row, isa) for row in rows("quantize") for isa in isas()], ids="-".join)
+def row(request):
+    with using("quantize", *request.param):
+        yield
+
+
+def assert_bits(got, want, what):
+    assert got.dtype == want.dtype and got.shape == want.shape, what
+    np.testing.assert_array_equal(got.view(np.uint8), want.view(np.uint8), err_msg=what)
+
+
+def unpack(result, options):
+    return (result, options["scale"]) if "scale" in options else result
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_exact(case, row):
+    x, options = cases.make(case)
+    codes, scale = unpack(aiter.quantize(x, **options), options)
+    want_codes, want_scale = cases.reference(x, **options)
+    n = case.get("num_rows")
+    if n is not None:
+        codes = codes[:n]
+        scale = scale[:n] if scale.shape != (1,) else scale
+        want_scale = want_scale.reshape(scale.shape) if n else scale
+    if x.size:
+        assert_bits(scale, want_scale.reshape(scale.shape), "scale")
+    assert_bits(np.ascontiguousarray(codes), want_codes, "codes")
+
+
+def test_padding_rows_are_neither_read_nor_written(row):
+    x = np.ones((4, 8), np.float32)
+    x[2:] = np.nan
+    out, scale = np.full((4, 8), 77, np.int8), np.full((4, 1), 7, np.float32)
+    aiter.quantize(x, num_rows=np.array([2], np.int32), out=out, out_scale=scale)
+    assert (out[:2] == 127).all() and (out[2:] == 77).all() and (scale[2:] == 7).all()
+    codes, _ = aiter.quantize(x, (0, 0), num_rows=np.array([2], np.int32), out=out)
+    assert codes is out and (out[2:] == 77).all()
+
+
+def test_column_major_scales_and_strided_input(row):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((6, 3, 128)).astype(np.float32)[:, 1]
+    scale = np.empty((4, 6), np.float32).T
+    codes, returned = aiter.quantize(x, (1, 32), "float8_e4m3fn", out_scale=scale)
+    want_codes, want_scale = cases.reference(x, (1, 32), "float8_e4m3fn")
+    assert returned is scale
+    np.testing.assert_array_equal(scale, want_scale)
+    assert_bits(codes, want_codes, "codes")
+
+
+def test_a_row_does_not_depend_on_its_batch():
+    x = np.random.default_rng(1).standard_normal((64, 96)).astype(np.float32)
+    codes, scale = aiter.pertoken_quant(x)
+    alone, scale_alone = aiter.pertoken_quant(x[17:18])
+    np.testing.assert_array_equal(alone, codes[17:18])
+    np.testing.assert_array_equal(scale_alone, scale[17:18])
+    with using(threads=3):
+        np.testing.assert_array_equal(aiter.pertoken_quant(x)[0], codes)
+
+
+def test_named_quantizers_are_the_groups_they_name():
+    x = np.random.default_rng(2).standard_normal((256, 256)).astype(ml_dtypes.bfloat16)
+    fp8 = "float8_e4m3fn"
+    for got, want in [
+        (aiter.per_tensor_quant(x), aiter.quantize(x, (0, 0))),
+        (aiter.pertoken_quant(x, quant_dtype=fp8), aiter.quantize(x, (1, 0), fp8)),
+        (aiter.per_group_quant(x), aiter.quantize(x, (1, 128), fp8)),
+        (aiter.per_block_quant(x), aiter.quantize(x, (128, 128), fp8)),
+        (aiter.get_quant(aiter.QuantType.per_1x128)(x), aiter.quantize(x, (1, 128))),
+        (aiter.per_1x32_mx_quant(x), cases.reference(x, (1, 32), cases.FP4, None, cases.E8M0)),
+        (
+            aiter.dynamic_mxfp4_quant(x),
+            cases.reference(x, (1, 32), cases.FP4, None, cases.E8M0, round_mode=2),
+        ),
+        (
+            aiter.dynamic_nvfp4_quant(x, 0.5),
+            cases.reference(x, (1, 16), cases.FP4, None, cases.E4M3, global_scale=0.5),
+        ),
+    ]:
+        for a, b in zip(got, want, strict=True):
+            assert_bits(a, b, "named")
+
+
+def test_the_comparison_would_notice():
+    """Negative control: one code of a large array off by one."""
+    x = np.random.default_rng(3).standard_normal((64, 64)).astype(np.float32)
+    codes, _ = aiter.quantize(x)
+    want, _ = cases.reference(x, (1, 0), "int8")
+    want[5, 7] += 1
+    with pytest.raises(AssertionError):
+        assert_bits(codes, want, "codes")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"group": (-1, 0)}, "group_rows and group_cols are -1 and 0"),
+        ({"scale_ub": 0.0}, "amax_bound is 0, expected more than 0"),
+        ({"round_mode": 9}, "mx_round is 9, expected 0 to 3"),
+        ({"scale_dtype": "float8_e8m0fnu"}, "scale has dtype float8_e8m0fnu, expected float32"),
+        ({"smooth": np.ones(3, np.float32)}, r"smooth has shape \(3,\), expected \(8,\)"),
+        ({"num_rows": np.ones(2, np.int32)}, r"num_rows has shape \(2,\), expected \(1,\)"),
+        ({"scale": np.ones((2, 2), np.float32)}, "scale has extent 2 in dimension 1, expected 1"),
+        ({"x": np.ones((2, 8))}, "x has dtype float64, expected float32, float16 or bfloat16"),
+    ],
+    ids=str,
+)
+def test_bad_input(arguments, message):
+    out = np.full((2, 8), 7, np.int8)
+    call = {"x": np.ones((2, 8), np.float32), "out": out} | arguments
+    with pytest.raises(ValueError, match="quantize: .*" + message):
+        aiter.quantize(**call)
+    assert (out == 7).all()
+
+
+def test_odd_columns_cannot_be_packed():
+    with pytest.raises(ValueError, match="x has 7 columns, expected an even number"):
+        aiter.quantize(np.ones((2, 7), np.float32), (1, 0), "float4_e2m1fnx2")

@@ -6,10 +6,18 @@ another kind of code. `quant_dtype` is "int8", "float8_e4m3fn" (OCP: gfx950, NVI
 as uint8, the even column in the lower half).
 """
 
+from __future__ import annotations
+
 import enum
 import math
 
 from . import _aiter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .typing import ArrayLike, ArrayT, DType, Stream
 
 
 class QuantType(enum.IntEnum):
@@ -33,21 +41,21 @@ class MxScaleRoundMode(enum.IntEnum):
 
 
 def quantize(
-    x,
-    group=(1, 0),
-    quant_dtype="int8",
+    x: ArrayT,
+    group: tuple[int, int] = (1, 0),
+    quant_dtype: DType = "int8",
     *,
-    scale=None,
-    scale_dtype="float32",
-    smooth=None,
-    num_rows=None,
-    scale_ub=None,
-    round_mode=MxScaleRoundMode.RoundUp,
-    global_scale=1.0,
-    out=None,
-    out_scale=None,
-    stream=None,
-):
+    scale: ArrayLike | None = None,
+    scale_dtype: DType = "float32",
+    smooth: ArrayLike | None = None,
+    num_rows: ArrayLike | None = None,
+    scale_ub: float | None = None,
+    round_mode: int = MxScaleRoundMode.RoundUp,
+    global_scale: float = 1.0,
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ArrayT]:
     """Quantize x with one scale per group of `group` = (rows, columns); 0 = all of them.
 
     codes = round(x * smooth / scale), scale = amax(group of x * smooth) / max(quant_dtype).
@@ -75,17 +83,17 @@ def quantize(
 
 
 def dequantize(
-    codes,
-    scale,
-    group=(1, 0),
-    dtype="float32",
+    codes: ArrayT,
+    scale: ArrayLike,
+    group: tuple[int, int] = (1, 0),
+    dtype: DType = "float32",
     *,
-    quant_dtype=None,
-    scale_dtype=None,
-    global_scale=1.0,
-    out=None,
-    stream=None,
-):
+    quant_dtype: DType | None = None,
+    scale_dtype: DType | None = None,
+    global_scale: float = 1.0,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
     """Undo `quantize`: codes * scale (* global_scale for e4m3fn scales), rounded to dtype.
 
     quant_dtype, scale_dtype: what uint8 arrays hold ("float4_e2m1fnx2", "float8_e8m0fnu" ...).
@@ -96,24 +104,31 @@ def dequantize(
     )
 
 
-def per_tensor_quant(x, scale=None, quant_dtype="int8", *, out=None, stream=None):
+def per_tensor_quant(
+    x: ArrayT,
+    scale: ArrayLike | None = None,
+    quant_dtype: DType = "int8",
+    *,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayLike]:
     """One scale for all of x. Returns (codes, scale (1,)). Source: AITER per_tensor_quant."""
     result = quantize(x, (0, 0), quant_dtype, scale=scale, out=out, stream=stream)
     return result if scale is None else (result, scale)
 
 
 def pertoken_quant(
-    x,
-    scale=None,
-    x_scale=None,
-    scale_dtype="float32",
-    quant_dtype="int8",
+    x: ArrayT,
+    scale: ArrayLike | None = None,
+    x_scale: ArrayLike | None = None,
+    scale_dtype: DType = "float32",
+    quant_dtype: DType = "int8",
     *,
-    scale_ub=None,
-    num_rows=None,
-    out=None,
-    stream=None,
-):
+    scale_ub: float | None = None,
+    num_rows: ArrayLike | None = None,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayLike]:
     """One scale per row; x_scale (columns,) multiplies x first (SmoothQuant).
 
     Returns (codes, scale (..., 1)). Source: AITER pertoken_quant, dynamic_per_token_scaled_quant,
@@ -127,15 +142,15 @@ def pertoken_quant(
 
 
 def per_group_quant(
-    x,
-    quant_dtype="float8_e4m3fn",
-    group_size=128,
+    x: ArrayT,
+    quant_dtype: DType = "float8_e4m3fn",
+    group_size: int = 128,
     *,
-    scale_dtype="float32",
-    out=None,
-    out_scale=None,
-    stream=None,
-):
+    scale_dtype: DType = "float32",
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
     """One scale per `group_size` neighbours of a row: DeepSeek's 1 x 128 activations.
 
     Returns (codes, scale (..., columns / group_size)). For column-major scales give a transposed
@@ -148,22 +163,27 @@ def per_group_quant(
 
 
 def per_block_quant(
-    x, block_shape=(128, 128), quant_dtype="float8_e4m3fn", *, out=None, stream=None
-):
+    x: ArrayT,
+    block_shape: tuple[int, int] = (128, 128),
+    quant_dtype: DType = "float8_e4m3fn",
+    *,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
     """One scale per block of a matrix: DeepSeek's 128 x 128 weights. Source: AITER
     per_block_quant_wrapper. Returns (codes, scale (row blocks, column blocks))."""
     return quantize(x, block_shape, quant_dtype, out=out, stream=stream)
 
 
 def per_1x32_mx_quant(
-    x,
-    quant_dtype="float4_e2m1fnx2",
+    x: ArrayT,
+    quant_dtype: DType = "float4_e2m1fnx2",
     *,
-    round_mode=MxScaleRoundMode.RoundUp,
-    out=None,
-    out_scale=None,
-    stream=None,
-):
+    round_mode: int = MxScaleRoundMode.RoundUp,
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
     """MXFP4 or MXFP8: groups of 32 with power-of-two scales (e8m0).
 
     Returns (codes, scale (..., columns / 32) float8_e8m0fnu). Source: AITER per_1x32_mx_quant_hip;
@@ -175,12 +195,25 @@ def per_1x32_mx_quant(
     )
 
 
-def dynamic_mxfp4_quant(x, *, scaling_mode=MxScaleRoundMode.Even, out=None, stream=None):
+def dynamic_mxfp4_quant(
+    x: ArrayT,
+    *,
+    scaling_mode: int = MxScaleRoundMode.Even,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
     """`per_1x32_mx_quant` to fp4 with the rounding of AITER's Triton dynamic_mxfp4_quant."""
     return per_1x32_mx_quant(x, "float4_e2m1fnx2", round_mode=scaling_mode, out=out, stream=stream)
 
 
-def dynamic_nvfp4_quant(x, global_scale=1.0, *, out=None, out_scale=None, stream=None):
+def dynamic_nvfp4_quant(
+    x: ArrayT,
+    global_scale: float = 1.0,
+    *,
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
     """NVFP4: fp4 codes, groups of 16 with e4m3 scales, and one fp32 factor for all.
 
     x ~ code * scale * global_scale; a good global_scale is amax(x) / (6 * 448).
@@ -200,7 +233,7 @@ _GROUPS = {
 }
 
 
-def get_quant(quant_type):
+def get_quant(quant_type: int) -> Callable[..., tuple[ArrayLike, ArrayLike | None]]:
     """The quantizer of a QuantType: f(x, scale=None, quant_dtype="int8") -> (codes, scale).
 
     Source: AITER get_torch_quant, get_hip_quant, get_triton_quant.

@@ -1,0 +1,15 @@
+// The sanitizer: what a wave may not do although the interpreter could.
+#pragma once
+#include "run/launch.h"
+
+namespace gfxemu {
+
+void check_launch(Launch& launch);
+void check_start(Wave& wave);
+void check_end(Wave* waves, uint32_t count);
+void check_barrier_release(Group& group);
+
+// Host writes and fresh memory, for reads of what nobody wrote.
+void check_host_write(uint64_t address, uint64_t size);
+
+}  // namespace gfxemu

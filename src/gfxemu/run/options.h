@@ -1,0 +1,37 @@
+// Settings of the emulator. All environment variables are read in options.cc.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "isa/isa.h"
+
+namespace gfxemu {
+
+// AITER_EMULATE          the emulated processor: gfx90a, gfx942 (default), gfx950
+// AITER_EMULATE_OPTIONS  comma-separated, any of:
+//   quantum=N   instructions a wave runs before the next one's turn (16)
+//   seed=N      0: waves in order; else a pseudo-random order and quanta around the given one
+//   threads=N   host threads (all)
+//   check=0|1   sanitizer
+//   count=0|1   counters
+//   limit=N     instructions a launch may execute, in millions (0: no limit)
+//   isa=NAME    host code path: avx512, avx2, portable (the best one)
+//   devices=N   how many devices to show (1)
+struct Options {
+  Arch arch = GFX942;
+  uint32_t quantum = 16;
+  uint64_t seed = 0;
+  uint32_t threads = 0;
+  bool check = false, count = false;
+  uint64_t limit = 0;
+  std::string isa;
+  uint32_t devices = 1;
+};
+
+Options& options();
+// Sets one option from its text. False with `error` filled.
+// What was wrong with the environment, or empty.
+const std::string& options_error();
+bool set_option(const std::string& key, const std::string& value, std::string* error);
+
+}  // namespace gfxemu

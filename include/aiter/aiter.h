@@ -12,6 +12,7 @@
 #include "aiter/activation.h"
 #include "aiter/embedding.h"
 #include "aiter/gemm.h"
+#include "aiter/attention.h"
 #include "aiter/kvcache.h"
 #include "aiter/norm.h"
 #include "aiter/rope.h"

@@ -16,6 +16,7 @@ from ._core import (
     zeros,
 )
 from .activation import gelu_and_mul, gelu_tanh_and_mul, silu_and_mul, swiglu_and_mul
+from .attention import flash_attn_func, flash_attn_varlen_func, paged_attention_decode
 from .embedding import embedding
 from .gemm import (
     gemm_a16w4,
@@ -56,6 +57,8 @@ __all__ = [
     "embedding",
     "empty",
     "explain",
+    "flash_attn_func",
+    "flash_attn_varlen_func",
     "gelu_and_mul",
     "gelu_tanh_and_mul",
     "gemm_a16w4",
@@ -74,6 +77,7 @@ __all__ = [
     "per_tensor_quant",
     "pertoken_quant",
     "quantize",
+    "paged_attention_decode",
     "reshape_and_cache_flash",
     "rms_norm",
     "rmsnorm2d_fwd",

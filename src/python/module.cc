@@ -10,6 +10,8 @@ NB_MODULE(_aiter, m) {
     throw nb::python_error();
   }
   aiter::python::bind_core(m);
+  aiter::python::bind_attention(m);
+  aiter::python::bind_kvcache(m);
   aiter::python::bind_array(m);
   aiter::python::bind_activation(m);
   aiter::python::bind_bench(m);

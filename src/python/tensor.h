@@ -98,6 +98,7 @@ void bind_activation(nb::module_& m);
 void bind_bench(nb::module_& m);
 void bind_embedding(nb::module_& m);
 void bind_gemm(nb::module_& m);
+void bind_attention(nb::module_& m);
 void bind_kvcache(nb::module_& m);
 void bind_norm(nb::module_& m);
 void bind_rope(nb::module_& m);

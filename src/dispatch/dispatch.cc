@@ -80,6 +80,12 @@ void read_environment() {
     } catch (const Error& e) {
       return std::string("AITER_FORCE: ") + e.what();
     }
+    if (const char* text = std::getenv("AITER_NUM_THREADS"); text && *text) {
+      char* end = nullptr;
+      const long n = std::strtol(text, &end, 10);
+      if (*end || n < 1 || n > 4096)
+        return std::string("AITER_NUM_THREADS: got \"") + text + "\", expected 1 to 4096";
+    }
     return std::string();
   }();
   if (!error.empty()) throw Error(AITER_INVALID_ARGUMENT, error);

@@ -26,6 +26,9 @@ const char* aiter_gfxemu_disassemble(const char* arch, const uint32_t* words, in
 /* The instruction table: name and an encoding of row `index` of `arch` with operands chosen by `seed`.
  * Returns the encoding's dwords, 0 past the last row, -1 when the row is not in `arch`. */
 int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, const char** name, uint32_t words[4]);
+/* Decodes all code of a code object for `arch` and counts mnemonics, as JSON: instructions, unknown (texts),
+ * mnemonics. Null when it is no code object. */
+const char* aiter_gfxemu_sweep(const char* arch, const void* image, size_t size);
 /* A code object's kernels as JSON: names, descriptors, arguments, register and spill counts. */
 const char* aiter_gfxemu_describe(const void* image, size_t size);
 

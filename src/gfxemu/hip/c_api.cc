@@ -1,6 +1,7 @@
 // aiter_gfxemu_*: options, reports, disassembly and the tables, for tools and tests.
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <string>
 
 #include "aiter_gfxemu.h"
@@ -95,14 +96,16 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
     auto quad = [&](uint32_t n) { return mix(s) % (n / 4) * 4; };
     auto ssrc = [&](T t) -> uint32_t {
       uint32_t n = static_cast<uint32_t>(dwords(t));
-      uint32_t k = r(6);
+      uint32_t k = row->flags & (BRANCH | READS_M0) ? 5 : r(6);
       if (k == 0) return 128 + r(81);
       if (k == 1) return 240 + r(8);
       return n == 1 ? r(102) : n == 2 ? even(100) : quad(88);
     };
     auto vsrc = [&](T t) -> uint32_t {
       uint32_t n = static_cast<uint32_t>(dwords(t));
-      if (n <= 2 && r(3) == 0) return ssrc(t);
+      // One scalar at most, and none beside an implicit one.
+      bool plain = row->dst == T::S32 || (row->flags & (IMM_LITERAL | READS_VCC)) || row->src[2] == T::MASK || t == T::PKF32;
+      if (n <= 2 && !plain && r(3) == 0) return ssrc(t);
       return 256 + (n == 1 ? r(256) : even(256 - n - n % 2));
     };
     auto vdst = [&](T t) -> uint32_t {
@@ -145,6 +148,8 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
         if (row->src[1] != T::NONE) base |= vdst(row->src[1]) << 9;
         if (form >= 2 && !(row->flags & NO_DPP) && !(form == 2 && cmp)) {
           if (form == 3 && (row->flags & NO_SDWA)) continue;
+          if (form == 2 && (dwords(row->dst) > 1 || is_64bit(row->src[0]))) continue;
+          if (form == 3 && (row->flags & OPSEL)) continue;
           if (form == 3 && (is_64bit(row->src[0]) || is_64bit(row->src[1]) || dwords(row->dst) > 1)) continue;
           w[0] = base | (form == 2 ? 250 : 249);
           if (form == 2) {
@@ -157,7 +162,7 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
           break;
         }
         w[0] = base | (row->src[0] == T::NONE ? 0 : row->flags & TWO_DST || (one && op == 0x52) ? 256 + r(256) : vsrc(row->src[0]));
-        w[1] = mix(s) | 0x10000000u;
+        w[1] = row->src[0] == T::F16 ? 0x1000u + r(0x1000) : mix(s) | 0x10000000u;
         break;
       }
       case Format::VOP3: {
@@ -166,6 +171,10 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
         for (int i = 0; i < 3; ++i) {
           T t = row->src[i];
           if (t == T::NONE) continue;
+          if (scalars && t == T::S32) {
+            w[1] |= (128 + r(64)) << 9 * i;
+            continue;
+          }
           uint32_t c = t == T::S32 ? r(102) : t == T::MASK ? even(100) : scalars ? 256 + vdst(t) : vsrc(t);
           if (c < 256) ++scalars;
           w[1] |= c << 9 * i;
@@ -184,10 +193,10 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
           if (c < 256) ++scalars;
           w[1] |= c << 9 * i;
         }
-        if (!three) w[0] &= ~(1u << 13);
+        if (!three || row->src[2] == T::F32) w[0] &= strstr(row->name, "mix") ? ~0u : ~(1u << 13);
         w[1] |= r(4) << 27;
-        if (three) w[0] |= r(2) << 14; else w[0] |= 1u << 14;
-        if (row->src[0] == T::B32 || row->src[0] == T::PKI16) {
+        if (three && (row->src[2] != T::F32 || strstr(row->name, "mix"))) w[0] |= r(2) << 14; else w[0] |= 1u << 14;
+        if (row->src[0] == T::B32 || row->src[0] == T::PKI16 || strstr(row->name, "dot")) {
           if (strstr(row->name, "dot")) w[0] &= ~(7u << 11), w[0] |= 1u << 14, w[1] |= 3u << 27;
         } else if (r(2) && !strstr(row->name, "mov")) {
           w[1] |= r(4) << 29;
@@ -264,12 +273,63 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
     Inst in;
     const char* why = nullptr;
     int n = decode(a, w, 4, in, &why);
+    auto overlaps = [](const Operand& x, const Operand& y) {  // in part
+      return x.kind == Kind::VGPR && y.kind == Kind::VGPR && x.reg != y.reg && x.reg < y.reg + y.dwords && y.reg < x.reg + x.dwords;
+    };
+    if (n && row->format == Format::MAI && (overlaps(in.dst, in.src[2]) || overlaps(in.dst, in.src[0]) || overlaps(in.dst, in.src[1]))) continue;
     if (n && in.row == row) {
       for (int i = 0; i < 4; ++i) out[i] = i < n ? w[i] : 0;
       return n;
     }
   }
   return -2;
+}
+
+GFXEMU_API const char* aiter_gfxemu_sweep(const char* arch, const void* image, size_t size) {
+  Arch a;
+  std::string error = "unknown arch";
+  std::shared_ptr<Module> m;
+  if (arch_of(arch, &a)) m = Module::load(image, size, a, false, &error);
+  if (!m) {
+    set_last_message(error);
+    return nullptr;
+  }
+  const Code& code = m->code();
+  std::map<std::string, int> names;
+  std::string unknown;
+  uint64_t count = 0;
+  bool ended = false;
+  for (uint32_t i = 0; i < code.count;) {
+    Inst in;
+    const char* why = nullptr;
+    uint32_t w = code.words[i];
+    // Between kernels: zeros and s_code_end.
+    if (ended && (w == 0 || w == 0xbf9f0000u)) {
+      ++i;
+      continue;
+    }
+    int n = decode(a, code.words + i, static_cast<int>(code.count - i), in, &why);
+    if (n) {
+      ++count;
+      ++names[in.row->name];
+      ended = !strcmp(in.row->name, "s_endpgm") || !strcmp(in.row->name, "s_branch") || (ended && !strcmp(in.row->name, "s_nop")) ||
+              !strcmp(in.row->name, "s_setpc_b64");
+    } else {
+      char b[96];
+      snprintf(b, sizeof(b), "%08x %08x: %s", w, i + 1 < code.count ? code.words[i + 1] : 0, why ? why : "unknown");
+      unknown += (unknown.empty() ? "" : ", ") + quoted(b);
+      n = 1;
+    }
+    i += static_cast<uint32_t>(n);
+  }
+  t_text = "{\"instructions\": " + std::to_string(count) + ", \"unknown\": [" + unknown + "], \"mnemonics\": {";
+  bool first = true;
+  for (auto& [k, v] : names) {
+    t_text += (first ? "" : ", ") + quoted(k) + ": " + std::to_string(v);
+    first = false;
+  }
+  t_text += "}}";
+  return t_text.c_str();
 }
 
 GFXEMU_API const char* aiter_gfxemu_describe(const void* image, size_t size) {

@@ -147,7 +147,7 @@ struct Decoder {
       in.dpp_rows = static_cast<uint8_t>(bits(x, 28, 4));
       if (bits(x, 17, 2)) why = "reserved DPP bits";
       if (!dpp_valid(in.dpp_ctrl)) why = "reserved dpp_ctrl";
-      if (dwords(type) == 2 && !(in.dpp_ctrl >= 0x150 && in.dpp_ctrl <= 0x15f))
+      if ((dwords(type) == 2 || dwords(r.dst) == 2) && !(in.dpp_ctrl >= 0x150 && in.dpp_ctrl <= 0x15f))
         why = "64-bit DPP takes row_newbcast only";
       return true;
     }
@@ -173,6 +173,7 @@ struct Decoder {
       in.clamp = static_cast<uint8_t>(bits(x, 13, 1));
       in.omod = static_cast<uint8_t>(bits(x, 14, 2));
       in.out_mods = 1;
+      if ((r.flags & OPSEL) && (in.dst_sel != 6 || in.dst_unused)) why = "dst_sel of a conversion from fp8";
       if (in.dst_sel == 7 || in.dst_unused == 3) why = "reserved SDWA selection";
     }
     return true;
@@ -377,8 +378,8 @@ struct Decoder {
   }
 
   void scaled(uint32_t w, uint32_t x) {
-    if (bits(w, 14, 1) && available >= 2 && bits(x, 27, 2) == 3) { why = "v_mfma_ld_scale_b32 alone is not supported"; return; }
-    if (available < 4 || bits(words[2], 23, 9) != 0x1a7) { why = "scale word without its MFMA"; return; }
+    bool pair = available >= 4 && bits(words[2], 23, 9) == 0x1a7;
+    if (!pair) { why = "scale word without its MFMA"; return; }
     unsigned op = bits(words[2], 16, 7);
     if (op != 0x2d && op != 0x2e) { why = "scale word before an MFMA that takes none"; return; }
     mai(words[2], words[3], op);
@@ -388,7 +389,7 @@ struct Decoder {
     in.src[3] = source(bits(x, 0, 9), T::B32);
     in.sdst = source(bits(x, 9, 9), T::B32);
     in.scale_opsel = static_cast<uint8_t>(bits(w, 11, 3));
-    in.scale_opsel_hi = static_cast<uint8_t>(bits(x, 27, 2));
+    in.scale_opsel_hi = static_cast<uint8_t>(bits(x, 27, 2) | bits(w, 14, 1) << 2);
     if (in.src[3].code == 255 || in.sdst.code == 255) why = "literal in VOP3P";
     if (bits(x, 18, 9) || bits(x, 29, 3) || bits(w, 15, 1) || bits(w, 0, 11)) why = "reserved bits of the scale word";
   }

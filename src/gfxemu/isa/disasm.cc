@@ -136,7 +136,7 @@ struct Printer {
     if (dpp) return dpp_mods();
     if (sdwa) {
       output_mods();
-      if (r.format != Format::VOPC) {
+      if (r.format != Format::VOPC && !(r.flags & OPSEL)) {
         static const char* unused[] = {"UNUSED_PAD", "UNUSED_SEXT", "UNUSED_PRESERVE", "?"};
         word(format("dst_sel:%s dst_unused:%s", sel(in.dst_sel), unused[in.dst_unused & 3]));
       }

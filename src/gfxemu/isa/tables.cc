@@ -19,7 +19,7 @@ Row vop1[] = {
 #undef VX
 
 #define V2(op, name, archs, d, a, b, ...) ROW(op, archs, VOP2, #name, 0, d, NONE, a, b, NONE, 0)
-#define V2D(op, name, archs, d, a, b, ...) ROW(op, archs, VOP2, #name, DST_IN, d, NONE, a, b, NONE, 0)
+#define V2D(op, name, archs, d, a, b, ...) ROW(op, archs, VOP2, #name, DST_IN | NO_SDWA, d, NONE, a, b, NONE, 0)
 #define VX(op, name, archs, flags, d, s, a, b, c, ...) ROW(op, archs, VOP2, #name, flags, d, s, a, b, c, 0)
 Row vop2[] = {
 #include "isa/vop2.inc"
@@ -130,7 +130,8 @@ Row ds[] = {
 #undef DX
 
 // Segments a row exists in, kept in Row::k and checked by the decoder.
-enum { ON_FLAT = 1, ON_GLOBAL = 2, ON_SCRATCH = 4, ANY = 7, NO_SCRATCH = 3, LDSABLE = 6, GLOBAL_ONLY = 2 };
+enum { ON_FLAT = 1, ON_GLOBAL = 2, ON_SCRATCH = 4, ANY = 7, NO_SCRATCH = 3, LDSABLE = 6, GLOBAL_ONLY = 2,
+       FLAT_G94 = 3 | 8 /* the flat form not on gfx90a */ };
 #define FX(op, name, archs, segs, flags, t, ...) \
   ROW(op, archs, FLAT, "flat_" #name, flags, t, NONE, B64, NONE, NONE, segs)
 Row flat[] = {
@@ -162,6 +163,7 @@ RowTable table(Row (&rows)[N], Format format) {
     rows[i].index = static_cast<uint16_t>(i);
     rows[i].format = format;
     if (format == Format::FLAT && !(rows[i].k & ON_FLAT)) rows[i].archs = 0;
+    if (format == Format::FLAT && (rows[i].k & 8)) rows[i].archs &= G94;
     if (format == Format::GLOBAL && !(rows[i].k & ON_GLOBAL)) rows[i].archs = 0;
     if (format == Format::SCRATCH && !(rows[i].k & ON_SCRATCH)) rows[i].archs = 0;
   }

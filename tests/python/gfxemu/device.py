@@ -22,7 +22,8 @@ def library_path():
 def lib():
     handle = ctypes.CDLL(str(library_path()))
     handle.hipGetErrorString.restype = ctypes.c_char_p
-    for name in ("aiter_gfxemu_last_error", "aiter_gfxemu_report", "aiter_gfxemu_disassemble", "aiter_gfxemu_host_isa"):
+    for name in ("aiter_gfxemu_last_error", "aiter_gfxemu_report", "aiter_gfxemu_disassemble", "aiter_gfxemu_host_isa",
+                 "aiter_gfxemu_sweep", "aiter_gfxemu_describe"):
         if hasattr(handle, name):
             getattr(handle, name).restype = ctypes.c_char_p
     return handle

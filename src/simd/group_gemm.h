@@ -269,6 +269,11 @@ struct PlanesActivation {
     const Group* x = reinterpret_cast<const Group*>(x_block);
     const __m512i low_half = _mm512_set1_epi8(15);
     for (int64_t g = 0; g < groups; ++g, block += layout.block_bytes, ++x) {
+      // The panels after these: the hardware's own prefetch reaches 60 to 80 % of the read rate.
+#pragma GCC unroll 2
+      for (int p = 0; p < P; ++p)
+        for (int i = 0; i < layout.kCodeBytes + 64; i += 64)
+          _mm_prefetch(block + (P + p) * layout.panel_bytes + i, _MM_HINT_T0);
       __m512i hi[P][R], lo[P][R];
 #pragma GCC unroll 2
       for (int p = 0; p < P; ++p)
@@ -332,11 +337,7 @@ struct Gate {
   int left;
   void arrive() { __atomic_sub_fetch(&left, 1, __ATOMIC_RELEASE); }
   void wait() const {
-    while (__atomic_load_n(&left, __ATOMIC_ACQUIRE) > 0) {
-#if defined(__x86_64__)
-      __builtin_ia32_pause();
-#endif
-    }
+    for (int spins = 0; __atomic_load_n(&left, __ATOMIC_ACQUIRE) > 0;) relax(spins);
   }
 };
 

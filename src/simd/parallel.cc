@@ -19,14 +19,6 @@ namespace {
 // Operators follow each other within microseconds, so a worker spins a while before it sleeps.
 constexpr int kSpins = 20000;
 
-void pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#else
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-#endif
-}
-
 thread_local bool inside = false;  // this thread is running tasks
 
 class Pool {
@@ -51,11 +43,14 @@ class Pool {
     context_ = context;
     tasks_ = tasks;
     next_.store(0, std::memory_order_relaxed);
-    busy_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
+    inside_.fetch_and(~kClosed, std::memory_order_release);
     generation_.fetch_add(1, std::memory_order_seq_cst);
     if (sleepers_.load(std::memory_order_seq_cst) > 0) generation_.notify_all();
     take_tasks(0);
-    while (busy_.load(std::memory_order_acquire) != 0) pause();
+    // A worker that has not come by now, perhaps because the system runs something else in its
+    // place, is not waited for.
+    inside_.fetch_or(kClosed, std::memory_order_relaxed);
+    for (int spins = 0; inside_.load(std::memory_order_acquire) != kClosed;) relax(spins);
   }
 
  private:
@@ -73,8 +68,8 @@ class Pool {
     for (;;) {
       int spins = 0;
       while (generation_.load(std::memory_order_acquire) == seen) {
-        if (++spins < kSpins) {
-          pause();
+        if (spins < kSpins) {
+          relax(spins);
           continue;
         }
         sleepers_.fetch_add(1, std::memory_order_seq_cst);
@@ -83,8 +78,8 @@ class Pool {
       }
       seen = generation_.load(std::memory_order_acquire);
       if (stop_.load(std::memory_order_relaxed)) return;
-      take_tasks(thread);
-      busy_.fetch_sub(1, std::memory_order_release);
+      if (!(inside_.fetch_add(1, std::memory_order_acquire) & kClosed)) take_tasks(thread);
+      inside_.fetch_sub(1, std::memory_order_release);
     }
   }
 
@@ -96,7 +91,9 @@ class Pool {
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false};
   alignas(64) std::atomic<int64_t> next_{0};
-  alignas(64) std::atomic<int> busy_{0};
+  // The number of workers at the tasks, and a bit that keeps others out.
+  static constexpr uint32_t kClosed = 1u << 31;
+  alignas(64) std::atomic<uint32_t> inside_{kClosed};
 };
 
 int default_threads() {
@@ -120,6 +117,18 @@ void forget_pool() {
 }
 
 }  // namespace
+
+void relax(int& spins) {
+  // Long enough for what is near its end; after that, another thread may need the processor.
+  if (++spins > 1000 && spins % 64 == 0)
+    sched_yield();
+  else
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#else
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+#endif
+}
 
 int num_threads() {
   int n = wanted.load(std::memory_order_relaxed);

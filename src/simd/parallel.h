@@ -14,6 +14,9 @@ int num_threads();
 void run_tasks(int64_t tasks, void (*body)(void* context, int64_t task, int thread),
                void* context);
 
+// A step of waiting for another thread; spins counts the steps, from 0.
+void relax(int& spins);
+
 // f(task, thread)
 template <class F>
 inline void parallel_tasks(int64_t tasks, F&& f) {

@@ -8,6 +8,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from .models import generate
+
 PACKAGE = Path(__file__).parent
 LIBRARY = PACKAGE / "lib"
 
@@ -38,7 +40,8 @@ def parser():
     )
     # A subcommand sets `run` to its function of the parsed arguments, which returns the exit code.
     top.set_defaults(run=None)
-    top.add_subparsers(title="commands", metavar="")
+    commands = top.add_subparsers(title="commands", metavar="")
+    generate.add_arguments(commands.add_parser("generate", help=generate.__doc__.splitlines()[0]))
     return top
 
 

@@ -1,13 +1,22 @@
-"""Models of the Llama architecture, read from GGUF files."""
+"""Models of the Llama architecture: read from GGUF files, run on libaiter's operators alone."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import functools
+import itertools
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .gguf_file import GgufFile
+import aiter
+
+from .gguf_file import GgufFile, Int4Weight, Int8Weight, dequantize
+
+if TYPE_CHECKING:
+    from .engine import Chunk, Sequence
+
+BLOCK_SIZE = 16  # tokens in a block of the paged cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,3 +146,313 @@ class LlamaConfig:
                 f"{file.path}: tensors that this forward does not use: {', '.join(extra[:4])}"
                 + (f" and {len(extra) - 4} more" if len(extra) > 4 else "")
             )
+
+
+class Linear:
+    """out = x times the transpose of a weight (N, K), in whichever format the file has it.
+
+    Several weights are stacked along N, as one product where their formats agree.
+    """
+
+    def __init__(self, weights: list, dtype: str, activations: int):
+        groups: list[list] = []
+        for w in weights:
+            if groups and type(groups[-1][0]) is type(w):
+                groups[-1].append(w)
+            else:
+                groups.append([w])
+        self._parts = []
+        first = 0
+        for group in groups:
+            product, weight = _product(group, dtype, f"{activations}bit")
+            rows = sum(w.shape[0] for w in group)
+            columns = slice(first, first + rows) if len(groups) > 1 else None
+            self._parts.append((product, weight, columns))
+            first += rows
+
+    def __call__(self, x, out) -> None:
+        for product, weight, columns in self._parts:
+            product(x, weight, out=out if columns is None else out[:, columns])
+
+
+def _product(group: list, dtype: str, activation: str):
+    """The operator for weights of one kind, and these stacked in the form that it reads fastest."""
+
+    def stacked(field: str):
+        return np.concatenate([getattr(w, field) for w in group])
+
+    if isinstance(group[0], Int4Weight):
+        packed = aiter.gemm_a16w4_pack(stacked("codes"), stacked("scale"), stacked("min"))
+        return functools.partial(aiter.gemm_a16w4, activation=activation), aiter.asarray(packed)
+    if isinstance(group[0], Int8Weight):
+        packed = aiter.gemm_a16w8_pack(stacked("codes"), stacked("scale"))
+        return functools.partial(aiter.gemm_a16w8, activation=activation), aiter.asarray(packed)
+    return aiter.gemm_a16w16, _array(np.concatenate(group), dtype)
+
+
+def _array(values: np.ndarray, dtype: str):
+    """An aiter.Array of values in dtype."""
+    if dtype == "bfloat16":
+        import ml_dtypes
+
+        return aiter.asarray(values.astype(ml_dtypes.bfloat16))
+    return aiter.asarray(np.ascontiguousarray(values, dtype))
+
+
+def _table(weight, dtype: str) -> tuple:
+    """table and scale of the embedding lookup."""
+    if isinstance(weight, Int8Weight):
+        return aiter.asarray(weight.codes), aiter.asarray(weight.scale)
+    return _array(dequantize(weight), dtype), None
+
+
+@dataclasses.dataclass
+class Layer:
+    attention_norm: Any
+    qkv: Linear
+    output: Linear
+    mlp_norm: Any
+    gate_up: Linear
+    down: Linear
+    keys: Any  # the layer's part of the paged cache: (blocks, block, kv_heads, head_dim)
+    values: Any
+
+
+class PagedCache:
+    """Keys and values of all layers, in blocks of `block_size` tokens."""
+
+    def __init__(self, config: LlamaConfig, blocks: int, dtype: str):
+        self.blocks, self.block_size = blocks, BLOCK_SIZE
+        shape = (blocks, BLOCK_SIZE, config.kv_heads, config.head_dim)
+        self.layers = [
+            (aiter.zeros(shape, dtype), aiter.zeros(shape, dtype)) for _ in range(config.layers)
+        ]
+
+
+class _Views:
+    """What one step reads and writes: the leading rows of a `_Step`'s arrays.
+
+    count: tokens; singles: sequences with one of them, which come first; pieces: the others.
+    """
+
+    def __init__(self, step: _Step, count: int, singles: int, pieces: int):
+        config = step.config
+        self.count, self.singles, self.pieces = count, singles, pieces
+        for name in ("tokens", "positions", "slots", "stream", "normed", "projected", "gate_up",
+                     "activated"):  # fmt: skip
+            setattr(self, name, getattr(step, name)[:count])
+        heads, attended = step.qkv[:count], step.attended[:count]
+        self.qkv = heads.reshape((count, -1))
+        self.q = heads[:, : config.heads]
+        self.k = heads[:, config.heads : config.heads + config.kv_heads]
+        self.v = heads[:, config.heads + config.kv_heads :]
+        self.attended = attended.reshape((count, -1))
+        self.single_q, self.piece_q = self.q[:singles], self.q[singles:]
+        self.single_out, self.piece_out = attended[:singles], attended[singles:]
+        for name in ("table", "lengths"):
+            rows = getattr(step, name)
+            setattr(self, "single_" + name, rows[:singles])
+            setattr(self, "piece_" + name, rows[singles : singles + pieces])
+        self.piece_starts = step.starts[: pieces + 1]
+
+
+class _Step:
+    """Preallocated arrays of the largest step, and the integers that describe the current one."""
+
+    def __init__(self, config: LlamaConfig, batch: int, tokens: int, longest: int, dtype: str):
+        self.config = config
+        blocks = -(-longest // BLOCK_SIZE)
+        # host integers: filled as NumPy arrays, read by the operators as aiter.Arrays
+        self._tokens, self.tokens = _integers((tokens,))
+        self._positions, self.positions = _integers((tokens,))
+        self._slots, self.slots = _integers((tokens,))
+        self._table, self.table = _integers((batch, blocks))
+        self._lengths, self.lengths = _integers((batch,))
+        self._starts, self.starts = _integers((batch + 1,))
+        self._ends, self._ends_array = _integers((batch,))
+
+        heads = config.heads + 2 * config.kv_heads
+        self.stream = aiter.empty((tokens, config.hidden), dtype)
+        self.normed = aiter.empty((tokens, config.hidden), dtype)
+        self.projected = aiter.empty((tokens, config.hidden), dtype)
+        self.qkv = aiter.empty((tokens, heads, config.head_dim), dtype)
+        self.attended = aiter.empty((tokens, config.heads, config.head_dim), dtype)
+        self.gate_up = aiter.empty((tokens, 2 * config.intermediate), dtype)
+        self.activated = aiter.empty((tokens, config.intermediate), dtype)
+        self.last = aiter.empty((batch, config.hidden), dtype)
+        self.logits = aiter.empty((batch, config.vocab))
+        self._views = functools.lru_cache(maxsize=64)(functools.partial(_Views, self))
+
+    def fill(self, chunks: list[Chunk]) -> _Views:
+        singles = count = 0
+        for row, (sequence, start, n) in enumerate(chunks):
+            blocks = sequence.blocks
+            self._table[row, : len(blocks)] = blocks
+            self._lengths[row] = start + n
+            if n == 1:
+                singles += 1
+                self._tokens[count] = sequence.tokens[start]
+                self._positions[count] = start
+                block, offset = divmod(start, BLOCK_SIZE)
+                self._slots[count] = blocks[block] * BLOCK_SIZE + offset
+            else:
+                positions = np.arange(start, start + n)
+                piece = slice(count, count + n)
+                self._tokens[piece] = sequence.tokens[start : start + n]
+                self._positions[piece] = positions
+                self._slots[piece] = (
+                    np.take(blocks, positions // BLOCK_SIZE) * BLOCK_SIZE + positions % BLOCK_SIZE
+                )
+                self._starts[row - singles + 1] = count + n - singles
+            count += n
+        return self._views(count, singles, len(chunks) - singles)
+
+    def ends(self, chunks: list[Chunk]):
+        """The rows whose logits are wanted."""
+        rows = [row for row, c in zip(itertools.accumulate(c.count for c in chunks), chunks)
+                if c.reaches_end]
+        self._ends[: len(rows)] = rows
+        self._ends[: len(rows)] -= 1
+        return self._ends_array[: len(rows)]
+
+
+def _integers(shape: tuple[int, ...]):
+    """Zeros as a NumPy array, and the same memory as an aiter.Array."""
+    values = np.zeros(shape, np.int32)
+    return values, aiter.asarray(values)
+
+
+class Llama:
+    """The weights of a model, its paged cache, and the forward over a batch of sequences.
+
+    dtype: of the activations between the operators: "float32", "float16" or "bfloat16".
+    activations: bits (8 or 16) to which products with quantized weights may round them.
+    cache_blocks: blocks of BLOCK_SIZE tokens, by default enough for max_batch full contexts.  The
+        cache is of dtype, or float16 under float32.
+    max_batch, max_tokens: sequences and tokens in a step.
+    """
+
+    def __init__(
+        self,
+        file: GgufFile,
+        *,
+        dtype: str = "float32",
+        activations: int = 16,
+        cache_blocks: int | None = None,
+        max_batch: int = 1,
+        max_tokens: int = 512,
+    ):
+        if dtype not in ("float32", "float16", "bfloat16"):
+            raise ValueError(f"dtype is {dtype!r}, expected float32, float16 or bfloat16")
+        if activations not in (8, 16):
+            raise ValueError(f"activations is {activations}, expected 8 or 16")
+        self.config = config = LlamaConfig.from_gguf(file)
+        self.max_batch, self.max_tokens = max_batch, max(max_tokens, max_batch)
+        if cache_blocks is None:
+            cache_blocks = max_batch * -(-config.context // BLOCK_SIZE)
+        self.cache = PagedCache(config, cache_blocks, "float16" if dtype == "float32" else dtype)
+
+        def vector(name: str):
+            return _array(dequantize(file.weight(name)), "float32")
+
+        def linear(*names: str) -> Linear:
+            return Linear([file.weight(n) for n in names], dtype, activations)
+
+        def layer(i: int) -> Layer:
+            def name(part: str) -> str:
+                return f"blk.{i}.{part}.weight"
+
+            return Layer(
+                vector(name("attn_norm")),
+                linear(name("attn_q"), name("attn_k"), name("attn_v")),
+                linear(name("attn_output")),
+                vector(name("ffn_norm")),
+                linear(name("ffn_gate"), name("ffn_up")),
+                linear(name("ffn_down")),
+                *self.cache.layers[i],
+            )
+
+        self._layers = [layer(i) for i in range(config.layers)]
+        self._output_norm = vector("output_norm.weight")
+        self._embedding = _table(file.weight("token_embd.weight"), dtype)
+        self._head = linear("token_embd.weight" if config.tied else "output.weight")
+        freqs = "rope_freqs.weight"
+        divisors = dequantize(file.weight(freqs), np.float64) if freqs in file.tensors else None
+        longest = min(config.context, cache_blocks * BLOCK_SIZE)
+        self._rope = [_array(t, "float32") for t in config.rope_tables(longest, divisors)]
+        self._step = _Step(config, self.max_batch, self.max_tokens, longest, dtype)
+        self._chosen = aiter.empty(max_batch, "int32")
+
+    def forward(self, chunks: list[Chunk], every_token: bool = False):
+        """Compute chunks, those of a single token first; returns logits, an aiter.Array float32.
+
+        A row for the last token of each chunk that reaches its sequence's end, or with every_token
+        for each token.
+        """
+        config, v = self.config, self._step.fill(chunks)
+        eps = config.rms_eps
+        cos, sin = self._rope
+        aiter.embedding(v.tokens, *self._embedding, out=v.stream)
+        aiter.rms_norm(v.stream, self._layers[0].attention_norm, eps, out=v.normed)
+        next_norms = [layer.attention_norm for layer in self._layers[1:]] + [self._output_norm]
+        for layer, next_norm in zip(self._layers, next_norms, strict=True):
+            layer.qkv(v.normed, v.qkv)
+            # GGUF has the rows of q and k in the order of the GPT-J style
+            aiter.rotary_embedding_fwd(
+                v.positions, v.q, v.k, config.head_dim, cos, sin, False, out=(v.q, v.k)
+            )
+            aiter.reshape_and_cache_flash(v.k, v.v, layer.keys, layer.values, v.slots)
+            self._attend(v, layer)
+            layer.output(v.attended, v.projected)
+            aiter.rmsnorm2d_fwd_with_add(
+                v.projected, v.stream, layer.mlp_norm, eps, out=v.normed, residual_out=v.stream
+            )
+            layer.gate_up(v.normed, v.gate_up)
+            aiter.silu_and_mul(v.gate_up, out=v.activated)
+            layer.down(v.activated, v.projected)
+            aiter.rmsnorm2d_fwd_with_add(
+                v.projected, v.stream, next_norm, eps, out=v.normed, residual_out=v.stream
+            )
+        if every_token:
+            logits = aiter.empty((v.count, config.vocab))
+            self._head(v.normed, logits)
+            return logits
+        ends = self._step.ends(chunks)
+        if len(ends) == 0:
+            return None
+        rows = v.normed
+        if len(ends) < v.count:  # a gather is a lookup
+            rows = aiter.embedding(ends, v.normed, out=self._step.last[: len(ends)])
+        logits = self._step.logits[: len(ends)]
+        self._head(rows, logits)
+        return logits
+
+    def _attend(self, v: _Views, layer: Layer) -> None:
+        if v.singles:
+            aiter.paged_attention_decode(
+                v.single_q, layer.keys, layer.values, v.single_lengths, v.single_table,
+                out=v.single_out,
+            )  # fmt: skip
+        if v.pieces:
+            aiter.flash_attn_varlen_func(
+                v.piece_q, layer.keys, layer.values, v.piece_starts, None, causal=True,
+                block_table=v.piece_table, seqused_k=v.piece_lengths, out=v.piece_out,
+            )  # fmt: skip
+
+    def sample(self, logits, sequences: list[Sequence]) -> list[int]:
+        """The next token of each sequence, from its row of logits and its way of sampling."""
+        out = self._chosen[: len(sequences)]
+        ways = [s.sampling for s in sequences]
+        if all(way.temperature == 0 for way in ways):
+            aiter.greedy_sample(logits, out=out)
+        else:
+            aiter.top_k_top_p_sampling_from_logits(
+                logits,
+                np.array([way.top_k for way in ways], np.int32),
+                np.array([way.top_p for way in ways], np.float32),
+                temperature=np.array([way.temperature for way in ways], np.float32),
+                seed=np.array([way.seed for way in ways], np.int64),
+                offset=np.array([len(s.tokens) for s in sequences], np.int64),
+                out=out,
+            )
+        return out.numpy().tolist()

@@ -14,24 +14,30 @@ last stride must be 1. Stale or NaN slots that no query sees change no bit.
 Accuracy: f32 sums; bf16 kernels round the weights exp(s - max) to bf16.
 """
 
+from __future__ import annotations
+
 from . import _aiter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .typing import ArrayLike, ArrayT, Stream
 
 
 def flash_attn_func(
-    q,
-    k,
-    v,
+    q: ArrayT,
+    k: ArrayLike,
+    v: ArrayLike,
     *,
-    softmax_scale=None,
-    causal=False,
-    window_size=(-1, -1, 0),
-    logits_soft_cap=0.0,
-    return_lse=False,
-    sink_ptr=None,
-    out=None,
-    lse=None,
-    stream=None,
-):
+    softmax_scale: float | None = None,
+    causal: bool = False,
+    window_size: tuple[int, int] | tuple[int, int, int] = (-1, -1, 0),
+    logits_soft_cap: float = 0.0,
+    return_lse: bool = False,
+    sink_ptr: ArrayLike | None = None,
+    out: ArrayT | None = None,
+    lse: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ArrayT]:
     """Attention of a dense batch.
 
     q: (batch, seqlen_q, q_heads, head_dim). k: (batch, seqlen_k, kv_heads, head_dim).
@@ -49,26 +55,26 @@ def flash_attn_func(
 
 
 def flash_attn_varlen_func(
-    q,
-    k,
-    v,
-    cu_seqlens_q,
-    cu_seqlens_k,
-    max_seqlen_q=0,
-    max_seqlen_k=0,
+    q: ArrayT,
+    k: ArrayLike,
+    v: ArrayLike,
+    cu_seqlens_q: ArrayLike,
+    cu_seqlens_k: ArrayLike,
+    max_seqlen_q: int = 0,
+    max_seqlen_k: int = 0,
     *,
-    softmax_scale=None,
-    logits_soft_cap=0.0,
-    causal=False,
-    window_size=(-1, -1, 0),
-    return_lse=False,
-    block_table=None,
-    seqused_k=None,
-    sink_ptr=None,
-    out=None,
-    lse=None,
-    stream=None,
-):
+    softmax_scale: float | None = None,
+    logits_soft_cap: float = 0.0,
+    causal: bool = False,
+    window_size: tuple[int, int] | tuple[int, int, int] = (-1, -1, 0),
+    return_lse: bool = False,
+    block_table: ArrayLike | None = None,
+    seqused_k: ArrayLike | None = None,
+    sink_ptr: ArrayLike | None = None,
+    out: ArrayT | None = None,
+    lse: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ArrayT]:
     """Attention of sequences of any lengths, packed one after another, or over a paged cache.
 
     q: (total_q, q_heads, head_dim). k, v: (total_k, kv_heads, head_dim | v_dim), or with a
@@ -91,22 +97,22 @@ def flash_attn_varlen_func(
 
 
 def paged_attention_decode(
-    query,
-    key_cache,
-    value_cache,
-    seq_lens,
-    block_tables,
-    attn_scale=None,
-    max_seq_len=0,
+    query: ArrayT,
+    key_cache: ArrayLike,
+    value_cache: ArrayLike,
+    seq_lens: ArrayLike,
+    block_tables: ArrayLike,
+    attn_scale: float | None = None,
+    max_seq_len: int = 0,
     *,
-    logits_soft_cap=0.0,
-    window_size=(-1, -1, 0),
-    return_lse=False,
-    sink_ptr=None,
-    out=None,
-    lse=None,
-    stream=None,
-):
+    logits_soft_cap: float = 0.0,
+    window_size: tuple[int, int] | tuple[int, int, int] = (-1, -1, 0),
+    return_lse: bool = False,
+    sink_ptr: ArrayLike | None = None,
+    out: ArrayT | None = None,
+    lse: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ArrayT]:
     """Attention of one query per sequence, its last token, over a paged cache.
 
     query: (batch, q_heads, head_dim). key_cache, value_cache: (pages, block, kv_heads, head_dim |

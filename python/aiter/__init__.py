@@ -44,7 +44,12 @@ from .quant import (
     quantize,
 )
 from .rope import rotary_embedding_fwd
-from .sampling import greedy_sample
+from .sampling import (
+    greedy_sample,
+    top_k_top_p_sampling_from_logits,
+    top_k_top_p_sampling_from_probs,
+    top_p_sampling_from_probs,
+)
 
 __all__ = [
     "Array",
@@ -87,6 +92,9 @@ __all__ = [
     "silu_and_mul",
     "swiglu_and_mul",
     "to_device",
+    "top_k_top_p_sampling_from_logits",
+    "top_k_top_p_sampling_from_probs",
+    "top_p_sampling_from_probs",
     "view",
     "zeros",
 ]

@@ -6,7 +6,7 @@ from . import _aiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .typing import ArrayT, Stream
+    from .typing import ArrayLike, ArrayT, Stream
 
 
 def greedy_sample(logits: ArrayT, *, out: ArrayT | None = None, stream: Stream = None) -> ArrayT:
@@ -18,3 +18,91 @@ def greedy_sample(logits: ArrayT, *, out: ArrayT | None = None, stream: Stream =
     Source: AITER greedy_sample.
     """
     return _aiter.greedy_sample(logits, out, stream)
+
+
+def top_k_top_p_sampling_from_logits(
+    logits: ArrayT,
+    top_k: int | ArrayLike = 0,
+    top_p: float | ArrayLike = 1.0,
+    *,
+    temperature: float | ArrayLike = 1.0,
+    min_p: float | ArrayLike = 0.0,
+    seed: int | ArrayLike = 0,
+    offset: int | ArrayLike = 0,
+    indices: ArrayLike | None = None,
+    filter_apply_order: str = "top_k_first",
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """Draw a token a row in proportion to exp(logits / temperature), from the likeliest tokens.
+
+    logits: (rows, vocab) bf16, f16 or f32; the last stride is 1.
+    top_k: keep the k largest tokens (and those equal to the last of them); 0 or less = all.
+    top_p: keep the largest tokens up to this share of the mass; 1 = all.
+    temperature: 0 = greedy.
+    min_p: first drop the tokens with less than this share of the largest one's weight.
+    seed, offset: which draw: Philox 4x32-10 with key seed and counter (offset, n); n is the row's
+        number in the batch, or 0 where seeds are given a row. Count the offset up from step to step.
+        Equal seed, offset and row contents give equal tokens, on every machine and in any batch.
+    Each of the six may be an array with a value for each row: f32 for top_p, temperature, min_p;
+    int32 or int64 for top_k, seed, offset.
+    indices: (batch,) int32 or int64: result b is of logits[indices[b]].
+    filter_apply_order: "top_k_first": top_p is a share of the mass that top_k leaves; "joint": of
+        the whole mass.
+    out: (batch,) int32 or int64.
+    Returns int32 (batch,). Rows decided as by greedy_sample: temperature 0, an infinite largest
+    element, nothing finite. Raises ValueError on a wrong shape, dtype, stride or value.
+    The contract is in aiter/sampling.h. Source: FlashInfer's function of this name.
+    """
+    return _aiter.top_k_top_p_sampling(
+        logits, False, indices, temperature, top_k, top_p, min_p, seed, offset,
+        _top_k_first(filter_apply_order), out, stream,
+    )  # fmt: skip
+
+
+def top_k_top_p_sampling_from_probs(
+    probs: ArrayT,
+    indices: ArrayLike | None = None,
+    top_k: int | ArrayLike = 0,
+    top_p: float | ArrayLike = 1.0,
+    *,
+    min_p: float | ArrayLike = 0.0,
+    seed: int | ArrayLike = 0,
+    offset: int | ArrayLike = 0,
+    filter_apply_order: str = "joint",
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """Draw a token a row in proportion to probs, from the likeliest tokens.
+
+    probs: (rows, vocab) bf16, f16 or f32, not necessarily normalized; the last stride is 1.
+    The other arguments are those of top_k_top_p_sampling_from_logits; the default order, "joint", is
+    AITER's. A row without any positive probability is decided as by greedy_sample.
+    Source: AITER top_k_top_p_sampling_from_probs, whose maybe_top_k_arr and top_k_val are top_k here.
+    """
+    return _aiter.top_k_top_p_sampling(
+        probs, True, indices, 1.0, top_k, top_p, min_p, seed, offset,
+        _top_k_first(filter_apply_order), out, stream,
+    )  # fmt: skip
+
+
+def top_p_sampling_from_probs(
+    probs: ArrayT,
+    indices: ArrayLike | None = None,
+    top_p: float | ArrayLike = 1.0,
+    *,
+    seed: int | ArrayLike = 0,
+    offset: int | ArrayLike = 0,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """top_k_top_p_sampling_from_probs with top_p alone. Source: AITER top_p_sampling_from_probs."""
+    return top_k_top_p_sampling_from_probs(
+        probs, indices, 0, top_p, seed=seed, offset=offset, out=out, stream=stream
+    )
+
+
+def _top_k_first(order: str) -> bool:
+    if order not in ("top_k_first", "joint"):
+        raise ValueError(f"filter_apply_order is {order!r}, expected 'top_k_first' or 'joint'")
+    return order == "top_k_first"

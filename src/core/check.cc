@@ -199,6 +199,18 @@ const Arg& Arg::values_in(int64_t begin, int64_t end) const {
   return *this;
 }
 
+const Arg& Arg::values_in(float least, float most) const {
+  if (!in_host_memory(device())) return *this;
+  const Rows values = rows(0);
+  for (int64_t i = 0; i < values.count; ++i) {
+    const float value = static_cast<const float*>(data_)[values.offset(i)];
+    if (!(value >= least && value <= most))
+      refuse("has %g at flat index %lld, expected %g to %g", value, static_cast<long long>(i), least,
+             most);
+  }
+  return *this;
+}
+
 Rows Arg::rows(int tail) const {
   Rows rows{1, 1, 0, 0};
   // Levels from the innermost outwards; a dimension that continues the level below joins it.

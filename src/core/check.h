@@ -45,6 +45,7 @@ class Arg {
   const Arg& on_device_of(const Arg& other) const;
   // Every value in [begin, end), of an int32 or int64 tensor in host memory; not read on a device.
   const Arg& values_in(int64_t begin, int64_t end) const;
+  const Arg& values_in(float least, float most) const;  // of float32, both ends included
   // All dimensions but the last `tail` ones, folded into rows; refuses what needs three levels.
   Rows rows(int tail = 1) const;
 

@@ -16,10 +16,58 @@ nb::object greedy_sample(nb::handle logits, nb::handle out, nb::handle stream) {
   return call.result();
 }
 
+// An option that is a number for all rows, or an array with one for each: a tensor, or NULL after
+// setting the number.
+const aiter_tensor* number_or_array(OpCall& call, const char* name, nb::handle given, float& number) {
+  if (nb::hasattr(given, "__dlpack__")) return call.in(name, given);
+  const double value = PyFloat_AsDouble(given.ptr());
+  if (value == -1 && PyErr_Occurred()) throw nb::python_error();
+  number = static_cast<float>(value);
+  return nullptr;
+}
+template <class Integer>
+const aiter_tensor* number_or_array(OpCall& call, const char* name, nb::handle given,
+                                    Integer& number) {
+  if (nb::hasattr(given, "__dlpack__")) return call.in(name, given);
+  number = nb::cast<Integer>(nb::steal(PyNumber_Index(given.ptr())));
+  return nullptr;
+}
+
+nb::object top_k_top_p_sampling(nb::handle input, bool input_is_probs, nb::handle indices,
+                                nb::handle temperature, nb::handle top_k, nb::handle top_p,
+                                nb::handle min_p, nb::handle seed, nb::handle offset,
+                                bool top_k_first, nb::handle out, nb::handle stream) {
+  OpCall call("top_k_top_p_sampling", stream);
+  aiter_top_k_top_p_sampling_opts opts = AITER_TOP_K_TOP_P_SAMPLING_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.input_is_probs = input_is_probs;
+  opts.top_k_first = top_k_first;
+  const aiter_tensor* tinput = call.in("input", input);
+  const aiter_tensor* tindices = call.in("indices", indices);
+  const aiter_tensor* ttemperature =
+      number_or_array(call, "temperature", temperature, opts.temperature);
+  const aiter_tensor* ttop_k = number_or_array(call, "top_k", top_k, opts.top_k);
+  const aiter_tensor* ttop_p = number_or_array(call, "top_p", top_p, opts.top_p);
+  const aiter_tensor* tmin_p = number_or_array(call, "min_p", min_p, opts.min_p);
+  const aiter_tensor* tseed = number_or_array(call, "seed", seed, opts.seed);
+  const aiter_tensor* toffset = number_or_array(call, "offset", offset, opts.offset);
+  const aiter_tensor* rows = tindices ? tindices : tinput;
+  const int64_t batch = rows->ndim > 0 ? rows->shape[0] : 0;
+  const aiter_tensor* tout = call.out("out", out, spec(kInt32, {batch}));
+  call.run([&] {
+    return aiter_top_k_top_p_sampling(tinput, tindices, ttemperature, ttop_k, ttop_p, tmin_p, tseed,
+                                      toffset, tout, &opts, call.stream());
+  });
+  return call.result();
+}
+
 }  // namespace
 
 void bind_sampling(nb::module_& m) {
   m.def("greedy_sample", &greedy_sample, "logits"_a, "out"_a.none(), "stream"_a.none());
+  m.def("top_k_top_p_sampling", &top_k_top_p_sampling, "input"_a, "input_is_probs"_a,
+        "indices"_a.none(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "seed"_a, "offset"_a,
+        "top_k_first"_a, "out"_a.none(), "stream"_a.none());
 }
 
 }  // namespace aiter::python

@@ -1,0 +1,100 @@
+#include "aiter/sampling.h"
+#include "core/check.h"
+#include "dispatch/dispatch.h"
+#include "ops/sampling/top_k_top_p_sampling/top_k_top_p_sampling_args.h"
+
+namespace aiter {
+
+struct TopKTopPSamplingProblem {
+  DType dtype;
+  int64_t batch, vocab;
+  bool probs;
+};
+
+AITER_CPU_ROW(top_k_top_p_sampling_cpu_simd, TopKTopPSamplingArgs)
+AITER_CPU_ROW(top_k_top_p_sampling_cpu_ref, TopKTopPSamplingArgs)
+
+static constexpr Row<TopKTopPSamplingProblem, TopKTopPSamplingArgs> kRows[] = {
+#include "ops/sampling/top_k_top_p_sampling/top_k_top_p_sampling.def"
+};
+AITER_OP(sampling, top_k_top_p_sampling)
+
+static void top_k_top_p_sampling(const aiter_tensor* input_, const aiter_tensor* indices_,
+                                 const aiter_tensor* temperature_, const aiter_tensor* top_k_,
+                                 const aiter_tensor* top_p_, const aiter_tensor* min_p_,
+                                 const aiter_tensor* seed_, const aiter_tensor* offset_,
+                                 const aiter_tensor* out_,
+                                 const aiter_top_k_top_p_sampling_opts* opts_,
+                                 aiter_stream stream) {
+  const Check check("top_k_top_p_sampling");
+  const auto opts = check.options<aiter_top_k_top_p_sampling_opts>(
+      opts_, AITER_TOP_K_TOP_P_SAMPLING_OPTS_INIT);
+
+  const Arg input = check.tensor("input", input_);
+  input.dtype({DType::kF32, DType::kF16, DType::kBF16}).rank(2).unit_last_stride();
+  const int64_t vocab = input.dim(1);
+  if (vocab < 1 || vocab > INT32_MAX)
+    input.refuse("has vocab %lld, expected 1 to 2^31 - 1", static_cast<long long>(vocab));
+
+  TopKTopPSamplingArgs args{};
+  const Arg indices = check.optional("indices", indices_);
+  if (indices) {
+    indices.dtype({DType::kI32, DType::kI64}).rank(1).on_device_of(input);
+    indices.values_in(0, input.dim(0));
+    args.indices = {indices.data(), indices.stride(0), indices.dtype(), {}};
+  }
+  const int64_t batch = indices ? indices.dim(0) : input.dim(0);
+
+  auto option = [&](const char* name, const aiter_tensor* t) {
+    const Arg arg = check.optional(name, t);
+    if (arg) arg.shape({batch}).on_device_of(input);
+    return arg;
+  };
+  auto real = [&](const char* name, const aiter_tensor* t, float value, float most) {
+    check.require(value >= 0 && value <= most, "opts.%s is %g, expected 0 to %g", name, value,
+                  most);
+    const Arg arg = option(name, t);
+    if (!arg) return RowOption{nullptr, 0, DType::kF32, {.real = value}};
+    arg.dtype({DType::kF32}).values_in(0.0f, most);
+    return RowOption{arg.data(), arg.stride(0), DType::kF32, {}};
+  };
+  auto integer = [&](const char* name, const aiter_tensor* t, int64_t value) {
+    const Arg arg = option(name, t);
+    if (!arg) return RowOption{nullptr, 0, DType::kI64, {.integer = value}};
+    arg.dtype({DType::kI32, DType::kI64});
+    return RowOption{arg.data(), arg.stride(0), arg.dtype(), {}};
+  };
+  if (opts.input_is_probs)
+    check.require(!temperature_ && opts.temperature == 1,
+                  "temperature is given, expected none with probabilities");
+  args.temperature = real("temperature", temperature_, opts.temperature, 3.4e38f);
+  args.top_k = integer("top_k", top_k_, opts.top_k);
+  args.top_p = real("top_p", top_p_, opts.top_p, 1);
+  args.min_p = real("min_p", min_p_, opts.min_p, 1);
+  args.seed = integer("seed", seed_, static_cast<int64_t>(opts.seed));
+  args.offset = integer("offset", offset_, static_cast<int64_t>(opts.offset));
+
+  const Arg out = check.tensor("out", out_);
+  out.dtype({DType::kI32, DType::kI64}).shape({batch}).on_device_of(input);
+  args.input = input.data(), args.input_stride = input.stride(0), args.dtype = input.dtype();
+  args.out = out.data(), args.out_stride = out.stride(0), args.out_dtype = out.dtype();
+  args.batch = batch;
+  args.vocab = vocab;
+  args.probs = opts.input_is_probs != 0;
+  args.top_k_first = opts.top_k_first != 0;
+  const TopKTopPSamplingProblem problem{input.dtype(), batch, vocab, args.probs != 0};
+  dispatch(top_k_top_p_sampling_op, kRows, problem, args, input.device(), stream, opts.flags);
+}
+
+}  // namespace aiter
+
+extern "C" aiter_status aiter_top_k_top_p_sampling(
+    const aiter_tensor* input, const aiter_tensor* indices, const aiter_tensor* temperature,
+    const aiter_tensor* top_k, const aiter_tensor* top_p, const aiter_tensor* min_p,
+    const aiter_tensor* seed, const aiter_tensor* offset, const aiter_tensor* out,
+    const aiter_top_k_top_p_sampling_opts* opts, aiter_stream stream) {
+  return aiter::entry("top_k_top_p_sampling", [&] {
+    aiter::top_k_top_p_sampling(input, indices, temperature, top_k, top_p, min_p, seed, offset, out,
+                                opts, stream);
+  });
+}

@@ -14,6 +14,7 @@ constexpr uint64_t kPrivateBase = 0x0002000000000000ull;
 enum : int { VCC = 106, M0 = 124, EXEC = 126 };
 
 struct Group;
+struct GroupCheck;
 struct Launch;
 struct Checker;
 struct Counters;
@@ -70,6 +71,7 @@ struct Group {
   Wave* waves = nullptr;
   int count = 0, waiting = 0, done = 0;
   uint32_t id[3] = {};
+  GroupCheck* check = nullptr;
   uint32_t serial = 0;
 };
 

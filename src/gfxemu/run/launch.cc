@@ -216,7 +216,7 @@ void work(Launch& l, std::vector<std::unique_ptr<Seat>>& seats) {
     for (size_t i = resident.size(); i-- > 0;) {
       size_t s = resident[i];
       if (run_group(*seats[s], l)) {
-        if (l.options.count) count_end(*seats[s]->waves.data(), l.waves);
+        if (l.options.count) count_end(seats[s]->waves.data(), l.waves);
         if (l.options.check) check_end(seats[s]->waves.data(), l.waves);
         vacant.push_back(s);
         resident.erase(resident.begin() + static_cast<long>(i));
@@ -225,7 +225,7 @@ void work(Launch& l, std::vector<std::unique_ptr<Seat>>& seats) {
     }
   }
   for (size_t s : resident) {
-    if (l.options.count) count_end(*seats[s]->waves.data(), l.waves);
+    if (l.options.count) count_end(seats[s]->waves.data(), l.waves);
     if (l.options.check) check_end(seats[s]->waves.data(), l.waves);
   }
 }
@@ -403,12 +403,25 @@ bool pack_arguments(const Kernel& k, void** params, void** extra, std::vector<ui
       return false;
     }
     if (out->size() < a.offset + a.size) out->resize(a.offset + a.size);
+    if (!params[i]) {
+      *error = "kernel " + k.name + ": argument " + std::to_string(i) + " is missing";
+      return false;
+    }
     memcpy(out->data() + a.offset, params[i++], a.size);
   }
   return true;
 }
 
 // ---- what handlers ask for ----
+void watch(Wave& w, const Inst& in) {
+  if (w.count) count_instruction(w, in);
+  if (w.check) check_instruction(w, in);
+}
+void watch_access(Wave& w, const Inst& in, const Access& x) {
+  if (w.count) count_access(w, in, x);
+  if (w.check) check_access(w, in, x);
+}
+
 void fault(Wave& w, const Inst& in, const char* format, ...) {
   char text[512];
   va_list va;
@@ -422,7 +435,7 @@ void fault(Wave& w, const Inst& in, const char* format, ...) {
   uint64_t pc = pc_address(w, &in);
   size_t i = static_cast<size_t>(&in - code.slots);
   std::string message = std::string("kernel ") + l.kernel->name + ": " + text;
-  snprintf(where, sizeof(where), "\n  at pc %#llx, workgroup (%u,%u,%u), wave %u: ", static_cast<unsigned long long>(pc - l.kernel->entry),
+  snprintf(where, sizeof(where), "\n  at pc 0x%llx, workgroup (%u,%u,%u), wave %u: ", static_cast<unsigned long long>(pc - l.kernel->entry),
            w.group->id[0], w.group->id[1], w.group->id[2], w.index);
   message += where;
   message += i < code.count ? disassemble(code.arch, code.words + i, static_cast<int>(code.count - i), pc) : "past the end of the code";

@@ -110,3 +110,12 @@ def test_refuses_unknown_arguments():
         [sys.executable, "-m", "aiter", "--cmake-folder"], capture_output=True, text=True
     )
     assert result.returncode == 2 and "--cmake-folder" in result.stderr
+
+
+def test_moved_package_is_imported(package, tmp_path):
+    """The module finds its library, wherever the package is."""
+    shutil.copytree(package, tmp_path / "aiter")
+    code = "import aiter; print(aiter.__file__); aiter.rms_norm(aiter.zeros((2, 8)))"
+    env = {"PYTHONPATH": str(tmp_path), "PATH": os.environ["PATH"]}
+    out = run(sys.executable, "-c", code, env=env, cwd=tmp_path)
+    assert out.strip() == str(tmp_path / "aiter/__init__.py")

@@ -256,7 +256,7 @@ struct load_lds {
   using lds_type = C;
   static void run(Wave& w, const Inst& in, Target& t) {
     constexpr uint32_t kStep = N > 1 ? 4 * N : 4;
-    uint32_t base = (w.s[M0] & 0xffff) + (uint32_t)in.offset;
+    uint32_t base = (w.s[M0] & (wave_arch(w) == GFX950 ? 0x3ffffu : 0xffffu)) + (uint32_t)in.offset;
     alignas(64) uint64_t where[kLanes];
     LANES where[l] = base + (uint64_t)l * kStep;
     if (w.attention) {

@@ -177,7 +177,7 @@ def test_attention_forward(blobs, arch, path, name, causal, length):
     tiles = -(-length // tile)
     if causal:
         tiles = -(-tiles // 2)
-    grid = (tiles, heads, 1) if arch == "gfx942" else (heads, 1, tiles)
+    grid = (tiles, heads, 1)
     run(blobs, arch, f"fmha_v3_fwd/{path}", name if f"_ZN5aiter{len(name)}{name}E" not in symbols(blobs, f"{arch}/fmha_v3_fwd/{path}")
         else f"_ZN5aiter{len(name)}{name}E", grid, 512, args)
     group = np.arange(heads) // (heads // kv_heads)

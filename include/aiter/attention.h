@@ -2,6 +2,8 @@
 #ifndef AITER_ATTENTION_H_
 #define AITER_ATTENTION_H_
 
+#include <stddef.h>
+
 #include "aiter/device.h"
 #include "aiter/status.h"
 #include "aiter/tensor.h"
@@ -41,9 +43,12 @@ typedef struct aiter_attention_opts {
   int32_t sink_tokens;   /* leading keys that the left bound does not hide */
   int32_t max_seqlen_q;  /* upper bounds on the lengths; 0 = not told. A longer sequence is an */
   int32_t max_seqlen_k;  /* error where lengths are checked. */
+  void* workspace;       /* device memory at a multiple of 16 bytes, for as long as the call runs; */
+  uint64_t workspace_bytes; /* NULL where an operator can do without */
 } aiter_attention_opts;
 
-#define AITER_ATTENTION_OPTS_INIT {sizeof(aiter_attention_opts), 0, 0.0f, 0.0f, 0, -1, -1, 0, 0, 0}
+#define AITER_ATTENTION_OPTS_INIT \
+  {sizeof(aiter_attention_opts), 0, 0.0f, 0.0f, 0, -1, -1, 0, 0, 0, NULL, 0}
 
 /* Sequences of any lengths, packed one after another; prefill, chunked prefill and mixed batches.
  *
@@ -84,13 +89,22 @@ AITER_API aiter_status aiter_flash_attn(const aiter_tensor* q, const aiter_tenso
  * block_table: (batch, max_pages). seqused_k: (batch), keys of each sequence; 0 gives out = 0.
  * sink: (q_heads) or NULL. out: (batch, q_heads, v_dim). lse: (batch, q_heads) or NULL.
  * Keys are split among the threads when the batch is small, so sums may group differently with
- * another number of threads.
+ * another number of threads; on GPUs they are split among blocks when there is a workspace.
  * Source: AITER paged_attention_decode; vLLM. @since 0.1 unstable */
 AITER_API aiter_status aiter_paged_attention_decode(
     const aiter_tensor* q, const aiter_tensor* key_cache, const aiter_tensor* value_cache,
     const aiter_tensor* block_table, const aiter_tensor* seqused_k, const aiter_tensor* sink,
     const aiter_tensor* out, const aiter_tensor* lse, const aiter_attention_opts* opts,
     aiter_stream stream);
+
+/* Bytes of opts.workspace with which aiter_paged_attention_decode is fastest for tensors like these:
+ * 0 on the CPU. Only shapes, dtypes and opts.max_seqlen_k are looked at, no memory and no device;
+ * the result grows with the batch and with max_seqlen_k. Without a workspace the call works, too,
+ * slower where the batch is small. @since 0.1 unstable */
+AITER_API aiter_status aiter_paged_attention_decode_workspace(
+    const aiter_tensor* q, const aiter_tensor* key_cache, const aiter_tensor* value_cache,
+    const aiter_tensor* block_table, const aiter_tensor* out, const aiter_attention_opts* opts,
+    uint64_t* bytes);
 
 AITER_END_DECLS
 

@@ -103,8 +103,13 @@ nb::object paged_attention_decode(nb::handle q, nb::handle key_cache, nb::handle
   const aiter_tensor* tout = call.out("out", out, out_spec(tq, tv));
   const aiter_tensor* tlse =
       return_lse || !lse.is_none() ? call.out("lse", lse, lse_spec(tq, {0, 1})) : nullptr;
-  const auto opts = attention_opts(call, softmax_scale, logits_soft_cap, false, window_size, 0,
-                                   max_seqlen_k);
+  auto opts = attention_opts(call, softmax_scale, logits_soft_cap, false, window_size, 0,
+                             max_seqlen_k);
+  if (tq->device.type != AITER_CPU) {
+    check(aiter_paged_attention_decode_workspace(tq, tk, tv, ttable, tout, &opts,
+                                                 &opts.workspace_bytes));
+    if (opts.workspace_bytes) opts.workspace = call.workspace(opts.workspace_bytes);
+  }
   call.run([&] {
     return aiter_paged_attention_decode(tq, tk, tv, ttable, tused, tsink, tout, tlse, &opts,
                                         call.stream());

@@ -14,11 +14,13 @@
 #if defined(AITER_CUDA_NVCC)
 #define AITER_DEVICE __device__ __forceinline__
 #define AITER_SHARED __shared__
+#define AITER_DYNAMIC_SHARED(name) extern __shared__ __align__(16) char name[]
 #define AITER_GLOBAL __global__
 #define AITER_LAUNCH_BOUNDS(threads) __launch_bounds__(threads)
 #else
 #define AITER_DEVICE __attribute__((device, always_inline)) inline
 #define AITER_SHARED __attribute__((shared))
+#define AITER_DYNAMIC_SHARED(name) extern __attribute__((shared, aligned(16))) char name[]
 #define AITER_GLOBAL __attribute__((global))
 #define AITER_LAUNCH_BOUNDS(threads) __attribute__((launch_bounds(threads)))
 #endif

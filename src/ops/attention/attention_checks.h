@@ -1,11 +1,13 @@
 // Argument checks that the attention operators share: from tensors and options to AttentionArgs.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "aiter/attention.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
+#include "launch/launch.h"
 #include "ops/attention/attention_args.h"
 
 namespace aiter {
@@ -15,6 +17,7 @@ struct AttentionProblem {
   int64_t batch, q_heads, kv_heads, head_dim, v_dim;
   int64_t group;  // q_heads / kv_heads
   bool paged;
+  bool aligned16;  // rows of k and v begin at multiples of 16 bytes
 };
 
 inline long long ll(int64_t x) { return x; }
@@ -98,6 +101,15 @@ inline const int32_t* attention_ints(const Arg& t, std::initializer_list<int64_t
   return static_cast<const int32_t*>(t.data());
 }
 
+// The launch of ck/attention/attention_any.h: a wave for each query and head.
+inline Grid attention_any_grid(const AttentionArgs& a, const Call& call) {
+  constexpr int kThreads = 256;
+  const int64_t waves = kThreads / device_of(call.device).wave;
+  const int64_t items = (a.cu_seqlens_q ? a.total_q : a.batch * a.seqlen_q) * a.q_heads;
+  constexpr int64_t kMaxBlocks = 1 << 20;  // more go round again
+  return {.x = std::min((items + waves - 1) / waves, kMaxBlocks), .threads = kThreads};
+}
+
 // Reads the lengths and page numbers of CPU tensors, and refuses what would lead out of k and v.
 // total_k: rows of contiguous k. pages: of paged k, with max_pages entries in each row of the table.
 inline void attention_lengths(const Check& check, const aiter_attention_opts& opts,
@@ -148,8 +160,14 @@ inline void attention_lengths(const Check& check, const aiter_attention_opts& op
 }
 
 inline AttentionProblem attention_problem(const AttentionArgs& a) {
+  const int64_t elements = 16 / dtype_bytes(a.kv_dtype);
+  auto aligned = [&](const void* p, const AttentionArgs::Strides& s) {
+    return reinterpret_cast<uintptr_t>(p) % 16 == 0 && s.outer % elements == 0 &&
+           s.token % elements == 0 && s.head % elements == 0;
+  };
   return {a.dtype,    a.kv_dtype, a.batch, a.q_heads, a.kv_heads, a.head_dim, a.v_dim,
-          a.kv_heads ? a.q_heads / a.kv_heads : 0, a.block_table != nullptr};
+          a.kv_heads ? a.q_heads / a.kv_heads : 0, a.block_table != nullptr,
+          aligned(a.k, a.k_strides) && aligned(a.v, a.v_strides)};
 }
 
 }  // namespace aiter

@@ -10,6 +10,11 @@ using FlashAttnVarlenProblem = AttentionProblem;
 AITER_CPU_ROW(flash_attn_varlen_cpu_tiles, FlashAttnVarlenArgs)
 AITER_CPU_ROW(flash_attn_varlen_cpu_ref, FlashAttnVarlenArgs)
 
+static void flash_attn_varlen_hip_any(const FlashAttnVarlenArgs& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(flash_attn_varlen, hip_any);
+  launch(kernels[args.kv_dtype], call, attention_any_grid(args, call), args);
+}
+
 static constexpr Row<FlashAttnVarlenProblem, FlashAttnVarlenArgs> kRows[] = {
 #include "ops/attention/flash_attn_varlen/flash_attn_varlen.def"
 };
@@ -22,7 +27,7 @@ static void flash_attn_varlen(const aiter_tensor* q_, const aiter_tensor* k_,
                               const aiter_tensor* out_, const aiter_tensor* lse_,
                               const aiter_attention_opts* opts_, aiter_stream stream) {
   const Check check("flash_attn_varlen");
-  AttentionArgs args{};
+  FlashAttnVarlenArgs args{};
   const auto opts = attention_options(check, opts_, args);
   const Arg q = check.tensor("q", q_), k = check.tensor("k", k_), v = check.tensor("v", v_);
   const Arg block_table = check.optional("block_table", block_table_);
@@ -48,10 +53,11 @@ static void flash_attn_varlen(const aiter_tensor* q_, const aiter_tensor* k_,
                   cu_k ? "both given" : "both NULL");
     args.block_table = attention_ints(block_table, {args.batch, -1}, q);
     args.block_table_stride = block_table.stride(0);
-    args.block = k.dim(1);
+    args.block = k.dim(1), args.max_pages = block_table.dim(1);
   } else {
     check.require(bool(cu_k), "cu_seqlens_k is NULL, expected a tensor (or a block_table)");
   }
+  args.k_extent = k.dim(0);
   if (machine_of(q.device()).target == ANY_CPU)
     attention_lengths(check, opts, args, k.dim(0), k.dim(0), block_table ? block_table.dim(1) : 0);
   dispatch(flash_attn_varlen_op, kRows, attention_problem(args), args, q.device(), stream,
@@ -63,7 +69,7 @@ static void flash_attn(const aiter_tensor* q_, const aiter_tensor* k_, const ait
                        const aiter_tensor* lse_, const aiter_attention_opts* opts_,
                        aiter_stream stream) {
   const Check check("flash_attn");
-  AttentionArgs args{};
+  FlashAttnVarlenArgs args{};
   const auto opts = attention_options(check, opts_, args);
   const Arg q = check.tensor("q", q_), k = check.tensor("k", k_), v = check.tensor("v", v_);
   q.rank(4);
@@ -75,7 +81,7 @@ static void flash_attn(const aiter_tensor* q_, const aiter_tensor* k_, const ait
   attention_lse(check.optional("lse", lse_), {q.dim(0), q.dim(2), q.dim(1)}, q, args);
   args.batch = q.dim(0), args.seqlen_q = q.dim(1), args.seqlen_k = k.dim(1);
   args.lse_batch = q.dim(2) * q.dim(1), args.lse_head = q.dim(1);
-  attention_lengths(check, opts, args, 0, 0, 0);
+  if (machine_of(q.device()).target == ANY_CPU) attention_lengths(check, opts, args, 0, 0, 0);
   dispatch(flash_attn_varlen_op, kRows, attention_problem(args), args, q.device(), stream,
            opts.flags);
 }

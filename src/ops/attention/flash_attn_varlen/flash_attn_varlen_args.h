@@ -4,6 +4,6 @@
 
 namespace aiter {
 
-using FlashAttnVarlenArgs = AttentionArgs;
+struct FlashAttnVarlenArgs : AttentionArgs {};
 
 }  // namespace aiter

@@ -8,6 +8,30 @@
 
 AITER_BEGIN_DECLS
 
+/* ---- Plain matrices ---------------------------------------------------------------------------- */
+
+typedef struct aiter_gemm_a16w16_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+} aiter_gemm_a16w16_opts;
+
+#define AITER_GEMM_A16W16_OPTS_INIT {sizeof(aiter_gemm_a16w16_opts), 0}
+
+/* y[m, n] = sum_k x[m, k] * w[n, k] + bias[n]
+ *
+ * x:    (..., K) bf16 | f16 | f32, last stride 1; the leading dimensions fold into two.
+ * w:    (N, K), x's dtype, last stride 1; rows may be strided.
+ * bias: (N), contiguous, x's dtype or f32; NULL = 0.
+ * y:    (..., N) bf16 | f16 | f32, x's leading dimensions, last stride 1. No overlap with inputs.
+ * Any dimension may be 0: nothing is written, except that K = 0 gives the bias.
+ * Accuracy: aiter.testing.bound of y's dtype over K terms, of fp32 products and sums. With bf16 on
+ * AVX-512, denormal x, w and partial sums may count as 0.
+ * The order of the sums, and so the last bits, depends on the shape, not on the number of threads.
+ * Source: AITER gemm_a16w16. @since 0.1 unstable */
+AITER_API aiter_status aiter_gemm_a16w16(const aiter_tensor* x, const aiter_tensor* w,
+                                         const aiter_tensor* bias, const aiter_tensor* y,
+                                         const aiter_gemm_a16w16_opts* opts, aiter_stream stream);
+
 /* ---- Weights of 4 or 8 bits in groups of 32, activations of 16 or 32 bits --------------------- */
 
 /* How precisely the products of gemm_a16w4 and gemm_a16w8 take x. A kernel may always be more

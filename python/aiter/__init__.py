@@ -19,6 +19,7 @@ from .activation import gelu_and_mul, gelu_tanh_and_mul, silu_and_mul, swiglu_an
 from .attention import flash_attn_func, flash_attn_varlen_func, paged_attention_decode
 from .embedding import embedding
 from .gemm import (
+    gemm_a16w16,
     gemm_a16w4,
     gemm_a16w4_pack,
     gemm_a16w4_unpack,
@@ -66,6 +67,7 @@ __all__ = [
     "flash_attn_varlen_func",
     "gelu_and_mul",
     "gelu_tanh_and_mul",
+    "gemm_a16w16",
     "gemm_a16w4",
     "gemm_a16w4_pack",
     "gemm_a16w4_unpack",

@@ -11,6 +11,19 @@ if TYPE_CHECKING:
     from .typing import ArrayLike, ArrayT, DType, Stream
 
 
+def gemm_a16w16(A, B, bias=None, otype=None, *, out=None, stream=None):
+    """Multiply plain matrices: y = A @ B.T + bias, with fp32 sums.
+
+    A: (..., K) bf16, f16 or f32; the last stride is 1, the leading dimensions fold into two.
+    B: (N, K) of A's dtype; the last stride is 1.
+    bias: (N,) of A's dtype or f32. otype: dtype of the result (bf16, f16 or f32), default A's.
+    Returns (..., N). Raises ValueError on a wrong shape, dtype or stride.
+    Accuracy: aiter.testing.bound(otype, K). bf16 denormals may count as zero.
+    Source: AITER gemm_a16w16.
+    """
+    return _aiter.gemm_a16w16(A, B, bias, otype, out, stream)
+
+
 def gemm_a16w4(
     x: ArrayT,
     w: ArrayLike,

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "ops/gemm/group_gemm.h"
+#include "simd/gate.h"
 #include "simd/gemm_output.h"
 #include "simd/parallel.h"
 #include "simd/scratch.h"
@@ -330,16 +331,6 @@ struct PlanesActivation {
 #endif
 
 // ---- the driver ---------------------------------------------------------------------------------
-
-// Tasks that may start when `left` other tasks of the same parallel section, handed out before them,
-// have finished.
-struct Gate {
-  int left;
-  void arrive() { __atomic_sub_fetch(&left, 1, __ATOMIC_RELEASE); }
-  void wait() const {
-    for (int spins = 0; __atomic_load_n(&left, __ATOMIC_ACQUIRE) > 0;) relax(spins);
-  }
-};
 
 template <class W, class A, int P>
 inline void run_tile(int rows, const uint8_t* panels, const Layout<W>& layout, DType scale_dtype,

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "ops/gemm/gemm_checks.h"
+
 namespace aiter {
 namespace {
 
@@ -140,22 +142,9 @@ GroupGemmProblem check_group_gemm(const Check& check, int bits, const GroupGemmT
     x.refuse("has %lld columns, expected w's K = %lld", static_cast<long long>(x.dim(-1)),
              static_cast<long long>(args->w.k));
 
-  const Arg bias = check.optional("bias", tensors.bias);
-  if (bias) {
-    if (bias.dtype() != DType::kF32) bias.dtype_of(x);
-    bias.shape({args->w.n}).contiguous().on_device_of(x);
-    args->bias = bias.data();
-    args->bias_dtype = bias.dtype();
-  }
-
-  const Arg y = check.tensor("y", tensors.y);
-  y.dtype({DType::kF32, DType::kF16, DType::kBF16}).rank(x.rank()).unit_last_stride().on_device_of(x);
-  bool same = y.dim(-1) == args->w.n;
-  for (int i = 0; i + 1 < x.rank(); ++i) same = same && y.dim(i) == x.dim(i);
-  if (!same)
-    y.refuse("differs from the expected shape: x's leading dimensions, then w's N = %lld",
-             static_cast<long long>(args->w.n));
-
+  const Arg bias = check_gemm_bias(check, tensors.bias, args->w.n, x, x);
+  if (bias) args->bias = bias.data(), args->bias_dtype = bias.dtype();
+  const Arg y = check_gemm_output(check, tensors.y, args->w.n, x);
   args->x = x.data(), args->x_rows = x.rows(), args->x_dtype = x.dtype();
   args->y = y.data(), args->y_rows = y.rows(), args->y_dtype = y.dtype();
   return {args->x_rows.count, args->w.n, args->w.k, x.dtype(), packed, activation};

@@ -1,0 +1,51 @@
+#include "ops/gemm/gemm_a16w16/gemm_a16w16_args.h"
+
+#include "aiter/gemm.h"
+#include "core/check.h"
+#include "dispatch/dispatch.h"
+#include "ops/gemm/gemm_checks.h"
+
+namespace aiter {
+
+struct GemmA16w16Problem {
+  DType dtype;
+  int64_t m, n, k;
+};
+
+AITER_CPU_ROW(gemm_a16w16_cpu_simd, GemmA16w16Args)
+AITER_CPU_ROW(gemm_a16w16_cpu_ref, GemmA16w16Args)
+
+static constexpr Row<GemmA16w16Problem, GemmA16w16Args> kRows[] = {
+#include "ops/gemm/gemm_a16w16/gemm_a16w16.def"
+};
+AITER_OP(gemm, gemm_a16w16)
+
+}  // namespace aiter
+
+extern "C" aiter_status aiter_gemm_a16w16(const aiter_tensor* x_, const aiter_tensor* w_,
+                                          const aiter_tensor* bias_, const aiter_tensor* y_,
+                                          const aiter_gemm_a16w16_opts* opts_,
+                                          aiter_stream stream) {
+  using namespace aiter;
+  return entry("gemm_a16w16", [&] {
+    const Check check("gemm_a16w16");
+    const auto opts = check.options<aiter_gemm_a16w16_opts>(opts_, AITER_GEMM_A16W16_OPTS_INIT);
+    const Arg x = check.tensor("x", x_);
+    x.dtype({DType::kF32, DType::kF16, DType::kBF16}).min_rank(1).unit_last_stride();
+    const Arg w = check.tensor("w", w_);
+    w.dtype_of(x).shape({-1, x.dim(-1)}).unit_last_stride().on_device_of(x);
+    const int64_t n = w.dim(0);
+    const Arg bias = check_gemm_bias(check, bias_, n, x, x);
+    const Arg y = check_gemm_output(check, y_, n, x);
+
+    GemmA16w16Args args{};
+    args.x = x.data(), args.x_rows = x.rows();
+    args.w = w.data(), args.w_stride = w.stride(0);
+    if (bias) args.bias = bias.data(), args.bias_dtype = bias.dtype();
+    args.y = y.data(), args.y_rows = y.rows();
+    args.n = n, args.k = x.dim(-1);
+    args.dtype = x.dtype(), args.y_dtype = y.dtype();
+    const GemmA16w16Problem problem{x.dtype(), args.x_rows.count, n, args.k};
+    dispatch(gemm_a16w16_op, kRows, problem, args, x.device(), stream, opts.flags);
+  });
+}

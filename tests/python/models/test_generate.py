@@ -67,6 +67,18 @@ def test_prompt_on_stdin(model):
     assert (result.stdout, result.stderr) == (expected(model, "word", 5), "")
 
 
+def test_seeds(model):
+    def text(seed):
+        result = aiter_generate(
+            "hello", "--model", model, "--raw", "--max-tokens", "20", "--temperature", "2",
+            "--top-p", "0.9", "--top-k", "100", "--seed", str(seed), "--ignore-eos",
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    assert text(1) == text(1) != text(2)
+
+
 @pytest.mark.parametrize(
     "arguments, code, message",
     [

@@ -20,6 +20,8 @@ MODELS = {
     "q4_1": {},
     "q4_0": {"matrix": "Q4_0"},
     "q8_0, own output": {"matrix": "Q8_0", "tied": False},
+    "f16": {"matrix": "F16", "embedding": "F16"},
+    "f32, no sharing of kv": {"matrix": "F32", "embedding": "F32", "kv_heads": 4},
     "one kv head": {"kv_heads": 1},
     "rope divisors": {"rope_freqs": True},
     "linear rope": {
@@ -152,6 +154,36 @@ def test_only_wanted_rows_have_logits(path):
     for row, s in zip(logits, (sequences[0], sequences[2]), strict=True):
         assert relative_error(row, whole(model, s.tokens)[-1]) < REGROUPED
     assert model.forward([Chunk(sequences[1], 9, 5)]) is None
+
+
+def test_sampling_follows_the_seed_alone(path):
+    file = GgufFile(path(**TEXT))
+    prompts = [tokens_of(n, seed=n) for n in (3, 30, 12)]
+    sampling = Sampling(temperature=1.5, top_k=50, top_p=0.95, seed=7)
+    model = Llama(file, cache_blocks=16, max_batch=3)
+    texts = Engine(model).generate(prompts, 30, sampling=sampling)
+    assert texts == Engine(model).generate(prompts, 30, sampling=sampling)
+    for prompt, text in zip(prompts, texts, strict=True):  # whatever else is in the batch
+        assert Engine(model).generate([prompt], 30, sampling=sampling) == [text]
+    other = Sampling(temperature=1.5, top_k=50, top_p=0.95, seed=8)
+    assert texts != Engine(model).generate(prompts, 30, sampling=other)
+    best = Engine(model).generate(prompts, 30)
+    cold = Sampling(temperature=1e-4, seed=3)
+    assert best == Engine(model).generate(prompts, 30, sampling=cold)
+    assert best == Engine(model).generate(
+        prompts, 30, sampling=Sampling(temperature=1.0, top_k=1, seed=3)
+    )
+
+
+def test_ways_of_sampling_mix_in_a_batch(path):
+    file = GgufFile(path(**TEXT))
+    ways = [Sampling(), Sampling(temperature=2.0, seed=1), Sampling(temperature=1.0, top_p=0.5)]
+    model = Llama(file, cache_blocks=16, max_batch=3)
+    engine = Engine(model)
+    sequences = [engine.add(tokens_of(9), 20, way) for way in ways]
+    list(engine.run())
+    for s in sequences:
+        assert Engine(model).generate([tokens_of(9)], 20, sampling=s.sampling) == [s.generated]
 
 
 @pytest.mark.parametrize(

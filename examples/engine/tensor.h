@@ -1,0 +1,99 @@
+// What turns the C ABI into comfortable C++: tensors that own their memory, statuses as exceptions.
+#pragma once
+
+#include <aiter/aiter.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <initializer_list>
+#include <memory>
+#include <new>
+#include <stdexcept>
+
+namespace engine {
+
+inline void check(aiter_status status) {
+  if (status != AITER_OK) throw std::runtime_error(aiter_last_error());
+}
+
+inline constexpr aiter_dtype kF32{AITER_CODE_FLOAT, 32, 1};
+inline constexpr aiter_dtype kF16{AITER_CODE_FLOAT, 16, 1};
+inline constexpr aiter_dtype kI8{AITER_CODE_INT, 8, 1};
+inline constexpr aiter_dtype kU8{AITER_CODE_UINT, 8, 1};
+inline constexpr aiter_dtype kI32{AITER_CODE_INT, 32, 1};
+inline constexpr aiter_dtype kI64{AITER_CODE_INT, 64, 1};
+
+// A CPU tensor. Copies and views share the memory; it is freed with the last of them. An empty one
+// stands for an optional argument that is not given.
+class Tensor {
+ public:
+  Tensor() = default;
+
+  // New memory, 64-byte aligned, set to zero.
+  Tensor(aiter_dtype dtype, std::initializer_list<int64_t> shape) {
+    int64_t elements = 1;
+    for (const int64_t extent : shape) elements *= extent;
+    const size_t bytes = (static_cast<size_t>(elements) * dtype.bits / 8 + 63) / 64 * 64;
+    memory_.reset(std::aligned_alloc(64, std::max<size_t>(bytes, 64)), std::free);
+    if (!memory_) throw std::bad_alloc();
+    std::fill_n(static_cast<char*>(memory_.get()), bytes, char{0});
+    tensor_ = {memory_.get(), {AITER_CPU, 0}, 0, dtype, nullptr, nullptr, 0};
+    set_shape(shape);
+  }
+
+  Tensor(const Tensor& other) { *this = other; }
+  Tensor& operator=(const Tensor& other) {
+    memory_ = other.memory_;
+    tensor_ = other.tensor_;
+    std::copy_n(other.shape_, kMaxRank, shape_);
+    std::copy_n(other.strides_, kMaxRank, strides_);
+    tensor_.shape = shape_, tensor_.strides = strides_;
+    return *this;
+  }
+
+  // As an argument of the C functions.
+  operator const aiter_tensor*() const { return memory_ ? &tensor_ : nullptr; }
+
+  template <class T>
+  T* data() const {
+    return reinterpret_cast<T*>(static_cast<char*>(tensor_.data) + tensor_.byte_offset);
+  }
+  int64_t dim(int i) const { return shape_[i]; }
+
+  // [:, begin : begin + count, ...] along one axis.
+  Tensor slice(int axis, int64_t begin, int64_t count) const {
+    Tensor view = *this;
+    view.tensor_.byte_offset += begin * strides_[axis] * tensor_.dtype.bits / 8;
+    view.shape_[axis] = count;
+    return view;
+  }
+  Tensor rows(int64_t count) const { return slice(0, 0, count); }
+
+  // The last axis cut into {heads, size}.
+  Tensor split_heads(int64_t size) const {
+    Tensor view = *this;
+    const int last = tensor_.ndim - 1;
+    view.shape_[last] /= size, view.strides_[last] = size;
+    view.shape_[last + 1] = size, view.strides_[last + 1] = 1;
+    view.tensor_.ndim += 1;
+    return view;
+  }
+
+ private:
+  static constexpr int kMaxRank = 5;
+
+  void set_shape(std::initializer_list<int64_t> shape) {
+    tensor_.ndim = static_cast<int32_t>(shape.size());
+    std::copy(shape.begin(), shape.end(), shape_);
+    int64_t stride = 1;
+    for (int i = tensor_.ndim - 1; i >= 0; --i) strides_[i] = stride, stride *= shape_[i];
+    tensor_.shape = shape_, tensor_.strides = strides_;
+  }
+
+  std::shared_ptr<void> memory_;
+  aiter_tensor tensor_{};
+  int64_t shape_[kMaxRank]{}, strides_[kMaxRank]{};
+};
+
+}  // namespace engine

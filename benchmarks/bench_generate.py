@@ -3,8 +3,8 @@
     python benchmarks/bench_generate.py [--peer PYTHON] [--profile] [options]
 
 PYTHON is a Python that has llama-cpp-python (see peer_llama.py).  Both run the same file with the
-same number of threads, in turns; the printed rates are medians of the rounds.  --profile prints where
-the time of a decode step goes.
+same number of threads, in turns; the printed rates are medians of the rounds.  --profile prints
+where the time of a step goes, operator by operator.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
 import aiter
+import numpy as np
 from aiter.models import smollm2
 from aiter.models.engine import Chunk, Engine, Sampling, Sequence
 from aiter.models.gguf_file import GgufFile
@@ -109,13 +108,13 @@ def compare(args, file, text):
     if args.error:
         tokens = text[: args.error]
         reference = Reference(file.path).logits(tokens)
-        print(f"error    of {args.error} logits: ours {relative_error(ours.logits(tokens), reference):.2e}",
-              end="")  # fmt: skip
+        line = f"error    of {args.error} positions' logits: "
+        line += f"ours {relative_error(ours.logits(tokens), reference):.2e}"
         if peer:
             with tempfile.NamedTemporaryFile(suffix=".npy") as out:
                 peer.ask("logits", tokens=tokens, out=out.name)
-                print(f", peer {relative_error(np.load(out.name), reference):.2e}", end="")
-        print()
+                line += f", peer {relative_error(np.load(out.name), reference):.2e}"
+        print(line)
     if peer:
         peer.close()
 
@@ -209,7 +208,7 @@ def main():
     file = GgufFile(args.model or smollm2.path())
     text = Tokenizer(file).encode((TESTS / "data/prompt.txt").read_text())
     text = (text * (CONTEXT // len(text) + 1))[:CONTEXT]
-    print(f"{bench.machine()}; activations of {args.activations} bits, {args.dtype} between operators")
+    print(f"{bench.machine()}; activations of {args.activations} bits, {args.dtype} in between")
     if args.profile:
         profile(args, file, text)
     else:

@@ -1,8 +1,9 @@
 """Continuous batching: prompts of different lengths share the steps of one model.
 
 Every step runs one token of each sequence that is past its prompt, and fills the rest of the
-step with pieces of prompts.  Sequences that end give their cache blocks back, and waiting ones enter.
-A sequence enters when the pool has the blocks for its whole length, so none is ever thrown out.
+step with pieces of prompts.  Sequences that end give their cache blocks back, and waiting ones
+enter.  A sequence enters when the pool has the blocks for its whole length, so none is ever thrown
+out.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence as Seq
+from collections.abc import Iterator
+from collections.abc import Sequence as Seq
 from typing import NamedTuple
 
 
@@ -203,7 +205,8 @@ class Speed:
 class Engine:
     """Generates text with a model: `add` sequences, then `step` until `idle`.
 
-    model: `aiter.models.llama.Llama`, or anything with its `cache`, `limits`, `forward` and `sample`.
+    model: `aiter.models.llama.Llama`, or anything with its `config`, `cache`, `max_batch`,
+    `max_tokens`, `forward` and `sample`.
     """
 
     def __init__(self, model):

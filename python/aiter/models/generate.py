@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 
@@ -18,30 +19,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("prompt", nargs="*", help="prompts; without any, one is read from --prompt-file or stdin")
-    add("--prompt-file", action="append", default=[], metavar="FILE",
-        help="a file that holds one prompt (may be repeated)")
+    add(
+        "--prompt-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file that holds one prompt (may be repeated)",
+    )
     add("--model", metavar="FILE", help="a GGUF file of the Llama architecture")
     add("--raw", action="store_true", help="continue the text itself: no chat template")
-    add("--max-tokens", type=_at_least(1), default=256, metavar="N",
-        help="tokens to generate for each prompt (default 256)")
-    add("--temperature", type=float, default=0.0, metavar="T",
-        help="0 (default): always the best token")
-    add("--top-k", type=_at_least(0), default=0, metavar="K", help="sample from the K best (0 = all)")
-    add("--top-p", type=float, default=1.0, metavar="P",
-        help="sample from the best tokens that make up the share P")
-    add("--seed", type=_at_least(0), default=0, metavar="N", help="seed of the sampling (default 0)")
-    add("--max-batch", type=_at_least(1), default=8, metavar="N",
-        help="prompts that run at the same time (default 8)")
+    add(
+        "--max-tokens",
+        type=_at_least(1),
+        default=256,
+        metavar="N",
+        help="tokens to generate for each prompt (default 256)",
+    )
+    add(
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="0 (default): always the best token",
+    )
+    add(
+        "--top-k",
+        type=_at_least(0),
+        default=0,
+        metavar="K",
+        help="sample from the K best (0 = all)",
+    )
+    add(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="sample from the best tokens that make up the share P",
+    )
+    add(
+        "--seed", type=_at_least(0), default=0, metavar="N", help="seed of the sampling (default 0)"
+    )
+    add(
+        "--max-batch",
+        type=_at_least(1),
+        default=8,
+        metavar="N",
+        help="prompts that run at the same time (default 8)",
+    )
     add("--threads", type=_at_least(1), metavar="N", help="CPU threads (default: all CPUs)")
-    add("--dtype", choices=("float32", "float16", "bfloat16"), default="float32",
-        help="of the activations between the operators (default float32)")
-    add("--activations", type=int, choices=(8, 16), default=16,
-        help="bits of the activations inside GEMMs with quantized weights (default 16)")
+    add(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        default="float32",
+        help="of the activations between the operators (default float32)",
+    )
+    add(
+        "--activations",
+        type=int,
+        choices=(8, 16),
+        default=16,
+        help="bits of the activations inside GEMMs with quantized weights (default 16)",
+    )
     add("--device", default="cpu", help="where to run (default cpu)")
     add("--ignore-eos", action="store_true", help="go on behind the token that ends an answer")
     add("--quiet", action="store_true", help="do not print the speed")
     parser.set_defaults(run=run)
-# fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,13 +92,19 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of stdout has gone
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of stdout has gone; nor can Python flush into it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (ImportError, NotImplementedError, OSError, RuntimeError, ValueError) as e:
-        print(f"aiter generate: error: {e}", file=sys.stderr)
-        return 1
+    except ImportError as e:
+        return _error(f"{e}; pip install 'libaiter[generate]' brings what is needed")
+    except (MemoryError, NotImplementedError, OSError, RuntimeError, ValueError) as e:
+        return _error(e)
     return 0
+
+
+def _error(what) -> int:
+    print(f"aiter generate: error: {what}", file=sys.stderr)
+    return 1
 
 
 def _generate(args: argparse.Namespace) -> None:
@@ -95,9 +143,7 @@ def _generate(args: argparse.Namespace) -> None:
     )
     engine = Engine(model)
     stop = () if args.ignore_eos else tokenizer.eos_ids
-    sequences = [
-        engine.add(p, n, sampling, stop) for p, n in zip(prompts, counts, strict=True)
-    ]
+    sequences = [engine.add(p, n, sampling, stop) for p, n in zip(prompts, counts, strict=True)]
     loaded = time.perf_counter() - start
 
     printer = _Printer(sequences, texts, tokenizer)

@@ -24,6 +24,7 @@ import numpy as np
 
 GROUP = 32  # weights that share a scale in Q4_0, Q4_1 and Q8_0
 
+
 class GgufError(ValueError):
     """The file is no GGUF, is damaged, or holds what this reader does not know."""
 

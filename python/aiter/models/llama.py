@@ -309,10 +309,9 @@ class _Step:
 
     def ends(self, chunks: list[Chunk]):
         """The rows whose logits are wanted."""
-        rows = [row for row, c in zip(itertools.accumulate(c.count for c in chunks), chunks)
-                if c.reaches_end]
+        behind = itertools.accumulate(c.count for c in chunks)
+        rows = [row - 1 for c, row in zip(chunks, behind, strict=True) if c.reaches_end]
         self._ends[: len(rows)] = rows
-        self._ends[: len(rows)] -= 1
         return self._ends_array[: len(rows)]
 
 

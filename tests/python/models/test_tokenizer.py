@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip("tokenizers")
 pytest.importorskip("gguf")
 
-import synthetic  # noqa: E402
-from aiter.models import smollm2  # noqa: E402
-from aiter.models.gguf_file import GgufFile  # noqa: E402
-from aiter.models.tokenizer import Tokenizer  # noqa: E402
+import synthetic
+from aiter.models import smollm2
+from aiter.models.gguf_file import GgufFile
+from aiter.models.tokenizer import Tokenizer
 
 TEXTS = [
     "",

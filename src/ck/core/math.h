@@ -95,6 +95,38 @@ AITER_DEVICE bf16 from_float<bf16>(float x) {
 #endif
 }
 
+// Two 16-bit elements in a word, the first in the lower half.
+template <class T>
+AITER_DEVICE void unpack2(uint32_t word, float& low, float& high);
+template <>
+AITER_DEVICE void unpack2<bf16>(uint32_t word, float& low, float& high) {
+  low = bit_cast<float>(word << 16);
+  high = bit_cast<float>(word & 0xffff0000u);
+}
+template <>
+AITER_DEVICE void unpack2<f16>(uint32_t word, float& low, float& high) {
+  low = to_float(f16{static_cast<uint16_t>(word)});
+  high = to_float(f16{static_cast<uint16_t>(word >> 16)});
+}
+template <class T>
+AITER_DEVICE uint32_t pack2(float low, float high) {
+  return from_float<T>(low).bits | static_cast<uint32_t>(from_float<T>(high).bits) << 16;
+}
+#if !defined(AITER_AMD)
+template <>
+AITER_DEVICE uint32_t pack2<bf16>(float low, float high) {
+  uint32_t word;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+  return word;
+}
+template <>
+AITER_DEVICE uint32_t pack2<f16>(float low, float high) {
+  uint32_t word;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+  return word;
+}
+#endif
+
 // An element of a tensor whose dtype is known at run time only.
 AITER_DEVICE float load_float(const void* data, int64_t index, DType dtype) {
   switch (dtype) {

@@ -64,11 +64,5 @@ AITER_DEVICE void mma_16x8x16<f16>(float (&c)[4], const uint32_t (&a)[4], uint32
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Two floats as one register of T, the first in the lower half.
-template <class T>
-AITER_DEVICE uint32_t pack2(float low, float high) {
-  return from_float<T>(low).bits | static_cast<uint32_t>(from_float<T>(high).bits) << 16;
-}
-
 }  // namespace aiter
 #endif

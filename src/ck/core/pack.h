@@ -6,9 +6,50 @@
 namespace aiter {
 
 // N elements of T in memory, 1 or a power of two up to 16 bytes; addresses are multiples of the size.
+// Two 16-bit elements share a word: as scalars of their own, each would take a register.
 template <class T, int N>
 struct alignas(sizeof(T) * N) Pack {
-  T elements[N];
+  static constexpr int kWords = N * static_cast<int>(sizeof(T)) / 4;
+  uint32_t words[kWords];
+
+  AITER_DEVICE void to_floats(float (&v)[N]) const {
+    AITER_UNROLL
+    for (int i = 0; i < kWords; ++i)
+      if constexpr (sizeof(T) == 4)
+        v[i] = bit_cast<float>(words[i]);
+      else
+        unpack2<T>(words[i], v[2 * i], v[2 * i + 1]);
+  }
+  AITER_DEVICE static Pack from_floats(const float (&v)[N]) {
+    Pack pack;
+    AITER_UNROLL
+    for (int i = 0; i < kWords; ++i)
+      if constexpr (sizeof(T) == 4)
+        pack.words[i] = bit_cast<uint32_t>(v[i]);
+      else
+        pack.words[i] = pack2<T>(v[2 * i], v[2 * i + 1]);
+    return pack;
+  }
+  // Makes the compiler forget what it knows of the elements: it would otherwise keep their floats, in
+  // twice the registers, from one use to the next.
+  AITER_DEVICE void forget() {
+    AITER_UNROLL
+    for (int i = 0; i < kWords; ++i) {
+#if defined(AITER_AMD)
+      asm volatile("" : "+v"(words[i]));
+#else
+      asm volatile("" : "+r"(words[i]));
+#endif
+    }
+  }
+};
+
+template <class T>
+struct Pack<T, 1> {
+  T element;
+  AITER_DEVICE void to_floats(float (&v)[1]) const { v[0] = to_float(element); }
+  AITER_DEVICE static Pack from_floats(const float (&v)[1]) { return {from_float<T>(v[0])}; }
+  AITER_DEVICE void forget() {}
 };
 
 // Elements of a 16-byte vector, or 1 where addresses are not aligned.
@@ -53,23 +94,17 @@ template <int N, class T>
 AITER_DEVICE void load_floats(const T* from, float (&to)[N]) {
   constexpr int kPart = N * sizeof(T) > 16 ? 16 / static_cast<int>(sizeof(T)) : N;
   AITER_UNROLL
-  for (int i = 0; i < N; i += kPart) {
-    const Pack<T, kPart> pack = load_pack<kPart>(from + i);
-    AITER_UNROLL
-    for (int k = 0; k < kPart; ++k) to[i + k] = to_float(pack.elements[k]);
-  }
+  for (int i = 0; i < N; i += kPart)
+    load_pack<kPart>(from + i).to_floats(reinterpret_cast<float(&)[kPart]>(to[i]));
 }
 
 template <int N, class T>
 AITER_DEVICE void store_floats(T* to, const float (&from)[N]) {
   constexpr int kPart = N * sizeof(T) > 16 ? 16 / static_cast<int>(sizeof(T)) : N;
   AITER_UNROLL
-  for (int i = 0; i < N; i += kPart) {
-    Pack<T, kPart> pack;
-    AITER_UNROLL
-    for (int k = 0; k < kPart; ++k) pack.elements[k] = from_float<T>(from[i + k]);
-    store_pack<kPart>(to + i, pack);
-  }
+  for (int i = 0; i < N; i += kPart)
+    store_pack<kPart>(to + i, Pack<T, kPart>::from_floats(
+                                  reinterpret_cast<const float(&)[kPart]>(from[i])));
 }
 
 // N elements, at index i, of an array of T or of float.

@@ -113,7 +113,7 @@ void test_one_launch() {
     hip_set_device(0);
     mock_clear();
     CHECK(norm(device, stream) == AITER_OK);
-    CHECK(lines() == 1 && count("launch rmsnorm_hip_vec_f32 grid 1 1 1 block 256 1 1") == 1);
+    CHECK(lines() == 1 && count("launch rmsnorm_hip_vec_f32 grid 1 1 1 block 128 1 1") == 1);
     CHECK(std::strstr(mock_log(), stream_text(stream).c_str()));
     CHECK(count(("device " + std::to_string(device.id)).c_str()) == 1);
     int current = -1;

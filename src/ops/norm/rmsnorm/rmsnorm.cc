@@ -18,33 +18,43 @@ struct RmsnormProblem {
 AITER_CPU_ROW(rmsnorm_cpu_simd, RmsnormArgs)
 AITER_CPU_ROW(rmsnorm_cpu_ref, RmsnormArgs)
 
-// See rmsnorm.hip: rows that fit in a wave's registers share a block, others have one of their own.
+// See rmsnorm.hip. Each thread takes `chunks` packs of a row.
 static void rmsnorm_hip(const FloatKernels& norm, const FloatKernels& add_norm, int pack,
-                        const RmsnormArgs& args, const Call& call) {
+                        int chunks, RmsnormArgs args, const Call& call) {
+  if (args.hidden == 0) return;
   const int64_t wave = device_of(call.device).wave;
   const int64_t packs = (args.hidden + pack - 1) / pack;
-  const bool by_wave = packs <= wave * RmsnormArgs::kChunks;
-  const int64_t threads =
-      by_wave ? 256 : std::clamp<int64_t>((packs / 2 + wave - 1) / wave * wave, 256, 1024);
-  const int64_t rows_per_block = by_wave ? threads / wave : 1;
+  int64_t threads = 1;
+  while (threads * chunks < packs && threads < wave) threads *= 2;
+  if (threads * chunks < packs)
+    threads = std::min<int64_t>((packs + chunks * wave - 1) / (chunks * wave) * wave, 512);
+  args.threads_per_row = static_cast<int32_t>(threads);
+  const int64_t block = threads <= wave ? 128 : threads;
+  const int64_t rows_per_block = block / threads;
   const int64_t blocks = (args.x_rows.count + rows_per_block - 1) / rows_per_block;
   constexpr int64_t kMaxBlocks = 1 << 20;  // more rows than this go round again
   const FloatKernels& kernels = args.residual_in ? add_norm : norm;
-  if (args.hidden == 0) return;
   launch(kernels[args.dtype], call,
-         {.x = std::min(blocks, kMaxBlocks), .threads = static_cast<int>(threads)}, args);
+         {.x = std::min(blocks, kMaxBlocks), .threads = static_cast<int>(block)}, args);
 }
 
 static void rmsnorm_hip_vec(const RmsnormArgs& args, const Call& call) {
   static constexpr FloatKernels norm = AITER_FLOAT_KERNELS(rmsnorm, hip_vec),
                                 add_norm = AITER_FLOAT_KERNELS(rmsnorm, hip_vec_add);
-  rmsnorm_hip(norm, add_norm, static_cast<int>(16 / dtype_bytes(args.dtype)), args, call);
+  rmsnorm_hip(norm, add_norm, static_cast<int>(16 / dtype_bytes(args.dtype)), 4, args, call);
+}
+
+// For rows so long that more threads would be left with too few registers.
+static void rmsnorm_hip_long(const RmsnormArgs& args, const Call& call) {
+  static constexpr FloatKernels norm = AITER_FLOAT_KERNELS(rmsnorm, hip_long),
+                                add_norm = AITER_FLOAT_KERNELS(rmsnorm, hip_long_add);
+  rmsnorm_hip(norm, add_norm, static_cast<int>(16 / dtype_bytes(args.dtype)), 8, args, call);
 }
 
 static void rmsnorm_hip_any(const RmsnormArgs& args, const Call& call) {
   static constexpr FloatKernels norm = AITER_FLOAT_KERNELS(rmsnorm, hip_any),
                                 add_norm = AITER_FLOAT_KERNELS(rmsnorm, hip_any_add);
-  rmsnorm_hip(norm, add_norm, 1, args, call);
+  rmsnorm_hip(norm, add_norm, 1, 4, args, call);
 }
 
 static constexpr Row<RmsnormProblem, RmsnormArgs> kRows[] = {

@@ -1,58 +1,65 @@
-// A row is worked on by a wave when it fits in the wave's registers, else by the whole block; the
-// host picks the block. The row stays in registers between the two passes, so memory sees each
-// element once in and once out; what does not fit is read again.
+// A row is worked on by some lanes of a wave, a power of two, or by a whole block; the host picks so
+// that each thread has kChunks packs of it. They stay in registers between the two passes, so memory
+// sees each element once in and once out; what does not fit is read again.
 #include "ck/core/pack.h"
 #include "ck/core/reduce.h"
 #include "ops/norm/rmsnorm/rmsnorm_args.h"
 
 namespace aiter {
 
-// Reads x, or adds and stores the residual: the values that the norm is taken of.
-template <bool kAdd, int N, class T>
-AITER_DEVICE void load_sum(const T* x, const T* in, T* out, int64_t i, float (&v)[N]) {
-  load_floats<N>(x + i, v);
-  if (!kAdd) return;
-  float r[N];
-  load_floats<N>(in + i, r);
-  Pack<T, N> rounded;
+// x + r, rounded: what the norm is taken of.
+template <class T, int N>
+AITER_DEVICE Pack<T, N> add(const Pack<T, N>& x, const Pack<T, N>& r) {
+  float a[N], b[N];
+  x.to_floats(a);
+  r.to_floats(b);
   AITER_UNROLL
-  for (int k = 0; k < N; ++k) {
-    rounded.elements[k] = from_float<T>(v[k] + r[k]);
-    v[k] = to_float(rounded.elements[k]);
-  }
-  store_pack<N>(out + i, rounded);
+  for (int k = 0; k < N; ++k) a[k] += b[k];
+  return Pack<T, N>::from_floats(a);
 }
 
-template <int N, class T>
-AITER_DEVICE void scale_and_store(const RmsnormArgs& a, T* y, int64_t i, float scale,
-                                  float (&v)[N]) {
-  float gain[N];
-  if (a.w) load_floats<N, T>(a.w, a.w_dtype, i, gain);
+template <class T, int N>
+AITER_DEVICE float add_squares(const Pack<T, N>& pack, float sum) {
+  float v[N];
+  pack.to_floats(v);
   AITER_UNROLL
-  for (int k = 0; k < N; ++k) {
-    v[k] *= scale;
-    if (a.model_sensitive) v[k] = to_float(from_float<T>(v[k]));
-    if (a.w) v[k] *= a.gemma ? gain[k] + 1.0f : gain[k];
+  for (int k = 0; k < N; ++k) sum = fma(v[k], v[k], sum);
+  return sum;
+}
+
+// N results at i of the row y.
+template <int N, class T>
+AITER_DEVICE void scale_and_store(const RmsnormArgs& a, T* y, int64_t i, const Pack<T, N>& pack,
+                                  float scale) {
+  float v[N], gain[N];
+  pack.to_floats(v);
+  AITER_UNROLL
+  for (int k = 0; k < N; ++k) v[k] *= scale;
+  if (a.model_sensitive) Pack<T, N>::from_floats(v).to_floats(v);
+  if (a.w) {
+    load_floats<N, T>(a.w, a.w_dtype, i, gain);
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) v[k] *= a.gemma ? gain[k] + 1.0f : gain[k];
   }
   store_floats<N>(y + i, v);
 }
 
-template <class T, bool kAligned, bool kAdd>
+template <class T, bool kAligned, bool kAdd, int kChunks>
 AITER_DEVICE void rmsnorm(const RmsnormArgs& a) {
   constexpr int N = kPackSize<T, kAligned>;
-  constexpr int kChunks = RmsnormArgs::kChunks;
+  constexpr int kGroup = kChunks < 4 ? kChunks : 4;  // packs of x, and of the residual, that are loaded at once
   AITER_SHARED float scratch[1024 / kWave];
 
-  const int block = block_threads();
-  const bool by_wave = a.hidden <= kWave * N * kChunks;
-  const int threads = by_wave ? kWave : block;  // of a row
-  const int t = by_wave ? thread_index() % kWave : thread_index();
-  const int rows_per_block = block / threads;
+  const int threads = a.threads_per_row;
+  const int t = thread_index() & (threads <= kWave ? threads - 1 : -1);
+  const int rows_per_block = threads <= kWave ? block_threads() / threads : 1;
   const int64_t step = static_cast<int64_t>(grid_blocks()) * rows_per_block;
-  const int64_t in_registers = min<int64_t>(a.hidden, static_cast<int64_t>(threads) * N * kChunks);
+  const int in_registers = static_cast<int>(min<int64_t>(a.hidden, threads * N * kChunks));
+  const int64_t first = static_cast<int64_t>(block_index_x()) * rows_per_block;
 
-  for (int64_t r = static_cast<int64_t>(block_index_x()) * rows_per_block + thread_index() / threads;
-       r < a.x_rows.count; r += step) {
+  for (int64_t base = first; base < a.x_rows.count; base += step) {
+    const int64_t r = base + (threads <= kWave ? thread_index() / threads : 0);
+    if (r >= a.x_rows.count) continue;  // all lanes of a row take part in its sum, and no others
     const T* x = static_cast<const T*>(a.x) + a.x_rows.offset(r);
     const T* in = nullptr;
     T* out = nullptr;
@@ -60,57 +67,79 @@ AITER_DEVICE void rmsnorm(const RmsnormArgs& a) {
       in = static_cast<const T*>(a.residual_in) + a.residual_in_rows.offset(r);
       out = static_cast<T*>(a.residual_out) + a.residual_out_rows.offset(r);
     }
-    T* y = static_cast<T*>(a.y) + a.y_rows.offset(r);
 
-    float v[kChunks][N];
+    Pack<T, N> v[kChunks];
     float sum = 0;
     AITER_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
-      const int64_t i = (static_cast<int64_t>(c) * threads + t) * N;
-      if (i < in_registers) {
-        load_sum<kAdd, N>(x, in, out, i, v[c]);
-        AITER_UNROLL
-        for (int k = 0; k < N; ++k) sum = fma(v[c][k], v[c][k], sum);
+    for (int g = 0; g < kChunks; g += kGroup) {
+      // All loads of a group are under way before the first is waited for.
+      Pack<T, N> residual[kGroup];
+      AITER_UNROLL
+      for (int c = g; c < g + kGroup; ++c) {
+        const int i = (c * threads + t) * N;
+        if (i >= in_registers) continue;
+        v[c] = load_pack<N>(x + i);
+        if (kAdd) residual[c - g] = load_pack<N>(in + i);
+      }
+      AITER_UNROLL
+      for (int c = g; c < g + kGroup; ++c) {
+        const int i = (c * threads + t) * N;
+        if (i >= in_registers || !kAdd) continue;
+        v[c] = add(v[c], residual[c - g]);
+        store_pack<N>(out + i, v[c]);
       }
     }
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c)
+      if ((c * threads + t) * N < in_registers) sum = add_squares(v[c], sum);
     AITER_NO_UNROLL
     for (int64_t i = in_registers + t * N; i < a.hidden; i += threads * N) {
-      float rest[N];
-      load_sum<kAdd, N>(x, in, out, i, rest);
-      AITER_UNROLL
-      for (int k = 0; k < N; ++k) sum = fma(rest[k], rest[k], sum);
+      Pack<T, N> rest = load_pack<N>(x + i);
+      if (kAdd) {
+        rest = add(rest, load_pack<N>(in + i));
+        store_pack<N>(out + i, rest);
+      }
+      sum = add_squares(rest, sum);
     }
 
-    sum = by_wave ? wave_reduce<Sum>(sum) : block_reduce<Sum>(sum, scratch);
+    if (threads <= kWave)
+      for (int mask = threads / 2; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
+    else
+      sum = block_reduce<Sum>(sum, scratch);
     const float scale = 1.0f / sqrt(sum / static_cast<float>(a.hidden) + a.eps);
 
+    T* y = static_cast<T*>(a.y) + a.y_rows.offset(r);
     AITER_UNROLL
     for (int c = 0; c < kChunks; ++c) {
-      const int64_t i = (static_cast<int64_t>(c) * threads + t) * N;
-      if (i < in_registers) scale_and_store<N>(a, y, i, scale, v[c]);
+      const int i = (c * threads + t) * N;
+      if (i >= in_registers) continue;
+      v[c].forget();
+      scale_and_store<N>(a, y, i, v[c], scale);
     }
     const T* from = kAdd ? out : x;  // what this thread wrote or nobody changes
     AITER_NO_UNROLL
-    for (int64_t i = in_registers + t * N; i < a.hidden; i += threads * N) {
-      float rest[N];
-      load_floats<N>(from + i, rest);
-      scale_and_store<N>(a, y, i, scale, rest);
-    }
+    for (int64_t i = in_registers + t * N; i < a.hidden; i += threads * N)
+      scale_and_store<N>(a, y, i, load_pack<N>(from + i), scale);
   }
 }
 
 }  // namespace aiter
 
-#define AITER_RMSNORM(row, aligned, T)                                            \
-  AITER_KERNEL(rmsnorm_##row##_##T, 1024)(const aiter::RmsnormArgs a) {           \
-    aiter::rmsnorm<aiter::T, aligned, false>(a);                                  \
-  }                                                                               \
-  AITER_KERNEL(rmsnorm_##row##_add_##T, 1024)(const aiter::RmsnormArgs a) {       \
-    aiter::rmsnorm<aiter::T, aligned, true>(a);                                   \
+#define AITER_RMSNORM(row, aligned, chunks, threads, T)                                   \
+  AITER_KERNEL(rmsnorm_##row##_##T, threads)(const aiter::RmsnormArgs a) {                \
+    aiter::rmsnorm<aiter::T, aligned, false, chunks>(a);                                  \
+  }                                                                                       \
+  AITER_KERNEL(rmsnorm_##row##_add_##T, threads)(const aiter::RmsnormArgs a) {                \
+    aiter::rmsnorm<aiter::T, aligned, true, chunks>(a);                                   \
   }
-AITER_RMSNORM(hip_vec, true, f32)
-AITER_RMSNORM(hip_vec, true, f16)
-AITER_RMSNORM(hip_vec, true, bf16)
-AITER_RMSNORM(hip_any, false, f32)
-AITER_RMSNORM(hip_any, false, f16)
-AITER_RMSNORM(hip_any, false, bf16)
+AITER_RMSNORM(hip_vec, true, 4, 512, f32)
+AITER_RMSNORM(hip_vec, true, 4, 512, f16)
+AITER_RMSNORM(hip_vec, true, 4, 512, bf16)
+#if !defined(AITER_AMD)  // whose compiler spills eight packs
+AITER_RMSNORM(hip_long, true, 8, 512, f32)
+AITER_RMSNORM(hip_long, true, 8, 512, f16)
+AITER_RMSNORM(hip_long, true, 8, 512, bf16)
+#endif
+AITER_RMSNORM(hip_any, false, 4, 512, f32)
+AITER_RMSNORM(hip_any, false, 4, 512, f16)
+AITER_RMSNORM(hip_any, false, 4, 512, bf16)

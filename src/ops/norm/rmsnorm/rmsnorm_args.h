@@ -6,9 +6,6 @@
 namespace aiter {
 
 struct RmsnormArgs {
-  // GPU: packs (16 bytes, or an element) of a row that a thread keeps in registers.
-  static constexpr int kChunks = 2;
-
   const void* x;
   const void* residual_in;  // or null
   const void* w;            // or null
@@ -21,6 +18,7 @@ struct RmsnormArgs {
   float eps;
   int32_t gemma;
   int32_t model_sensitive;
+  int32_t threads_per_row;  // GPU: a power of two up to the wave, or the block
 };
 
 }  // namespace aiter

@@ -42,6 +42,17 @@ struct Planes {
 template <class E>
 GFXEMU_INLINE void unpack_as(const uint32_t* regs, int count, Planes& out) {
   constexpr int kPer = 32 / E::bits;
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<E, F16>) {
+    for (int r = 0; r < count / 2; ++r)
+      for (int l = 0; l < kLanes; l += 16) {
+        __m512i x = _mm512_loadu_si512(regs + r * kLanes + l);
+        _mm512_storeu_ps(&out.e[2 * r][l], _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x)));
+        _mm512_storeu_ps(&out.e[2 * r + 1][l], _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(x, 16))));
+      }
+    return;
+  }
+#endif
   for (int r = 0; r < count / kPer; ++r)
     for (int i = 0; i < kPer; ++i) LANES out.e[r * kPer + i][l] = E::get(regs[r * kLanes + l], i);
 }
@@ -141,6 +152,158 @@ const uint32_t* accumulator(Wave& w, const Inst& in, int registers, uint32_t* bu
   return buf;
 }
 
+#if defined(__AVX512BF16__) && defined(__AVX512VBMI__) && defined(__AVX512VNNI__)
+// ---- two products a lane and instruction ----
+// Every 8-, 6- and 4-bit float is a bf16, so that one plane holds k and k + 1 of a lane; integers go the
+// same way as pairs of 16 bits. The host flushes bf16 denormals here, values below 1.2e-38.
+#define GFXEMU_PAIRS 1
+struct Pairs {
+  alignas(64) uint32_t buf[32][kLanes];
+  const uint32_t* p[32];
+};
+struct PairStep {
+  const uint32_t *a, *b;
+};
+
+template <class S>
+struct ByteTables {
+  alignas(64) uint8_t hi[128], lo[128];
+  ByteTables() {
+    for (uint32_t i = 0; i < 128; ++i) {
+      uint32_t x = float_to_bf16(S::decode(i));
+      hi[i] = (uint8_t)(x >> 8);
+      lo[i] = (uint8_t)x;
+    }
+  }
+};
+template <class S, bool FNUZ>
+void byte_pairs(const uint32_t* regs, int count, Pairs& out) {
+  static const ByteTables<S> t;
+  const __m512i h0 = _mm512_load_si512(t.hi), h1 = _mm512_load_si512(t.hi + 64);
+  const __m512i l0 = _mm512_load_si512(t.lo), l1 = _mm512_load_si512(t.lo + 64);
+  const __m512i sign = _mm512_set1_epi8((char)0x80);
+  for (int r = 0; r < count / 4; ++r) {
+    out.p[2 * r] = out.buf[2 * r];
+    out.p[2 * r + 1] = out.buf[2 * r + 1];
+    for (int l = 0; l < kLanes; l += 16) {
+      __m512i x = _mm512_loadu_si512(regs + r * kLanes + l);
+      __m512i hi = _mm512_or_si512(_mm512_permutex2var_epi8(h0, x, h1), _mm512_and_si512(x, sign));
+      __m512i lo = _mm512_permutex2var_epi8(l0, x, l1);
+      if constexpr (FNUZ) {  // minus zero is NaN
+        __mmask64 nan = _mm512_cmpeq_epi8_mask(x, sign);
+        hi = _mm512_mask_mov_epi8(hi, nan, _mm512_set1_epi8(0x7f));
+        lo = _mm512_mask_mov_epi8(lo, nan, _mm512_set1_epi8((char)0xc0));
+      }
+      __m512 u0 = _mm512_castsi512_ps(_mm512_unpacklo_epi8(lo, hi)), u1 = _mm512_castsi512_ps(_mm512_unpackhi_epi8(lo, hi));
+      _mm512_store_ps((float*)&out.buf[2 * r][l], _mm512_shuffle_ps(u0, u1, 0x88));
+      _mm512_store_ps((float*)&out.buf[2 * r + 1][l], _mm512_shuffle_ps(u0, u1, 0xdd));
+    }
+  }
+}
+template <class S>
+struct WordTable {  // bf16 of the 64 codes of six bits (or 16 of four)
+  alignas(64) uint16_t t[64];
+  WordTable() {
+    for (uint32_t i = 0; i < 64; ++i) t[i] = (uint16_t)float_to_bf16(S::decode(i & ((1u << S::kBits) - 1)));
+  }
+};
+template <class S>
+void bit_pairs(const uint32_t* regs, Pairs& out) {  // 32 elements a lane
+  static const WordTable<S> t;
+  const __m512i t0 = _mm512_load_si512(t.t), t1 = _mm512_load_si512(t.t + 32);
+  constexpr int kBits = S::kBits;
+  const __m512i field = _mm512_set1_epi32((1 << kBits) - 1);
+  for (int j = 0; j < 16; ++j) {
+    out.p[j] = out.buf[j];
+    int bit = 2 * kBits * j, word = bit / 32, sh = bit % 32;
+    for (int l = 0; l < kLanes; l += 16) {
+      __m512i x = _mm512_srli_epi32(_mm512_loadu_si512(regs + word * kLanes + l), (unsigned)sh);
+      if (sh + 2 * kBits > 32)
+        x = _mm512_or_si512(x, _mm512_slli_epi32(_mm512_loadu_si512(regs + (word + 1) * kLanes + l), (unsigned)(32 - sh)));
+      __m512i even = _mm512_and_si512(x, field), odd = _mm512_and_si512(_mm512_srli_epi32(x, kBits), field);
+      __m512i index = _mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
+      _mm512_store_si512(&out.buf[j][l], _mm512_permutex2var_epi16(t0, index, t1));
+    }
+  }
+}
+void int_pairs(const uint32_t* regs, int count, Pairs& out) {
+  for (int r = 0; r < count / 4; ++r) {
+    out.p[2 * r] = out.buf[2 * r];
+    out.p[2 * r + 1] = out.buf[2 * r + 1];
+    LANES {
+      uint32_t x = regs[r * kLanes + l];
+      out.buf[2 * r][l] = ((uint32_t)((int32_t)(x << 24) >> 24) & 0xffff) | ((uint32_t)((int32_t)(x << 16) >> 24) << 16);
+      out.buf[2 * r + 1][l] = ((uint32_t)((int32_t)(x << 8) >> 24) & 0xffff) | ((uint32_t)((int32_t)x >> 24) << 16);
+    }
+  }
+}
+template <class E>
+constexpr bool kPairs = std::is_same_v<E, BF16> || std::is_same_v<E, FP8> || std::is_same_v<E, BF8> || std::is_same_v<E, I8>;
+template <class E>
+GFXEMU_INLINE void make_pairs(Wave& w, const uint32_t* regs, int count, Pairs& out) {
+  bool ocp = wave_arch(w) == GFX950;
+  if constexpr (std::is_same_v<E, BF16>)
+    for (int i = 0; i < count / 2; ++i) out.p[i] = regs + i * kLanes;
+  else if constexpr (std::is_same_v<E, I8>) int_pairs(regs, count, out);
+  else if constexpr (std::is_same_v<E, FP8>) ocp ? byte_pairs<E4M3, false>(regs, count, out) : byte_pairs<E4M3Fnuz, true>(regs, count, out);
+  else if constexpr (std::is_same_v<E, BF8>) ocp ? byte_pairs<E5M2, false>(regs, count, out) : byte_pairs<E5M2Fnuz, true>(regs, count, out);
+}
+
+template <class Acc>
+GFXEMU_INLINE __m512 dot_pair(__m512 acc, uint32_t a, __m512i b) {
+  __m512i x = _mm512_set1_epi32((int)a);
+  if constexpr (std::is_same_v<Acc, float>) return _mm512_dpbf16_ps(acc, (__m512bh)x, (__m512bh)b);
+  else return _mm512_castsi512_ps(_mm512_dpwssd_epi32(_mm512_castps_si512(acc), x, b));
+}
+// Scales: blocks of `per` steps are summed apart and multiplied by sa[row] * sb[column] of the block.
+struct Scales {
+  int per = 0;
+  const float *a = nullptr, *b = nullptr;  // [block][M]
+};
+template <int M, class Acc, bool SCALED>
+GFXEMU_INLINE void multiply_pairs(const PairStep* steps, int count, const Scales& scale, const uint32_t* c, uint32_t* d) {
+  constexpr int ROWS = M == 32 ? 4 : 8, VECS = M == 32 ? 2 : 1, GROUPS = M == 32 ? 8 : 2;
+  for (int g = 0; g < GROUPS; ++g) {
+    int row = M == 32 ? 8 * (g >> 1) + 4 * (g & 1) : 8 * g;
+    auto at = [&](int q, int v) {
+      return M == 32 ? ((g >> 1) * 4 + q) * kLanes + 32 * (g & 1) + 16 * v : (q & 3) * kLanes + 16 * (2 * g + (q >> 2));
+    };
+    __m512 acc[ROWS][VECS];
+    for (int q = 0; q < ROWS; ++q)
+      for (int v = 0; v < VECS; ++v) acc[q][v] = _mm512_loadu_ps(c + at(q, v));
+    if constexpr (!SCALED) {
+      for (int k = 0; k < count; ++k) {
+        __m512i b[VECS];
+        for (int v = 0; v < VECS; ++v) b[v] = _mm512_loadu_si512(steps[k].b + 16 * v);
+        const uint32_t* a = steps[k].a + row;
+        for (int q = 0; q < ROWS; ++q)
+          for (int v = 0; v < VECS; ++v) acc[q][v] = dot_pair<Acc>(acc[q][v], a[q], b[v]);
+      }
+    } else {
+      for (int block = 0; block * scale.per < count; ++block) {
+        __m512 part[ROWS][VECS];
+        for (int q = 0; q < ROWS; ++q)
+          for (int v = 0; v < VECS; ++v) part[q][v] = _mm512_setzero_ps();
+        for (int k = block * scale.per; k < (block + 1) * scale.per; ++k) {
+          __m512i b[VECS];
+          for (int v = 0; v < VECS; ++v) b[v] = _mm512_loadu_si512(steps[k].b + 16 * v);
+          const uint32_t* a = steps[k].a + row;
+          for (int q = 0; q < ROWS; ++q)
+            for (int v = 0; v < VECS; ++v) part[q][v] = dot_pair<Acc>(part[q][v], a[q], b[v]);
+        }
+        for (int q = 0; q < ROWS; ++q)
+          for (int v = 0; v < VECS; ++v) {
+            __m512 f = _mm512_mul_ps(_mm512_set1_ps(scale.a[block * M + row + q]), _mm512_loadu_ps(scale.b + block * M + 16 * v));
+            acc[q][v] = _mm512_fmadd_ps(part[q][v], f, acc[q][v]);
+          }
+      }
+    }
+    for (int q = 0; q < ROWS; ++q)
+      for (int v = 0; v < VECS; ++v) _mm512_storeu_ps(d + at(q, v), acc[q][v]);
+  }
+}
+#endif
+
 template <class E>
 constexpr bool kFlushes90a = std::is_same_v<E, F16> || std::is_same_v<E, BF16>;
 
@@ -152,16 +315,36 @@ void mfma(Wave& w, const Inst& in) {
   if (kFlushes90a<EA> && wave_arch(w) == GFX90A) set_host_mode(0x9fc0u);
   if (in.clamp) return fault(w, in, "the clamp bit of an MFMA");
   if ((1 << in.cbsz) > B && in.cbsz) return fault(w, in, "cbsz %u of %d blocks", in.cbsz, B);
-  Planes a, b;
-  unpack<EA>(w, plane(w, in.src[0].reg), kPerLane, a);
-  unpack<EB>(w, plane(w, in.src[1].reg), kPerLane, b);
-  lane_pattern(b, kPerLane, in.blgp);
   alignas(64) uint32_t buf[kRegs * kLanes], out[kRegs * kLanes];
   const uint32_t* c = accumulator(w, in, kRegs, buf);
   auto source_block = [&](int block) {
     int n = 1 << in.cbsz;
     return in.cbsz ? (block & ~(n - 1)) + (in.abid & (n - 1)) : block;
   };
+#ifdef GFXEMU_PAIRS
+  if constexpr (M >= 16 && kPairs<EA> && kPairs<EB> && kPerLane >= 2) {
+    if (!in.blgp) {
+      Pairs a, b;
+      make_pairs<EA>(w, plane(w, in.src[0].reg), kPerLane, a);
+      make_pairs<EB>(w, plane(w, in.src[1].reg), kPerLane, b);
+      constexpr int kBlockRegs = kRegs / B;
+      for (int block = 0; block < B; ++block) {
+        PairStep steps[K / 2];
+        int n = 0;
+        for (int g = 0; g < kGroups; ++g)
+          for (int e = 0; e < kPerLane / 2; ++e)
+            steps[n++] = {a.p[e] + (g * B + source_block(block)) * M, b.p[e] + (g * B + block) * N};
+        multiply_pairs<M, Acc, false>(steps, n, {}, c + block * kBlockRegs * kLanes, out + block * kBlockRegs * kLanes);
+      }
+      memcpy(plane(w, in.dst.reg), out, sizeof(out));
+      return;
+    }
+  }
+#endif
+  Planes a, b;
+  unpack<EA>(w, plane(w, in.src[0].reg), kPerLane, a);
+  unpack<EB>(w, plane(w, in.src[1].reg), kPerLane, b);
+  lane_pattern(b, kPerLane, in.blgp);
   if constexpr (M >= 16) {
     constexpr int kBlockRegs = kRegs / B;
     for (int block = 0; block < B; ++block) {
@@ -243,11 +426,57 @@ void unpack_small(const uint32_t* regs, unsigned format, Planes& out) {
 }
 float e8m0(uint32_t x) { return x == 255 ? bits_as<float>(0x7fc00000u) : x == 0 ? 0x1p-127f : bits_as<float>(x << 23); }
 
+#ifdef GFXEMU_PAIRS
+void small_pairs(const uint32_t* regs, unsigned format, Pairs& out) {
+  switch (format) {
+    case 0: return byte_pairs<E4M3, false>(regs, 32, out);
+    case 1: return byte_pairs<E5M2, false>(regs, 32, out);
+    case 2: return bit_pairs<E2M3>(regs, out);
+    case 3: return bit_pairs<E3M2>(regs, out);
+    default: return bit_pairs<E2M1>(regs, out);
+  }
+}
+#endif
+
 template <int M, int K>
 void mfma_f8f6f4(Wave& w, const Inst& in) {
   constexpr int kGroups = kLanes / M, kRegs = M * M / kLanes;
   PlainMode mode(w);
   if (in.clamp) return fault(w, in, "the clamp bit of an MFMA");
+#ifdef GFXEMU_PAIRS
+  {
+    Pairs a, b;
+    small_pairs(plane(w, in.src[0].reg), in.cbsz, a);
+    small_pairs(plane(w, in.src[1].reg), in.blgp, b);
+    PairStep steps[K / 2];
+    for (int j = 0; j < K / 2; ++j) {
+      int k = 2 * j;
+      auto at = [&](const Pairs& p, bool bytes) {
+        int group = bytes ? k / 16 % kGroups : k / 32, e = bytes ? k % 16 + 16 * (k / (16 * kGroups)) : k % 32;
+        return p.p[e / 2] + group * M;
+      };
+      steps[j] = {at(a, in.cbsz < 2), at(b, in.blgp < 2)};
+    }
+    alignas(64) uint32_t buf[kRegs * kLanes], out[kRegs * kLanes];
+    const uint32_t* c = accumulator(w, in, kRegs, buf);
+    if (in.size == 4) {
+      alignas(64) float f[2][kLanes];  // lane group = block of 32 k
+      for (int s = 0; s < 2; ++s) {
+        const Operand& o = s ? in.sdst : in.src[3];
+        int byte = (in.scale_opsel >> s & 1) | (in.scale_opsel_hi >> s & 1) << 1;
+        LANES {
+          uint32_t x = o.kind == Kind::VGPR ? plane(w, o.reg)[l] : scalar32(w, o);
+          f[s][l] = e8m0(x >> 8 * byte & 255);
+        }
+      }
+      multiply_pairs<M, float, true>(steps, K / 2, {16, f[0], f[1]}, c, out);
+    } else {
+      multiply_pairs<M, float, false>(steps, K / 2, {}, c, out);
+    }
+    memcpy(plane(w, in.dst.reg), out, sizeof(out));
+    return;
+  }
+#endif
   Planes a, b;
   unpack_small(plane(w, in.src[0].reg), in.cbsz, a);
   unpack_small(plane(w, in.src[1].reg), in.blgp, b);

@@ -7,6 +7,7 @@ namespace gfxemu {
 namespace avx512 { HandlerTables handlers(); }
 namespace avx2 { HandlerTables handlers(); }
 namespace portable { HandlerTables handlers(); }
+namespace avx512bf16 { extern const Handler kMai[]; }
 
 namespace {
 struct Choice {
@@ -24,10 +25,18 @@ const Choice& choice() {
               __builtin_cpu_supports("avx512vl");
     (void)v5;
 #ifdef GFXEMU_HAS_avx512
-    if (v5 && (want.empty() || want == "avx512")) return Choice{"avx512", avx512::handlers()};
+    if (v5 && (want.empty() || want == "avx512" || want == "avx512bf16")) {
+      Choice c{"avx512", avx512::handlers()};
+      bool pairs = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+      if (pairs && want != "avx512") {
+        c.name = "avx512bf16";
+        c.tables.of[static_cast<int>(Format::MAI)] = avx512bf16::kMai;
+      }
+      return c;
+    }
 #endif
 #ifdef GFXEMU_HAS_avx2
-    if (v2 && (want.empty() || want == "avx2" || want == "avx512")) return Choice{"avx2", avx2::handlers()};
+    if (v2 && (want.empty() || want == "avx2" || want == "avx512" || want == "avx512bf16")) return Choice{"avx2", avx2::handlers()};
 #endif
 #endif
 #ifdef GFXEMU_HAS_portable

@@ -15,7 +15,7 @@ namespace gfxemu {
 //   check=0|1   sanitizer
 //   count=0|1   counters
 //   limit=N     instructions a launch may execute, in millions (0: no limit)
-//   isa=NAME    host code path: avx512, avx2, portable (the best one)
+//   isa=NAME    host code path: avx512bf16, avx512, avx2, portable (the best one)
 //   devices=N   how many devices to show (1)
 struct Options {
   Arch arch = GFX942;

@@ -29,7 +29,7 @@ bool set_option(const std::string& key, const std::string& value, std::string* e
   if (key == "quantum") o.quantum = static_cast<uint32_t>(n ? n : 1);
   else if (key == "seed") o.seed = n;
   else if (key == "threads") o.threads = static_cast<uint32_t>(n);
-  else if (key == "check") o.check = n != 0;
+  else if (key == "check") o.check = static_cast<uint32_t>(n);
   else if (key == "count") o.count = n != 0;
   else if (key == "limit") o.limit = n * 1000000;
   else if (key == "devices") o.devices = static_cast<uint32_t>(n ? n : 1);

@@ -12,7 +12,7 @@ namespace gfxemu {
 //   quantum=N   instructions a wave runs before the next one's turn (16)
 //   seed=N      0: waves in order; else a pseudo-random order and quanta around the given one
 //   threads=N   host threads (all)
-//   check=0|1   sanitizer
+//   check=0|1|2 sanitizer; 2 also wants all waves of a workgroup at the same barrier
 //   count=0|1   counters
 //   limit=N     instructions a launch may execute, in millions (0: no limit)
 //   isa=NAME    host code path: avx512bf16, avx512, avx2, portable (the best one)
@@ -22,7 +22,8 @@ struct Options {
   uint32_t quantum = 16;
   uint64_t seed = 0;
   uint32_t threads = 0;
-  bool check = false, count = false;
+  uint32_t check = 0;
+  bool count = false;
   uint64_t limit = 0;
   std::string isa;
   uint32_t devices = 1;

@@ -1,6 +1,6 @@
 // Per wave: which register lanes hold a value, which loads are still under way, how long ago the
-// matrix and vector units wrote a register. Per workgroup: who touched each byte of LDS since the last
-// barrier. Per device: which bytes of memory were ever written.
+// matrix and vector units wrote a register. Per workgroup: who touched each byte of LDS since the
+// last barrier. Per device: which bytes of memory were ever written.
 #include "check/check.h"
 
 #include <cstring>
@@ -22,7 +22,7 @@ struct GroupCheck {
 };
 
 struct Checker {
-  uint64_t lanes[512] = {};    // lanes of a VGPR that hold a value
+  uint64_t lanes[512] = {};  // lanes of a VGPR that hold a value
   bool scalar[128] = {};
   // Loads under way: the count at which a register's load was issued, 0 when none.
   uint32_t vm[512] = {}, lgkm[512] = {}, sgpr_lgkm[128] = {};
@@ -45,12 +45,14 @@ void mark(uint64_t address, uint64_t size) {
   uint8_t* s = m.shadow();
   if (!s || !m.in_range(address)) return;
   uint64_t a = address - m.base(), end = a + size;
-  for (; a < end && (a & 7); ++a) __atomic_fetch_or(&s[a / 8], static_cast<uint8_t>(1u << (a & 7)), __ATOMIC_RELAXED);
+  for (; a < end && (a & 7); ++a)
+    __atomic_fetch_or(&s[a / 8], static_cast<uint8_t>(1u << (a & 7)), __ATOMIC_RELAXED);
   if (end - a >= 8 && a < end) {
     memset(s + a / 8, 0xff, (end - a) / 8);
     a += (end - a) / 8 * 8;
   }
-  for (; a < end; ++a) __atomic_fetch_or(&s[a / 8], static_cast<uint8_t>(1u << (a & 7)), __ATOMIC_RELAXED);
+  for (; a < end; ++a)
+    __atomic_fetch_or(&s[a / 8], static_cast<uint8_t>(1u << (a & 7)), __ATOMIC_RELAXED);
 }
 
 bool marked(uint64_t address, uint64_t size) {
@@ -64,7 +66,8 @@ bool marked(uint64_t address, uint64_t size) {
 }
 
 bool is_move(const Row& r) {
-  return !strncmp(r.name, "v_mov_b", 7) || !strncmp(r.name, "v_accvgpr", 9) || !strcmp(r.name, "v_pk_mov_b32") || !strcmp(r.name, "v_swap_b32");
+  return !strncmp(r.name, "v_mov_b", 7) || !strncmp(r.name, "v_accvgpr", 9) ||
+         !strcmp(r.name, "v_pk_mov_b32") || !strcmp(r.name, "v_swap_b32");
 }
 bool is_memory(const Row& r) { return r.format >= Format::DS && r.format <= Format::MUBUF; }
 bool is_valu(const Row& r) { return r.format >= Format::VOP1 && r.format <= Format::VOP3P; }
@@ -85,8 +88,10 @@ bool read(Wave& w, const Inst& in, const Operand& o, bool values, uint64_t lanes
         return false;
       }
       if (is_memory(r) && c.clock - c.valu_wrote_sgpr[s] < 5) {
-        fault(w, in, "s%u is read by a memory instruction %d wait states after a vector instruction wrote it, 5 are needed", s,
-              static_cast<int>(c.clock - c.valu_wrote_sgpr[s]));
+        fault(w, in,
+              "s%u is read by a memory instruction %d wait states after a vector instruction wrote "
+              "it, 5 are needed",
+              s, static_cast<int>(c.clock - c.valu_wrote_sgpr[s]));
         return false;
       }
     }
@@ -105,16 +110,20 @@ bool read(Wave& w, const Inst& in, const Operand& o, bool values, uint64_t lanes
       return false;
     }
     if (values && (lanes & ~c.lanes[v])) {
-      fault(w, in, "lane %d: %c%u is read but was never written", __builtin_ctzll(lanes & ~c.lanes[v]), file, v & 255);
+      fault(w, in, "lane %d: %c%u is read but was never written",
+            __builtin_ctzll(lanes & ~c.lanes[v]), file, v & 255);
       return false;
     }
     if (c.mfma_ready[v] > c.clock && !(r.format == Format::MAI && &o == &in.src[2])) {
-      fault(w, in, "%c%u is read %d wait states too early after the MFMA that writes it", file, v & 255, static_cast<int>(c.mfma_ready[v] - c.clock));
+      fault(w, in, "%c%u is read %d wait states too early after the MFMA that writes it", file,
+            v & 255, static_cast<int>(c.mfma_ready[v] - c.clock));
       return false;
     }
     if ((o.mods & DPP) && c.clock - c.valu_wrote[v] < 2) {
-      fault(w, in, "%c%u is read through DPP %d wait states after a vector instruction wrote it, 2 are needed", file, v & 255,
-            static_cast<int>(c.clock - c.valu_wrote[v]));
+      fault(w, in,
+            "%c%u is read through DPP %d wait states after a vector instruction wrote it, 2 are "
+            "needed",
+            file, v & 255, static_cast<int>(c.clock - c.valu_wrote[v]));
       return false;
     }
   }
@@ -140,7 +149,8 @@ bool written(Wave& w, const Inst& in, const Operand& o, uint64_t lanes) {
   for (int i = 0; i < o.dwords; ++i) {
     unsigned v = o.reg + static_cast<unsigned>(i);
     if (!mem && (c.vm[v] > c.vm_done || c.lgkm[v] > c.lgkm_done)) {
-      fault(w, in, "%c%u is written while a load into it is under way", v < 256 ? 'v' : 'a', v & 255);
+      fault(w, in, "%c%u is written while a load into it is under way", v < 256 ? 'v' : 'a',
+            v & 255);
       return false;
     }
     c.lanes[v] |= lanes;
@@ -157,8 +167,10 @@ void wait(Checker& c, unsigned vm, unsigned lgkm) {
   if (c.vm_issued > vm && c.vm_issued - vm > c.vm_done) c.vm_done = c.vm_issued - vm;
   // Scalar loads come back in any order: only a wait for all of them says something.
   bool scalar = c.smem_last > c.lgkm_done;
-  if (lgkm == 0) c.lgkm_done = c.lgkm_issued;
-  else if (!scalar && c.lgkm_issued > lgkm && c.lgkm_issued - lgkm > c.lgkm_done) c.lgkm_done = c.lgkm_issued - lgkm;
+  if (lgkm == 0)
+    c.lgkm_done = c.lgkm_issued;
+  else if (!scalar && c.lgkm_issued > lgkm && c.lgkm_issued - lgkm > c.lgkm_done)
+    c.lgkm_done = c.lgkm_issued - lgkm;
 }
 
 }  // namespace
@@ -247,11 +259,13 @@ void check_instruction(Wave& w, const Inst& in) {
       unsigned s = static_cast<unsigned>(in.offset);
       wait(c, (s & 15) | (s >> 14 & 3) << 4, s >> 8 & 15);
     }
-    if ((r.flags & READS_VCC) && !(c.scalar[VCC] && c.scalar[VCC + 1])) fault(w, in, "vcc is read but was never written");
+    if ((r.flags & READS_VCC) && !(c.scalar[VCC] && c.scalar[VCC + 1]))
+      fault(w, in, "vcc is read but was never written");
     return;
   }
   bool vector = r.format >= Format::VOP1;
-  if (vector && !exec && r.format != Format::MAI && r.dst != T::S32 && r.format != Format::VOPC && r.sdst == T::NONE) {
+  if (vector && !exec && r.format != Format::MAI && r.dst != T::S32 && r.format != Format::VOPC &&
+      r.sdst == T::NONE) {
     if (!is_memory(r)) return;
   }
   bool scalar_move = r.format == Format::SOP1 && !strncmp(r.name, "s_mov_b", 7);
@@ -259,7 +273,10 @@ void check_instruction(Wave& w, const Inst& in) {
   bool any_lane = !strcmp(r.name, "v_readlane_b32") || !strcmp(r.name, "v_writelane_b32");
   uint64_t lanes = mfma ? exec : any_lane ? 0 : exec;
   // Stores to scratch may save registers that nobody wrote.
-  bool values = !move && strcmp(r.name, "v_writelane_b32") && !(r.format == Format::SCRATCH && (r.flags & STORE)) && !(r.format == Format::MUBUF && (r.flags & STORE) && (w.s[in.src[2].reg + 3] >> 23 & 1));
+  bool values =
+      !move && strcmp(r.name, "v_writelane_b32") &&
+      !(r.format == Format::SCRATCH && (r.flags & STORE)) &&
+      !(r.format == Format::MUBUF && (r.flags & STORE) && (w.s[in.src[2].reg + 3] >> 23 & 1));
   for (int i = 0; i < 4; ++i) {
     if (in.src[i].kind == Kind::NONE) continue;
     bool address_only = is_memory(r) && i != 1;
@@ -268,10 +285,11 @@ void check_instruction(Wave& w, const Inst& in) {
   if (mfma && c.clock < c.matrix_free) c.clock = c.matrix_free;
   if (in.size == 4 && mfma && !read(w, in, in.sdst, true, exec)) return;
   bool partial_load = is_memory(r) && !(r.flags & ATOMIC);
-  if ((r.flags & DST_IN) && !partial_load && !(r.flags & TWO_DST) && in.dst.kind != Kind::NONE && !any_lane && r.format != Format::SOP1 &&
-      r.format != Format::SMEM && !(r.flags & OPSEL))
+  if ((r.flags & DST_IN) && !partial_load && !(r.flags & TWO_DST) && in.dst.kind != Kind::NONE &&
+      !any_lane && r.format != Format::SOP1 && r.format != Format::SMEM && !(r.flags & OPSEL))
     if (!read(w, in, in.dst, true, exec)) return;
-  if ((r.flags & READS_VCC) && !read(w, in, Operand{Kind::SGPR, 0, 6, 2, VCC, VCC, 0}, true, 0)) return;
+  if ((r.flags & READS_VCC) && !read(w, in, Operand{Kind::SGPR, 0, 6, 2, VCC, VCC, 0}, true, 0))
+    return;
 
   // What it writes, and when that can be used.
   if (r.format == Format::SMEM) {
@@ -285,7 +303,8 @@ void check_instruction(Wave& w, const Inst& in) {
     return;
   }
   if (is_memory(r)) {
-    if (r.dst == T::NONE && !(r.flags & (STORE | ATOMIC | LDS_DST)) && r.format == Format::MUBUF) return;
+    if (r.dst == T::NONE && !(r.flags & (STORE | ATOMIC | LDS_DST)) && r.format == Format::MUBUF)
+      return;
     bool lds = r.format == Format::DS, flat = r.format == Format::FLAT;
     if (!lds) ++c.vm_issued;
     if (lds || flat) ++c.lgkm_issued;
@@ -317,7 +336,9 @@ void check_instruction(Wave& w, const Inst& in) {
     return;
   }
   if (any_lane && in.dst.kind == Kind::VGPR) {
-    unsigned lane = (in.src[1].kind == Kind::CONST ? static_cast<unsigned>(in.src[1].value) : w.s[in.src[1].reg]) & 63;
+    unsigned lane = (in.src[1].kind == Kind::CONST ? static_cast<unsigned>(in.src[1].value)
+                                                   : w.s[in.src[1].reg]) &
+                    63;
     written(w, in, in.dst, 1ull << lane);
     return;
   }
@@ -327,7 +348,8 @@ void check_instruction(Wave& w, const Inst& in) {
   }
   if (r.flags & TWO_DST) written(w, in, in.src[0], exec);
   if (mfma) {
-    bool xdl = !strstr(r.name, "f32_32x32x1") && !strstr(r.name, "x1f32") && !strstr(r.name, "_f64") && !strstr(r.name, "f64_");
+    bool xdl = !strstr(r.name, "f32_32x32x1") && !strstr(r.name, "x1f32") &&
+               !strstr(r.name, "_f64") && !strstr(r.name, "f64_");
     uint64_t states = static_cast<uint64_t>(r.k) + (xdl ? 3 : 2);
     for (int i = 0; i < in.dst.dwords; ++i) c.mfma_ready[in.dst.reg + i] = c.clock + states + 1;
     c.matrix_free = c.clock + static_cast<uint64_t>(r.k);
@@ -340,9 +362,12 @@ void check_access(Wave& w, const Inst& in, const Access& x) {
     int l = __builtin_ctzll(m);
     uint64_t a = x.address[l];
     uint32_t natural = x.atomic ? x.bytes : x.bytes < 4 ? x.bytes : 4;
-    const char* space = x.space == Space::GLOBAL ? "global" : x.space == Space::LDS ? "LDS" : "scratch";
+    const char* space = x.space == Space::GLOBAL ? "global"
+                        : x.space == Space::LDS  ? "LDS"
+                                                 : "scratch";
     if (natural && a % natural) {
-      fault(w, in, "lane %d: misaligned %s access: %u bytes at %#llx", l, space, x.bytes, static_cast<unsigned long long>(a));
+      fault(w, in, "lane %d: misaligned %s access: %u bytes at %#llx", l, space, x.bytes,
+            static_cast<unsigned long long>(a));
       return;
     }
     if (x.space == Space::GLOBAL) {
@@ -356,8 +381,12 @@ void check_access(Wave& w, const Inst& in, const Access& x) {
         const Snapshot& s = fresh ? *fresh : *w.launch->memory;
         const Allocation* old = s.find_freed(a);
         if (old && !live) {
-          fault(w, in, "lane %d: use after free: %u bytes at %#llx, %llu bytes into a freed allocation of %llu", l, x.bytes, static_cast<unsigned long long>(a),
-                static_cast<unsigned long long>(a - old->begin), static_cast<unsigned long long>(old->size));
+          fault(w, in,
+                "lane %d: use after free: %u bytes at %#llx, %llu bytes into a freed allocation of "
+                "%llu",
+                l, x.bytes, static_cast<unsigned long long>(a),
+                static_cast<unsigned long long>(a - old->begin),
+                static_cast<unsigned long long>(old->size));
           return;
         }
         // The allocation that ends before it, to say how far off it is.
@@ -365,22 +394,33 @@ void check_access(Wave& w, const Inst& in, const Access& x) {
         for (const Allocation& y : s.live)
           if (y.begin <= a) before = &y;
         if (before)
-          fault(w, in, "lane %d: out of bounds: %u bytes at %#llx, %lld bytes past the end of an allocation of %llu", l, x.bytes, static_cast<unsigned long long>(a),
-                static_cast<long long>(a - before->begin - before->size), static_cast<unsigned long long>(before->size));
+          fault(w, in,
+                "lane %d: out of bounds: %u bytes at %#llx, %lld bytes past the end of an "
+                "allocation of %llu",
+                l, x.bytes, static_cast<unsigned long long>(a),
+                static_cast<long long>(a - before->begin - before->size),
+                static_cast<unsigned long long>(before->size));
         else
-          fault(w, in, "lane %d: out of bounds: %u bytes at %#llx, before every allocation", l, x.bytes, static_cast<unsigned long long>(a));
+          fault(w, in, "lane %d: out of bounds: %u bytes at %#llx, before every allocation", l,
+                x.bytes, static_cast<unsigned long long>(a));
         return;
       }
-      if ((!x.write || x.atomic) && live->serial >= g_first_serial && !live->host && !marked(a, x.bytes)) {
-        fault(w, in, "lane %d: %u bytes at %#llx are read but were never written (byte %llu of an allocation of %llu)", l, x.bytes, static_cast<unsigned long long>(a),
-              static_cast<unsigned long long>(a - live->begin), static_cast<unsigned long long>(live->size));
+      if ((!x.write || x.atomic) && live->serial >= g_first_serial && !live->host &&
+          !marked(a, x.bytes)) {
+        fault(w, in,
+              "lane %d: %u bytes at %#llx are read but were never written (byte %llu of an "
+              "allocation of %llu)",
+              l, x.bytes, static_cast<unsigned long long>(a),
+              static_cast<unsigned long long>(a - live->begin),
+              static_cast<unsigned long long>(live->size));
         return;
       }
       if (x.write || x.atomic) mark(a, x.bytes);
     } else if (x.space == Space::LDS) {
       GroupCheck& g = *c.group;
       if (a + x.bytes > g.lds.size()) {
-        fault(w, in, "lane %d: out of bounds: %u bytes at LDS offset %#llx, the workgroup has %zu", l, x.bytes, static_cast<unsigned long long>(a), g.lds.size());
+        fault(w, in, "lane %d: out of bounds: %u bytes at LDS offset %#llx, the workgroup has %zu",
+              l, x.bytes, static_cast<unsigned long long>(a), g.lds.size());
         return;
       }
       uint8_t me = static_cast<uint8_t>(w.index + 1);
@@ -388,16 +428,26 @@ void check_access(Wave& w, const Inst& in, const Access& x) {
         LdsByte& b = g.lds[a + i];
         bool written_now = b.write_epoch == g.epoch;
         if ((!x.write || x.atomic) && !b.write_epoch) {
-          fault(w, in, "lane %d: LDS offset %#llx is read but was never written", l, static_cast<unsigned long long>(a + i));
+          fault(w, in, "lane %d: LDS offset %#llx is read but was never written", l,
+                static_cast<unsigned long long>(a + i));
           return;
         }
         if (written_now && b.writer != me && !(x.atomic && b.atomic)) {
-          fault(w, in, "lane %d: LDS race at offset %#llx: wave %u wrote it with no barrier between", l, static_cast<unsigned long long>(a + i), b.writer - 1u);
+          fault(w, in,
+                "lane %d: LDS race at offset %#llx: wave %u wrote it with no barrier between", l,
+                static_cast<unsigned long long>(a + i), b.writer - 1u);
           return;
         }
         if (x.write && b.read_epoch == g.epoch && b.reader != me && !(x.atomic && b.atomic)) {
-          if (b.reader == 255) fault(w, in, "lane %d: LDS race at offset %#llx: several waves read it with no barrier between", l, static_cast<unsigned long long>(a + i));
-          else fault(w, in, "lane %d: LDS race at offset %#llx: wave %u read it with no barrier between", l, static_cast<unsigned long long>(a + i), b.reader - 1u);
+          if (b.reader == 255)
+            fault(
+                w, in,
+                "lane %d: LDS race at offset %#llx: several waves read it with no barrier between",
+                l, static_cast<unsigned long long>(a + i));
+          else
+            fault(w, in,
+                  "lane %d: LDS race at offset %#llx: wave %u read it with no barrier between", l,
+                  static_cast<unsigned long long>(a + i), b.reader - 1u);
           return;
         }
         if (x.write) {

@@ -1,7 +1,7 @@
-// Counts instructions by class, bytes by level, LDS bank conflicts and matrix operations. The estimate
-// adds up issue times: each SIMD issues one vector instruction at a time, the LDS of a compute unit
-// moves 128 bytes a cycle, memory its bandwidth; the slowest of them bounds the launch. It ranks
-// variants of a kernel; it is no simulation.
+// Counts instructions by class, bytes by level, LDS bank conflicts and matrix operations. The
+// estimate adds up issue times: each SIMD issues one vector instruction at a time, the LDS of a
+// compute unit moves 128 bytes a cycle, memory its bandwidth; the slowest of them bounds the
+// launch. It ranks variants of a kernel; it is no simulation.
 #include "count/count.h"
 
 #include <algorithm>
@@ -12,13 +12,27 @@
 
 namespace gfxemu {
 
-enum Class { SALU, BRANCHES, SMEM_C, VALU, TRANSCENDENTAL, MFMA_C, LDS_C, VMEM, FLAT_C, OTHER, kClasses };
-const char* const kClassNames[kClasses] = {"salu", "branch", "smem", "valu", "transcendental", "mfma", "lds", "vmem", "flat", "other"};
+enum Class {
+  SALU,
+  BRANCHES,
+  SMEM_C,
+  VALU,
+  TRANSCENDENTAL,
+  MFMA_C,
+  LDS_C,
+  VMEM,
+  FLAT_C,
+  OTHER,
+  kClasses
+};
+const char* const kClassNames[kClasses] = {"salu", "branch", "smem", "valu", "transcendental",
+                                           "mfma", "lds",    "vmem", "flat", "other"};
 
 struct Counters {
   uint64_t by_class[kClasses] = {};
   uint64_t valu_cycles = 0, mfma_cycles = 0, lds_cycles = 0, mfma_ops = 0;
-  uint64_t global_read = 0, global_written = 0, lds_read = 0, lds_written = 0, scratch_bytes = 0, atomics = 0;
+  uint64_t global_read = 0, global_written = 0, lds_read = 0, lds_written = 0, scratch_bytes = 0,
+           atomics = 0;
   uint64_t bank_conflicts = 0, cache_lines = 0, barriers = 0;
   void add(const Counters& o) {
     const uint64_t* from = reinterpret_cast<const uint64_t*>(&o);
@@ -39,14 +53,27 @@ std::atomic<uint64_t> g_instructions{0};
 
 Class class_of(const Row& r) {
   switch (r.format) {
-    case Format::SOPP: return r.flags & BRANCH ? BRANCHES : OTHER;
-    case Format::SOP1: case Format::SOP2: case Format::SOPC: case Format::SOPK: return r.flags & BRANCH ? BRANCHES : SALU;
-    case Format::SMEM: return SMEM_C;
-    case Format::MAI: return r.k ? MFMA_C : VALU;
-    case Format::DS: return LDS_C;
-    case Format::FLAT: return FLAT_C;
-    case Format::GLOBAL: case Format::SCRATCH: case Format::MUBUF: return VMEM;
-    default: return r.flags & TRANS ? TRANSCENDENTAL : VALU;
+    case Format::SOPP:
+      return r.flags & BRANCH ? BRANCHES : OTHER;
+    case Format::SOP1:
+    case Format::SOP2:
+    case Format::SOPC:
+    case Format::SOPK:
+      return r.flags & BRANCH ? BRANCHES : SALU;
+    case Format::SMEM:
+      return SMEM_C;
+    case Format::MAI:
+      return r.k ? MFMA_C : VALU;
+    case Format::DS:
+      return LDS_C;
+    case Format::FLAT:
+      return FLAT_C;
+    case Format::GLOBAL:
+    case Format::SCRATCH:
+    case Format::MUBUF:
+      return VMEM;
+    default:
+      return r.flags & TRANS ? TRANSCENDENTAL : VALU;
   }
 }
 
@@ -61,7 +88,8 @@ uint64_t matrix_ops(const char* name) {
   if (*at == '_') ++at;
   if (sscanf(at, "%ux%ux%u", &m, &n, &k) != 3) return 0;
   const char* tail = strstr(at + 5, "b_");
-  if (tail && tail[-1] >= '0' && tail[-1] <= '9') b = static_cast<unsigned>(atoi(tail - (tail[-2] >= '0' && tail[-2] <= '9' ? 2 : 1)));
+  if (tail && tail[-1] >= '0' && tail[-1] <= '9')
+    b = static_cast<unsigned>(atoi(tail - (tail[-2] >= '0' && tail[-2] <= '9' ? 2 : 1)));
   return 2ull * m * n * k * b;
 }
 
@@ -78,11 +106,15 @@ double estimate_us(const Launch& l, const Counters& c, const Part& p) {
   double waves = static_cast<double>(groups) * l.waves;
   double simds = static_cast<double>(rounds_units) * std::min<uint32_t>(4, l.waves);
   if (groups > static_cast<uint64_t>(p.units)) simds = 4.0 * p.units;
-  double valu = static_cast<double>(c.valu_cycles) / simds, mfma = static_cast<double>(c.mfma_cycles) / simds;
+  double valu = static_cast<double>(c.valu_cycles) / simds,
+         mfma = static_cast<double>(c.mfma_cycles) / simds;
   double lds = static_cast<double>(c.lds_cycles) / static_cast<double>(rounds_units);
-  double salu = static_cast<double>(c.by_class[SALU] + c.by_class[BRANCHES] + c.by_class[OTHER]) / static_cast<double>(rounds_units);
-  double vmem = static_cast<double>(c.cache_lines) / static_cast<double>(rounds_units);  // a 64-byte line a cycle
-  double tail = std::ceil(static_cast<double>(groups) / p.units) / (static_cast<double>(groups) / p.units);
+  double salu = static_cast<double>(c.by_class[SALU] + c.by_class[BRANCHES] + c.by_class[OTHER]) /
+                static_cast<double>(rounds_units);
+  double vmem = static_cast<double>(c.cache_lines) /
+                static_cast<double>(rounds_units);  // a 64-byte line a cycle
+  double tail =
+      std::ceil(static_cast<double>(groups) / p.units) / (static_cast<double>(groups) / p.units);
   if (groups < static_cast<uint64_t>(p.units)) tail = 1;
   double cycles = std::max({valu, mfma, lds, salu, vmem}) * tail;
   double bytes = static_cast<double>(c.global_read + c.global_written);
@@ -113,12 +145,15 @@ void count_instruction(Wave& w, const Inst& in) {
   switch (k) {
     case VALU: {
       // 16 lanes a cycle; f64 and the packed f32 forms take as long on these parts.
-      bool slow = strstr(r.name, "_mul_lo_u32") || strstr(r.name, "_mul_hi_") || !strcmp(r.name, "v_mad_u64_u32") || !strcmp(r.name, "v_mad_i64_i32");
+      bool slow = strstr(r.name, "_mul_lo_u32") || strstr(r.name, "_mul_hi_") ||
+                  !strcmp(r.name, "v_mad_u64_u32") || !strcmp(r.name, "v_mad_i64_i32");
       bool f64 = r.dst == T::F64 || r.src[0] == T::F64;
       c.valu_cycles += slow ? 16 : f64 && wave_arch(w) == GFX90A ? 4 : f64 ? 8 : 4;
       break;
     }
-    case TRANSCENDENTAL: c.valu_cycles += 16; break;
+    case TRANSCENDENTAL:
+      c.valu_cycles += 16;
+      break;
     case MFMA_C:
       c.mfma_cycles += 4ull * r.k * (r.src[0] == T::DYN && (in.cbsz < 2 || in.blgp < 2) ? 2 : 1);
       c.mfma_ops += matrix_ops(r.name);
@@ -126,7 +161,8 @@ void count_instruction(Wave& w, const Inst& in) {
     case OTHER:
       if (r.format == Format::SOPP && r.op == 0x0a) ++c.barriers;
       break;
-    default: break;
+    default:
+      break;
   }
 }
 
@@ -180,8 +216,11 @@ void count_access(Wave& w, const Inst&, const Access& x) {
 void count_finish(Launch& l) {
   Totals* t = l.totals;
   const Counters& c = t->sum;
-  std::string j = "{\"kernel\": \"" + l.kernel->name + "\", \"arch\": \"" + arch_name(l.module->arch()) + "\"";
-  auto put = [&](const char* name, uint64_t v) { j += std::string(", \"") + name + "\": " + std::to_string(v); };
+  std::string j =
+      "{\"kernel\": \"" + l.kernel->name + "\", \"arch\": \"" + arch_name(l.module->arch()) + "\"";
+  auto put = [&](const char* name, uint64_t v) {
+    j += std::string(", \"") + name + "\": " + std::to_string(v);
+  };
   put("workgroups", l.groups);
   put("waves", t->waves);
   put("lds_bytes", l.lds);
@@ -190,7 +229,9 @@ void count_finish(Launch& l) {
   for (uint64_t n : c.by_class) all += n;
   put("instructions", all);
   j += ", \"classes\": {";
-  for (int i = 0; i < kClasses; ++i) j += std::string(i ? ", " : "") + "\"" + kClassNames[i] + "\": " + std::to_string(c.by_class[i]);
+  for (int i = 0; i < kClasses; ++i)
+    j +=
+        std::string(i ? ", " : "") + "\"" + kClassNames[i] + "\": " + std::to_string(c.by_class[i]);
   j += "}";
   put("barriers", c.barriers);
   put("mfma_operations", c.mfma_ops);
@@ -208,7 +249,8 @@ void count_finish(Launch& l) {
   // The code object's own part, or its sibling.
   const Part mi300x{"MI300X", 304, 2.1, 5300}, mi355x{"MI355X", 256, 2.4, 8000};
   char b[96];
-  snprintf(b, sizeof(b), ", \"estimate_us\": {\"MI300X\": %.3f, \"MI355X\": %.3f}}", estimate_us(l, c, mi300x), estimate_us(l, c, mi355x));
+  snprintf(b, sizeof(b), ", \"estimate_us\": {\"MI300X\": %.3f, \"MI355X\": %.3f}}",
+           estimate_us(l, c, mi300x), estimate_us(l, c, mi355x));
   j += b;
   std::lock_guard lock(g_mutex);
   g_report = j;

@@ -17,7 +17,8 @@ constexpr int kLanes = 64;
 #define GFXEMU_INLINE inline __attribute__((always_inline))
 
 // ---- the host's floating point mode follows the wave's MODE register ----
-// MODE: round f32 [1:0], f16/f64 [3:2]; denormals f32 [5:4], f16/f64 [7:6] (bit 0 inputs, bit 1 results).
+// MODE: round f32 [1:0], f16/f64 [3:2]; denormals f32 [5:4], f16/f64 [7:6] (bit 0 inputs, bit 1
+// results).
 static inline unsigned host_mode(unsigned round, unsigned denorm) {
   static const unsigned rc[4] = {0, 2, 1, 3};  // nearest, +inf, -inf, zero
   return 0x1f80u | rc[round & 3] << 13 | (denorm & 1 ? 0 : 0x40u) | (denorm & 2 ? 0 : 0x8000u);
@@ -29,7 +30,9 @@ static inline void set_host_mode(unsigned csr) {
   (void)csr;  // flush modes are not reproduced on other hosts
 #endif
 }
-static inline void enter_f32(const Wave& w) { set_host_mode(host_mode(w.mode & 3, w.mode >> 4 & 3)); }
+static inline void enter_f32(const Wave& w) {
+  set_host_mode(host_mode(w.mode & 3, w.mode >> 4 & 3));
+}
 struct F64Mode {  // f64 arithmetic inside a wave whose f32 mode differs
   Wave& w;
   explicit F64Mode(Wave& wave) : w(wave) {
@@ -46,7 +49,8 @@ struct PlainMode {  // MFMA: nearest, denormals kept
 };
 
 // ---- operand types ----
-template <T t> struct Val;
+template <T t>
+struct Val;
 template <class Raw, class Type>
 struct Direct {
   using raw = Raw;
@@ -54,56 +58,76 @@ struct Direct {
   static GFXEMU_INLINE Type load(Raw r) { return (Type)r; }
   static GFXEMU_INLINE Raw store(Type v) { return (Raw)v; }
 };
-template <> struct Val<T::B32> : Direct<uint32_t, uint32_t> {};
-template <> struct Val<T::U32> : Direct<uint32_t, uint32_t> {};
-template <> struct Val<T::S32> : Direct<uint32_t, uint32_t> {};
-template <> struct Val<T::I32> : Direct<uint32_t, int32_t> {};
-template <> struct Val<T::B64> : Direct<uint64_t, uint64_t> {};
-template <> struct Val<T::U64> : Direct<uint64_t, uint64_t> {};
-template <> struct Val<T::I64> : Direct<uint64_t, int64_t> {};
-template <> struct Val<T::B16> {
+template <>
+struct Val<T::B32> : Direct<uint32_t, uint32_t> {};
+template <>
+struct Val<T::U32> : Direct<uint32_t, uint32_t> {};
+template <>
+struct Val<T::S32> : Direct<uint32_t, uint32_t> {};
+template <>
+struct Val<T::I32> : Direct<uint32_t, int32_t> {};
+template <>
+struct Val<T::B64> : Direct<uint64_t, uint64_t> {};
+template <>
+struct Val<T::U64> : Direct<uint64_t, uint64_t> {};
+template <>
+struct Val<T::I64> : Direct<uint64_t, int64_t> {};
+template <>
+struct Val<T::B16> {
   using raw = uint32_t;
   using type = uint16_t;
   static GFXEMU_INLINE type load(raw r) { return (type)r; }
   static GFXEMU_INLINE raw store(type v) { return v; }
 };
-template <> struct Val<T::U16> : Val<T::B16> {};
-template <> struct Val<T::U16P> : Val<T::B16> {};
-template <> struct Val<T::I16> {
+template <>
+struct Val<T::U16> : Val<T::B16> {};
+template <>
+struct Val<T::U16P> : Val<T::B16> {};
+template <>
+struct Val<T::I16> {
   using raw = uint32_t;
   using type = int16_t;
   static GFXEMU_INLINE type load(raw r) { return (type)r; }
   static GFXEMU_INLINE raw store(type v) { return (uint16_t)v; }
 };
-template <> struct Val<T::I16P> : Val<T::I16> {};
-template <> struct Val<T::F32> {
+template <>
+struct Val<T::I16P> : Val<T::I16> {};
+template <>
+struct Val<T::F32> {
   using raw = uint32_t;
   using type = float;
   static GFXEMU_INLINE type load(raw r) { return bits_as<float>(r); }
   static GFXEMU_INLINE raw store(type v) { return bits_as<uint32_t>(v); }
 };
-template <> struct Val<T::F16> {
+template <>
+struct Val<T::F16> {
   using raw = uint32_t;
   using type = float;
   static GFXEMU_INLINE type load(raw r) { return half_to_float(r); }
   static GFXEMU_INLINE raw store(type v) { return float_to_half(v); }
 };
-template <> struct Val<T::F16P> : Val<T::F16> {};
-template <> struct Val<T::BF16> {
+template <>
+struct Val<T::F16P> : Val<T::F16> {};
+template <>
+struct Val<T::BF16> {
   using raw = uint32_t;
   using type = float;
   static GFXEMU_INLINE type load(raw r) { return bf16_to_float(r); }
   static GFXEMU_INLINE raw store(type v) { return float_to_bf16(v); }
 };
-template <> struct Val<T::F64> {
+template <>
+struct Val<T::F64> {
   using raw = uint64_t;
   using type = double;
   static GFXEMU_INLINE type load(raw r) { return bits_as<double>(r); }
   static GFXEMU_INLINE raw store(type v) { return bits_as<uint64_t>(v); }
 };
-template <T t> using Raw = typename Val<t>::raw;
-template <T t> constexpr bool is_f16 = t == T::F16 || t == T::F16P;
-template <T t> constexpr bool keeps_high = t == T::F16P || t == T::U16P || t == T::I16P;
+template <T t>
+using Raw = typename Val<t>::raw;
+template <T t>
+constexpr bool is_f16 = t == T::F16 || t == T::F16P;
+template <T t>
+constexpr bool keeps_high = t == T::F16P || t == T::U16P || t == T::I16P;
 
 // ---- registers ----
 // s_set_gpr_idx: bits 0-2 index the sources, bit 3 the destination, by M0[7:0].
@@ -114,19 +138,28 @@ static GFXEMU_INLINE uint32_t* plane(Wave& w, unsigned reg) { return w.v + reg *
 
 static inline uint32_t special(const Wave& w, unsigned code) {
   switch (code) {
-    case 251: return w.s64(VCC) == 0;
-    case 252: return w.s64(EXEC) == 0;
-    case 253: return w.scc;
-    default: return 0;
+    case 251:
+      return w.s64(VCC) == 0;
+    case 252:
+      return w.s64(EXEC) == 0;
+    case 253:
+      return w.scc;
+    default:
+      return 0;
   }
 }
 static inline uint64_t special64(const Wave& w, unsigned code) {
   switch (code) {
-    case 235: return kSharedBase;
-    case 236: return kSharedBase | 0xffffffffu;
-    case 237: return kPrivateBase;
-    case 238: return kPrivateBase | 0xffffffffu;
-    default: return special(w, code);
+    case 235:
+      return kSharedBase;
+    case 236:
+      return kSharedBase | 0xffffffffu;
+    case 237:
+      return kPrivateBase;
+    case 238:
+      return kPrivateBase | 0xffffffffu;
+    default:
+      return special(w, code);
   }
 }
 static GFXEMU_INLINE uint32_t scalar32(const Wave& w, const Operand& o) {
@@ -176,7 +209,8 @@ static GFXEMU_INLINE const Raw<t>* fetch(Wave& w, const Inst& in, int which, Raw
 static GFXEMU_INLINE void write_plane(uint32_t* dst, const uint32_t* src, uint64_t mask) {
 #if defined(__AVX512F__)
   for (int i = 0; i < 4; ++i)
-    _mm512_mask_storeu_epi32(dst + 16 * i, (__mmask16)(mask >> 16 * i), _mm512_loadu_si512(src + 16 * i));
+    _mm512_mask_storeu_epi32(dst + 16 * i, (__mmask16)(mask >> 16 * i),
+                             _mm512_loadu_si512(src + 16 * i));
 #else
   if (mask == ~0ull) {
     memcpy(dst, src, 256);
@@ -210,7 +244,8 @@ static GFXEMU_INLINE void store(Wave& w, const Inst& in, Raw<t>* out) {
     write_plane(d + kLanes, hi, w.wmask);
   } else {
     uint32_t* d = plane(w, dst_reg(w, in));
-    if (in.out_mods) finish32(w, in, t, out);
+    if (in.out_mods)
+      finish32(w, in, t, out);
     else if constexpr (keeps_high<t>) {
       LANES out[l] = (out[l] & 0xffff) | (d[l] & 0xffff0000u);
     }
@@ -234,16 +269,23 @@ static GFXEMU_INLINE uint64_t pack_mask(const uint32_t* flags) {
 #endif
 }
 
-template <T... ts> constexpr bool any_f64 = ((ts == T::F64) || ...);
-template <T... ts> constexpr bool any_f16 = (is_f16<ts> || ...);
+template <T... ts>
+constexpr bool any_f64 = ((ts == T::F64) || ...);
+template <T... ts>
+constexpr bool any_f16 = (is_f16<ts> || ...);
 
 void f16_mode_fault(Wave& w, const Inst& in);
-struct NoMode { explicit NoMode(Wave&) {} };
+struct NoMode {
+  explicit NoMode(Wave&) {}
+};
 
-#define GFXEMU_LANES_BEGIN(...)                                                   \
-  if constexpr (any_f16<__VA_ARGS__>)                                             \
-    if (w.f16_mode_odd) [[unlikely]] { f16_mode_fault(w, in); return; }           \
-  std::conditional_t<any_f64<__VA_ARGS__>, F64Mode, NoMode> mode(w);              \
+#define GFXEMU_LANES_BEGIN(...)                                      \
+  if constexpr (any_f16<__VA_ARGS__>)                                \
+    if (w.f16_mode_odd) [[unlikely]] {                               \
+      f16_mode_fault(w, in);                                         \
+      return;                                                        \
+    }                                                                \
+  std::conditional_t<any_f64<__VA_ARGS__>, F64Mode, NoMode> mode(w); \
   w.wmask = w.exec();
 
 template <T D, T A, class F>

@@ -1,5 +1,6 @@
-// Matrix instructions. A lane holds consecutive k of one row of A (column of B): element e of lane l
-// is A[l % M][k] of block (l / M) % B, with k = KPL * (l / (M * B)) + e. Accumulators: see rows below.
+// Matrix instructions. A lane holds consecutive k of one row of A (column of B): element e of lane
+// l is A[l % M][k] of block (l / M) % B, with k = KPL * (l / (M * B)) + e. Accumulators: see rows
+// below.
 #include <type_traits>
 
 #include "exec/core.h"
@@ -18,7 +19,10 @@ typedef float V16 __attribute__((vector_size(64)));
 typedef double V8 __attribute__((vector_size(64)));
 
 // Elements: how many bits, and a register plane's i-th element as float.
-struct F32 { static constexpr int bits = 32; static GFXEMU_INLINE float get(uint32_t x, int) { return bits_as<float>(x); } };
+struct F32 {
+  static constexpr int bits = 32;
+  static GFXEMU_INLINE float get(uint32_t x, int) { return bits_as<float>(x); }
+};
 struct XF32 {  // inputs keep 10 bits of mantissa
   static constexpr int bits = 32;
   static GFXEMU_INLINE float get(uint32_t x, int) {
@@ -26,13 +30,32 @@ struct XF32 {  // inputs keep 10 bits of mantissa
     return bits_as<float>((x & 0x7f800000u) == 0x7f800000u ? x : r);
   }
 };
-struct F16 { static constexpr int bits = 16; static GFXEMU_INLINE float get(uint32_t x, int i) { return half_to_float(x >> 16 * i & 0xffff); } };
-struct BF16 { static constexpr int bits = 16; static GFXEMU_INLINE float get(uint32_t x, int i) { return bits_as<float>(i ? x & 0xffff0000u : x << 16); } };
-struct I8 { static constexpr int bits = 8; static GFXEMU_INLINE float get(uint32_t x, int i) { return (float)((int32_t)(x << (24 - 8 * i)) >> 24); } };
-template <class S> struct Byte { static constexpr int bits = 8; static GFXEMU_INLINE float get(uint32_t x, int i) { return S::decode(x >> 8 * i & 255); } };
+struct F16 {
+  static constexpr int bits = 16;
+  static GFXEMU_INLINE float get(uint32_t x, int i) { return half_to_float(x >> 16 * i & 0xffff); }
+};
+struct BF16 {
+  static constexpr int bits = 16;
+  static GFXEMU_INLINE float get(uint32_t x, int i) {
+    return bits_as<float>(i ? x & 0xffff0000u : x << 16);
+  }
+};
+struct I8 {
+  static constexpr int bits = 8;
+  static GFXEMU_INLINE float get(uint32_t x, int i) {
+    return (float)((int32_t)(x << (24 - 8 * i)) >> 24);
+  }
+};
+template <class S>
+struct Byte {
+  static constexpr int bits = 8;
+  static GFXEMU_INLINE float get(uint32_t x, int i) { return S::decode(x >> 8 * i & 255); }
+};
 struct FP8 : Byte<E4M3> {};  // FNUZ on gfx942: chosen in unpack
 struct BF8 : Byte<E5M2> {};
-struct F64 { static constexpr int bits = 64; };
+struct F64 {
+  static constexpr int bits = 64;
+};
 
 constexpr int kMaxElements = 64;
 struct Planes {
@@ -48,7 +71,8 @@ GFXEMU_INLINE void unpack_as(const uint32_t* regs, int count, Planes& out) {
       for (int l = 0; l < kLanes; l += 16) {
         __m512i x = _mm512_loadu_si512(regs + r * kLanes + l);
         _mm512_storeu_ps(&out.e[2 * r][l], _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x)));
-        _mm512_storeu_ps(&out.e[2 * r + 1][l], _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(x, 16))));
+        _mm512_storeu_ps(&out.e[2 * r + 1][l],
+                         _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(x, 16))));
       }
     return;
   }
@@ -67,7 +91,8 @@ void unpack(Wave& w, const uint32_t* regs, int count, Planes& out) {
   unpack_as<E>(regs, count, out);
   if constexpr (std::is_same_v<E, F16>) {
     if (wave_arch(w) == GFX90A)  // inputs are flushed there
-      for (int i = 0; i < count; ++i) LANES out.e[i][l] = fabsf(out.e[i][l]) < 0x1p-14f ? 0.0f : out.e[i][l];
+      for (int i = 0; i < count; ++i)
+        LANES out.e[i][l] = fabsf(out.e[i][l]) < 0x1p-14f ? 0.0f : out.e[i][l];
   }
 }
 
@@ -78,22 +103,27 @@ void lane_pattern(Planes& b, int count, unsigned blgp) {
     alignas(64) float t[kLanes];
     memcpy(t, b.e[i], sizeof(t));
     LANES {
-      int from = blgp == 1 ? l & 31 : blgp == 2 ? (l & 31) + 32 : blgp == 3 ? (l + 16) & 63 : (l & 15) + 16 * (int)(blgp - 4);
+      int from = blgp == 1   ? l & 31
+                 : blgp == 2 ? (l & 31) + 32
+                 : blgp == 3 ? (l + 16) & 63
+                             : (l & 15) + 16 * (int)(blgp - 4);
       b.e[i][l] = t[from];
     }
   }
 }
 
-// Accumulates D += A x B over `steps` pairs of planes. For 32x32, D's register r and half h hold row
-// 8 * (r / 4) + 4 * h + r % 4; for 16x16, register r and quarter q hold row 4 * q + r.
+// Accumulates D += A x B over `steps` pairs of planes. For 32x32, D's register r and half h hold
+// row 8 * (r / 4) + 4 * h + r % 4; for 16x16, register r and quarter q hold row 4 * q + r.
 struct Step {
   const float *a, *b;  // the k-th column of A (M floats) and row of B (N floats)
 };
 template <class Acc>
 GFXEMU_INLINE V16 load_acc(const uint32_t* p) {
   V16 r;
-  if constexpr (std::is_same_v<Acc, float>) memcpy(&r, p, 64);
-  else r = V16{};
+  if constexpr (std::is_same_v<Acc, float>)
+    memcpy(&r, p, 64);
+  else
+    r = V16{};
   return r;
 }
 template <class Acc>
@@ -111,7 +141,8 @@ GFXEMU_INLINE void multiply(const Step* steps, int count, const uint32_t* c, uin
       int r0 = (g >> 1) * 4, h = g & 1, row = 8 * (g >> 1) + 4 * h;
       V16 acc[4][2];
       for (int q = 0; q < 4; ++q)
-        for (int v = 0; v < 2; ++v) acc[q][v] = load_acc<Acc>(c + (r0 + q) * kLanes + 32 * h + 16 * v);
+        for (int v = 0; v < 2; ++v)
+          acc[q][v] = load_acc<Acc>(c + (r0 + q) * kLanes + 32 * h + 16 * v);
       for (int k = 0; k < count; ++k) {
         V16 b0 = *(const V16*)steps[k].b, b1 = *(const V16*)(steps[k].b + 16);
         const float* a = steps[k].a + row;
@@ -129,7 +160,8 @@ GFXEMU_INLINE void multiply(const Step* steps, int count, const uint32_t* c, uin
   } else {
     for (int g = 0; g < 2; ++g) {  // eight rows
       V16 acc[8];
-      for (int q = 0; q < 8; ++q) acc[q] = load_acc<Acc>(c + (q & 3) * kLanes + 16 * (2 * g + (q >> 2)));
+      for (int q = 0; q < 8; ++q)
+        acc[q] = load_acc<Acc>(c + (q & 3) * kLanes + 16 * (2 * g + (q >> 2)));
       for (int k = 0; k < count; ++k) {
         V16 b = *(const V16*)steps[k].b;
         const float* a = steps[k].a + 8 * g;
@@ -154,8 +186,8 @@ const uint32_t* accumulator(Wave& w, const Inst& in, int registers, uint32_t* bu
 
 #if defined(__AVX512BF16__) && defined(__AVX512VBMI__) && defined(__AVX512VNNI__)
 // ---- two products a lane and instruction ----
-// Every 8-, 6- and 4-bit float is a bf16, so that one plane holds k and k + 1 of a lane; integers go the
-// same way as pairs of 16 bits. The host flushes bf16 denormals here, values below 1.2e-38.
+// Every 8-, 6- and 4-bit float is a bf16, so that one plane holds k and k + 1 of a lane; integers
+// go the same way as pairs of 16 bits. The host flushes bf16 denormals here, values below 1.2e-38.
 #define GFXEMU_PAIRS 1
 struct Pairs {
   alignas(64) uint32_t buf[32][kLanes];
@@ -194,7 +226,8 @@ void byte_pairs(const uint32_t* regs, int count, Pairs& out) {
         hi = _mm512_mask_mov_epi8(hi, nan, _mm512_set1_epi8(0x7f));
         lo = _mm512_mask_mov_epi8(lo, nan, _mm512_set1_epi8((char)0xc0));
       }
-      __m512 u0 = _mm512_castsi512_ps(_mm512_unpacklo_epi8(lo, hi)), u1 = _mm512_castsi512_ps(_mm512_unpackhi_epi8(lo, hi));
+      __m512 u0 = _mm512_castsi512_ps(_mm512_unpacklo_epi8(lo, hi)),
+             u1 = _mm512_castsi512_ps(_mm512_unpackhi_epi8(lo, hi));
       _mm512_store_ps((float*)&out.buf[2 * r][l], _mm512_shuffle_ps(u0, u1, 0x88));
       _mm512_store_ps((float*)&out.buf[2 * r + 1][l], _mm512_shuffle_ps(u0, u1, 0xdd));
     }
@@ -204,7 +237,8 @@ template <class S>
 struct WordTable {  // bf16 of the 64 codes of six bits (or 16 of four)
   alignas(64) uint16_t t[64];
   WordTable() {
-    for (uint32_t i = 0; i < 64; ++i) t[i] = (uint16_t)float_to_bf16(S::decode(i & ((1u << S::kBits) - 1)));
+    for (uint32_t i = 0; i < 64; ++i)
+      t[i] = (uint16_t)float_to_bf16(S::decode(i & ((1u << S::kBits) - 1)));
   }
 };
 template <class S>
@@ -219,8 +253,10 @@ void bit_pairs(const uint32_t* regs, Pairs& out) {  // 32 elements a lane
     for (int l = 0; l < kLanes; l += 16) {
       __m512i x = _mm512_srli_epi32(_mm512_loadu_si512(regs + word * kLanes + l), (unsigned)sh);
       if (sh + 2 * kBits > 32)
-        x = _mm512_or_si512(x, _mm512_slli_epi32(_mm512_loadu_si512(regs + (word + 1) * kLanes + l), (unsigned)(32 - sh)));
-      __m512i even = _mm512_and_si512(x, field), odd = _mm512_and_si512(_mm512_srli_epi32(x, kBits), field);
+        x = _mm512_or_si512(x, _mm512_slli_epi32(_mm512_loadu_si512(regs + (word + 1) * kLanes + l),
+                                                 (unsigned)(32 - sh)));
+      __m512i even = _mm512_and_si512(x, field),
+              odd = _mm512_and_si512(_mm512_srli_epi32(x, kBits), field);
       __m512i index = _mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
       _mm512_store_si512(&out.buf[j][l], _mm512_permutex2var_epi16(t0, index, t1));
     }
@@ -232,41 +268,52 @@ void int_pairs(const uint32_t* regs, int count, Pairs& out) {
     out.p[2 * r + 1] = out.buf[2 * r + 1];
     LANES {
       uint32_t x = regs[r * kLanes + l];
-      out.buf[2 * r][l] = ((uint32_t)((int32_t)(x << 24) >> 24) & 0xffff) | ((uint32_t)((int32_t)(x << 16) >> 24) << 16);
-      out.buf[2 * r + 1][l] = ((uint32_t)((int32_t)(x << 8) >> 24) & 0xffff) | ((uint32_t)((int32_t)x >> 24) << 16);
+      out.buf[2 * r][l] = ((uint32_t)((int32_t)(x << 24) >> 24) & 0xffff) |
+                          ((uint32_t)((int32_t)(x << 16) >> 24) << 16);
+      out.buf[2 * r + 1][l] =
+          ((uint32_t)((int32_t)(x << 8) >> 24) & 0xffff) | ((uint32_t)((int32_t)x >> 24) << 16);
     }
   }
 }
 template <class E>
-constexpr bool kPairs = std::is_same_v<E, BF16> || std::is_same_v<E, FP8> || std::is_same_v<E, BF8> || std::is_same_v<E, I8>;
+constexpr bool kPairs = std::is_same_v<E, BF16> || std::is_same_v<E, FP8> ||
+                        std::is_same_v<E, BF8> || std::is_same_v<E, I8>;
 template <class E>
 GFXEMU_INLINE void make_pairs(Wave& w, const uint32_t* regs, int count, Pairs& out) {
   bool ocp = wave_arch(w) == GFX950;
   if constexpr (std::is_same_v<E, BF16>)
     for (int i = 0; i < count / 2; ++i) out.p[i] = regs + i * kLanes;
-  else if constexpr (std::is_same_v<E, I8>) int_pairs(regs, count, out);
-  else if constexpr (std::is_same_v<E, FP8>) ocp ? byte_pairs<E4M3, false>(regs, count, out) : byte_pairs<E4M3Fnuz, true>(regs, count, out);
-  else if constexpr (std::is_same_v<E, BF8>) ocp ? byte_pairs<E5M2, false>(regs, count, out) : byte_pairs<E5M2Fnuz, true>(regs, count, out);
+  else if constexpr (std::is_same_v<E, I8>)
+    int_pairs(regs, count, out);
+  else if constexpr (std::is_same_v<E, FP8>)
+    ocp ? byte_pairs<E4M3, false>(regs, count, out) : byte_pairs<E4M3Fnuz, true>(regs, count, out);
+  else if constexpr (std::is_same_v<E, BF8>)
+    ocp ? byte_pairs<E5M2, false>(regs, count, out) : byte_pairs<E5M2Fnuz, true>(regs, count, out);
 }
 
 template <class Acc>
 GFXEMU_INLINE __m512 dot_pair(__m512 acc, uint32_t a, __m512i b) {
   __m512i x = _mm512_set1_epi32((int)a);
-  if constexpr (std::is_same_v<Acc, float>) return _mm512_dpbf16_ps(acc, (__m512bh)x, (__m512bh)b);
-  else return _mm512_castsi512_ps(_mm512_dpwssd_epi32(_mm512_castps_si512(acc), x, b));
+  if constexpr (std::is_same_v<Acc, float>)
+    return _mm512_dpbf16_ps(acc, (__m512bh)x, (__m512bh)b);
+  else
+    return _mm512_castsi512_ps(_mm512_dpwssd_epi32(_mm512_castps_si512(acc), x, b));
 }
-// Scales: blocks of `per` steps are summed apart and multiplied by sa[row] * sb[column] of the block.
+// Scales: blocks of `per` steps are summed apart and multiplied by sa[row] * sb[column] of the
+// block.
 struct Scales {
   int per = 0;
   const float *a = nullptr, *b = nullptr;  // [block][M]
 };
 template <int M, class Acc, bool SCALED>
-GFXEMU_INLINE void multiply_pairs(const PairStep* steps, int count, const Scales& scale, const uint32_t* c, uint32_t* d) {
+GFXEMU_INLINE void multiply_pairs(const PairStep* steps, int count, const Scales& scale,
+                                  const uint32_t* c, uint32_t* d) {
   constexpr int ROWS = M == 32 ? 4 : 8, VECS = M == 32 ? 2 : 1, GROUPS = M == 32 ? 8 : 2;
   for (int g = 0; g < GROUPS; ++g) {
     int row = M == 32 ? 8 * (g >> 1) + 4 * (g & 1) : 8 * g;
     auto at = [&](int q, int v) {
-      return M == 32 ? ((g >> 1) * 4 + q) * kLanes + 32 * (g & 1) + 16 * v : (q & 3) * kLanes + 16 * (2 * g + (q >> 2));
+      return M == 32 ? ((g >> 1) * 4 + q) * kLanes + 32 * (g & 1) + 16 * v
+                     : (q & 3) * kLanes + 16 * (2 * g + (q >> 2));
     };
     __m512 acc[ROWS][VECS];
     for (int q = 0; q < ROWS; ++q)
@@ -293,7 +340,8 @@ GFXEMU_INLINE void multiply_pairs(const PairStep* steps, int count, const Scales
         }
         for (int q = 0; q < ROWS; ++q)
           for (int v = 0; v < VECS; ++v) {
-            __m512 f = _mm512_mul_ps(_mm512_set1_ps(scale.a[block * M + row + q]), _mm512_loadu_ps(scale.b + block * M + 16 * v));
+            __m512 f = _mm512_mul_ps(_mm512_set1_ps(scale.a[block * M + row + q]),
+                                     _mm512_loadu_ps(scale.b + block * M + 16 * v));
             acc[q][v] = _mm512_fmadd_ps(part[q][v], f, acc[q][v]);
           }
       }
@@ -334,7 +382,8 @@ void mfma(Wave& w, const Inst& in) {
         for (int g = 0; g < kGroups; ++g)
           for (int e = 0; e < kPerLane / 2; ++e)
             steps[n++] = {a.p[e] + (g * B + source_block(block)) * M, b.p[e] + (g * B + block) * N};
-        multiply_pairs<M, Acc, false>(steps, n, {}, c + block * kBlockRegs * kLanes, out + block * kBlockRegs * kLanes);
+        multiply_pairs<M, Acc, false>(steps, n, {}, c + block * kBlockRegs * kLanes,
+                                      out + block * kBlockRegs * kLanes);
       }
       memcpy(plane(w, in.dst.reg), out, sizeof(out));
       return;
@@ -353,20 +402,24 @@ void mfma(Wave& w, const Inst& in) {
       for (int g = 0; g < kGroups; ++g)
         for (int e = 0; e < kPerLane; ++e)
           steps[n++] = {a.e[e] + (g * B + source_block(block)) * M, b.e[e] + (g * B + block) * N};
-      multiply<M, Acc>(steps, n, c + block * kBlockRegs * kLanes, out + block * kBlockRegs * kLanes);
+      multiply<M, Acc>(steps, n, c + block * kBlockRegs * kLanes,
+                       out + block * kBlockRegs * kLanes);
     }
   } else {  // 4x4x.. of 16 blocks: register r is row r, lane 4 * block + column
-    for (int r = 0; r < 4; ++r)
-      LANES {
+    for (int r = 0; r < 4; ++r) LANES {
         float sum = std::is_same_v<Acc, float> ? bits_as<float>(c[r * kLanes + l]) : 0.0f;
-        for (int e = 0; e < kPerLane; ++e) sum = fmaf(a.e[e][source_block(l / 4) * 4 + r], b.e[e][l], sum);
-        out[r * kLanes + l] = std::is_same_v<Acc, float> ? bits_as<uint32_t>(sum) : c[r * kLanes + l] + (uint32_t)(int32_t)sum;
+        for (int e = 0; e < kPerLane; ++e)
+          sum = fmaf(a.e[e][source_block(l / 4) * 4 + r], b.e[e][l], sum);
+        out[r * kLanes + l] = std::is_same_v<Acc, float>
+                                  ? bits_as<uint32_t>(sum)
+                                  : c[r * kLanes + l] + (uint32_t)(int32_t)sum;
       }
   }
   memcpy(plane(w, in.dst.reg), out, sizeof(out));
 }
 
-// f64: one element a lane; register pair r and lane group q hold row 4 * r + q. BLGP negates A, B, C.
+// f64: one element a lane; register pair r and lane group q hold row 4 * r + q. BLGP negates A, B,
+// C.
 template <int M, int N, int K, int B>
 void mfma_f64(Wave& w, const Inst& in) {
   PlainMode mode(w);
@@ -381,19 +434,21 @@ void mfma_f64(Wave& w, const Inst& in) {
   read(plane(w, in.src[0].reg), a, in.blgp & 1);
   read(plane(w, in.src[1].reg), b, in.blgp & 2);
   for (int r = 0; r < kPairs; ++r) {
-    if (in.src[2].kind == Kind::VGPR) read(plane(w, in.src[2].reg) + 2 * r * kLanes, c[r], in.blgp & 4);
-    else LANES c[r][l] = in.blgp & 4 ? -bits_as<double>(scalar64(w, in.src[2])) : bits_as<double>(scalar64(w, in.src[2]));
+    if (in.src[2].kind == Kind::VGPR)
+      read(plane(w, in.src[2].reg) + 2 * r * kLanes, c[r], in.blgp & 4);
+    else
+      LANES c[r][l] = in.blgp & 4 ? -bits_as<double>(scalar64(w, in.src[2]))
+                                  : bits_as<double>(scalar64(w, in.src[2]));
   }
-  for (int r = 0; r < kPairs; ++r)
-    LANES {
+  for (int r = 0; r < kPairs; ++r) LANES {
       int column = l % N, block = (l / N) % B, row = 4 * r + l / (N * B);
       double sum = c[r][l];
-      for (int k = 0; k < K; ++k) sum = fma(a[row + M * (block + B * k)], b[column + N * (block + B * k)], sum);
+      for (int k = 0; k < K; ++k)
+        sum = fma(a[row + M * (block + B * k)], b[column + N * (block + B * k)], sum);
       out[r][l] = sum;
     }
   uint32_t* d = plane(w, in.dst.reg);
-  for (int r = 0; r < kPairs; ++r)
-    LANES {
+  for (int r = 0; r < kPairs; ++r) LANES {
       uint64_t x = bits_as<uint64_t>(out[r][l]);
       d[2 * r * kLanes + l] = (uint32_t)x;
       d[(2 * r + 1) * kLanes + l] = (uint32_t)(x >> 32);
@@ -401,17 +456,21 @@ void mfma_f64(Wave& w, const Inst& in) {
 }
 template <int M, int N, int K, int B, class EA, class EB, class Acc>
 void choose(Wave& w, const Inst& in) {
-  if constexpr (std::is_same_v<Acc, double>) mfma_f64<M, N, K, B>(w, in);
-  else mfma<M, N, K, B, EA, EB, Acc>(w, in);
+  if constexpr (std::is_same_v<Acc, double>)
+    mfma_f64<M, N, K, B>(w, in);
+  else
+    mfma<M, N, K, B, EA, EB, Acc>(w, in);
 }
 
 // f8f6f4: A's format is CBSZ, B's is BLGP: 0 fp8, 1 bf8, 2 fp6, 3 bf6, 4 fp4. A lane holds 32
-// elements; 8-bit ones lie in two chunks of 16 k (the groups of lanes take turns), the others in one.
+// elements; 8-bit ones lie in two chunks of 16 k (the groups of lanes take turns), the others in
+// one.
 void unpack_small(const uint32_t* regs, unsigned format, Planes& out) {
   if (format == 0) return unpack_as<Byte<E4M3>>(regs, 32, out);
   if (format == 1) return unpack_as<Byte<E5M2>>(regs, 32, out);
   if (format == 4) {
-    for (int i = 0; i < 32; ++i) LANES out.e[i][l] = E2M1::decode(regs[i / 8 * kLanes + l] >> 4 * (i % 8) & 15);
+    for (int i = 0; i < 32; ++i)
+      LANES out.e[i][l] = E2M1::decode(regs[i / 8 * kLanes + l] >> 4 * (i % 8) & 15);
     return;
   }
   for (int i = 0; i < 32; ++i) {
@@ -424,16 +483,23 @@ void unpack_small(const uint32_t* regs, unsigned format, Planes& out) {
     }
   }
 }
-float e8m0(uint32_t x) { return x == 255 ? bits_as<float>(0x7fc00000u) : x == 0 ? 0x1p-127f : bits_as<float>(x << 23); }
+float e8m0(uint32_t x) {
+  return x == 255 ? bits_as<float>(0x7fc00000u) : x == 0 ? 0x1p-127f : bits_as<float>(x << 23);
+}
 
 #ifdef GFXEMU_PAIRS
 void small_pairs(const uint32_t* regs, unsigned format, Pairs& out) {
   switch (format) {
-    case 0: return byte_pairs<E4M3, false>(regs, 32, out);
-    case 1: return byte_pairs<E5M2, false>(regs, 32, out);
-    case 2: return bit_pairs<E2M3>(regs, out);
-    case 3: return bit_pairs<E3M2>(regs, out);
-    default: return bit_pairs<E2M1>(regs, out);
+    case 0:
+      return byte_pairs<E4M3, false>(regs, 32, out);
+    case 1:
+      return byte_pairs<E5M2, false>(regs, 32, out);
+    case 2:
+      return bit_pairs<E2M3>(regs, out);
+    case 3:
+      return bit_pairs<E3M2>(regs, out);
+    default:
+      return bit_pairs<E2M1>(regs, out);
   }
 }
 #endif
@@ -452,7 +518,8 @@ void mfma_f8f6f4(Wave& w, const Inst& in) {
     for (int j = 0; j < K / 2; ++j) {
       int k = 2 * j;
       auto at = [&](const Pairs& p, bool bytes) {
-        int group = bytes ? k / 16 % kGroups : k / 32, e = bytes ? k % 16 + 16 * (k / (16 * kGroups)) : k % 32;
+        int group = bytes ? k / 16 % kGroups : k / 32,
+            e = bytes ? k % 16 + 16 * (k / (16 * kGroups)) : k % 32;
         return p.p[e / 2] + group * M;
       };
       steps[j] = {at(a, in.cbsz < 2), at(b, in.blgp < 2)};
@@ -493,8 +560,7 @@ void mfma_f8f6f4(Wave& w, const Inst& in) {
         uint32_t x = o.kind == Kind::VGPR ? plane(w, o.reg)[l] : scalar32(w, o);
         f[l] = e8m0(x >> 8 * byte & 255);
       }
-      for (int e = 0; e < 32; ++e)
-        LANES {
+      for (int e = 0; e < 32; ++e) LANES {
           int k = bytes ? 16 * (l / M) + e % 16 + 16 * kGroups * (e / 16) : 32 * (l / M) + e;
           p.e[e][l] *= f[(k / 32) * M + l % M];
         }
@@ -503,7 +569,8 @@ void mfma_f8f6f4(Wave& w, const Inst& in) {
   Step steps[K];
   for (int k = 0; k < K; ++k) {
     auto at = [&](const Planes& p, bool bytes) {
-      int group = bytes ? k / 16 % kGroups : k / 32, e = bytes ? k % 16 + 16 * (k / (16 * kGroups)) : k % 32;
+      int group = bytes ? k / 16 % kGroups : k / 32,
+          e = bytes ? k % 16 + 16 * (k / (16 * kGroups)) : k % 32;
       return p.e[e] + group * M;
     };
     steps[k] = {at(a, in.cbsz < 2), at(b, in.blgp < 2)};
@@ -518,7 +585,8 @@ void mfma_f8f6f4(Wave& w, const Inst& in) {
 // set of indices when a lane needs fewer than 32 bits.
 template <int M, int N, int K, class EA, class EB, class Acc>
 void smfmac(Wave& w, const Inst& in) {
-  constexpr int kGroups = kLanes / M, kPerLaneB = K / kGroups, kPerLaneA = kPerLaneB / 2, kRegs = M * N / kLanes;
+  constexpr int kGroups = kLanes / M, kPerLaneB = K / kGroups, kPerLaneA = kPerLaneB / 2,
+                kRegs = M * N / kLanes;
   PlainMode mode(w);
   if (in.blgp) return fault(w, in, "blgp of an SMFMAC");
   Planes packed, a, b;

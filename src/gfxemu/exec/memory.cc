@@ -26,18 +26,22 @@ struct Target {
 // Turns scratch offsets into host addresses; dwords of the lanes are interleaved.
 bool place_scratch(Wave& w, const Inst& in, Target& t, uint32_t bytes) {
   if (w.attention) {
-    Access x{Space::SCRATCH, (in.row->flags & STORE) != 0, (in.row->flags & ATOMIC) != 0, bytes, t.mask, t.addr};
+    Access x{
+        Space::SCRATCH, (in.row->flags & STORE) != 0, (in.row->flags & ATOMIC) != 0, bytes, t.mask,
+        t.addr};
     watch_access(w, in, x);
     if (w.state == State::FAULT) return false;
   }
   FOR_LANES(t.mask, l) {
     uint64_t off = t.addr[l];
     if (off + bytes > w.scratch_size) {
-      fault(w, in, "lane %d: scratch offset %#llx is outside the %u bytes of the lane", (int)l, (unsigned long long)off, w.scratch_size);
+      fault(w, in, "lane %d: scratch offset %#llx is outside the %u bytes of the lane", (int)l,
+            (unsigned long long)off, w.scratch_size);
       return false;
     }
     if ((off & 3) + (bytes < 4 ? bytes : 4) > 4 || (bytes > 4 && (off & 3))) {
-      fault(w, in, "lane %d: scratch access at %#llx is not aligned to a dword", (int)l, (unsigned long long)off);
+      fault(w, in, "lane %d: scratch access at %#llx is not aligned to a dword", (int)l,
+            (unsigned long long)off);
       return false;
     }
     t.addr[l] = (uint64_t)w.scratch + (off >> 2) * 256 + l * 4 + (off & 3);
@@ -49,14 +53,17 @@ bool place_scratch(Wave& w, const Inst& in, Target& t, uint32_t bytes) {
 
 bool place_lds(Wave& w, const Inst& in, Target& t, uint32_t bytes) {
   if (w.attention) {
-    Access x{Space::LDS, (in.row->flags & STORE) != 0, (in.row->flags & ATOMIC) != 0, bytes, t.mask, t.addr};
+    Access x{Space::LDS, (in.row->flags & STORE) != 0, (in.row->flags & ATOMIC) != 0, bytes, t.mask,
+             t.addr};
     watch_access(w, in, x);
     if (w.state == State::FAULT) return false;
   }
   FOR_LANES(t.mask, l) {
     uint64_t off = t.addr[l];
     if (off + bytes > w.lds_size) {
-      fault(w, in, "lane %d: flat access at LDS offset %#llx is outside the %u bytes of the workgroup", (int)l, (unsigned long long)off, w.lds_size);
+      fault(w, in,
+            "lane %d: flat access at LDS offset %#llx is outside the %u bytes of the workgroup",
+            (int)l, (unsigned long long)off, w.lds_size);
       return false;
     }
     t.addr[l] = (uint64_t)w.lds + off;
@@ -68,7 +75,9 @@ bool place_lds(Wave& w, const Inst& in, Target& t, uint32_t bytes) {
 // Every lane's bytes must lie in live allocations.
 bool place_global(Wave& w, const Inst& in, Target& t, uint32_t bytes) {
   if (w.attention) {
-    Access x{Space::GLOBAL, (in.row->flags & STORE) != 0, (in.row->flags & ATOMIC) != 0, bytes, t.mask, t.addr};
+    Access x{
+        Space::GLOBAL, (in.row->flags & STORE) != 0, (in.row->flags & ATOMIC) != 0, bytes, t.mask,
+        t.addr};
     watch_access(w, in, x);
     if (w.state == State::FAULT) return false;
   }
@@ -87,7 +96,8 @@ bool place_global(Wave& w, const Inst& in, Target& t, uint32_t bytes) {
   if (!t.mask || reach(w, lo, hi + bytes)) return true;
   FOR_LANES(t.mask, l) {
     if (!reach(w, t.addr[l], t.addr[l] + bytes)) {
-      fault(w, in, "lane %d: access of %u bytes at %#llx is outside every live allocation", (int)l, bytes, (unsigned long long)t.addr[l]);
+      fault(w, in, "lane %d: access of %u bytes at %#llx is outside every live allocation", (int)l,
+            bytes, (unsigned long long)t.addr[l]);
       return false;
     }
   }
@@ -107,8 +117,10 @@ struct load_dwords {
 #if defined(__AVX512F__)
       if constexpr (N == 1) {
         for (int i = 0; i < 4; ++i) {
-          __m512i a = _mm512_loadu_si512(t.addr + 16 * i), b = _mm512_loadu_si512(t.addr + 16 * i + 8);
-          __m256i x = _mm512_i64gather_epi32(a, nullptr, 1), y = _mm512_i64gather_epi32(b, nullptr, 1);
+          __m512i a = _mm512_loadu_si512(t.addr + 16 * i),
+                  b = _mm512_loadu_si512(t.addr + 16 * i + 8);
+          __m256i x = _mm512_i64gather_epi32(a, nullptr, 1),
+                  y = _mm512_i64gather_epi32(b, nullptr, 1);
           _mm256_storeu_si256((__m256i*)(d + 16 * i), x);
           _mm256_storeu_si256((__m256i*)(d + 16 * i + 8), y);
         }
@@ -232,7 +244,8 @@ struct atomic {
       }
       if (ok >> l & 1) {
         if (t.addr[l] % sizeof(U) || t.stride != 4)
-          return fault(w, in, "lane %d: misaligned atomic at %#llx", (int)l, (unsigned long long)t.addr[l]);
+          return fault(w, in, "lane %d: misaligned atomic at %#llx", (int)l,
+                       (unsigned long long)t.addr[l]);
         old = atomic_update<U, OP>((U*)t.addr[l], x, y);
       }
       if (returns) {
@@ -285,9 +298,11 @@ struct load_lds {
 template <class Op>
 GFXEMU_INLINE void act(Wave& w, const Inst& in, Target& t) {
   if constexpr (Op::lds_count > 0) {
-    if ((in.bits & LDS) && in.row->dst != T::NONE) return load_lds<typename Op::lds_type, Op::lds_count>::run(w, in, t);
+    if ((in.bits & LDS) && in.row->dst != T::NONE)
+      return load_lds<typename Op::lds_type, Op::lds_count>::run(w, in, t);
   } else {
-    if ((in.bits & LDS) && in.row->dst != T::NONE) return fault(w, in, "lds bit of an instruction that has no LDS form");
+    if ((in.bits & LDS) && in.row->dst != T::NONE)
+      return fault(w, in, "lds bit of an instruction that has no LDS form");
   }
   Op::run(w, in, t);
 }
@@ -313,7 +328,8 @@ void buffer(Wave& w, const Inst& in) {
   uint64_t whole = 0;
   if (!structured && !swizzle) {
     LANES {
-      uint64_t o = (uint64_t)(uint32_t)in.offset + (voff ? voff[l] : 0) + (vidx ? (uint64_t)vidx[l] * stride : 0);
+      uint64_t o = (uint64_t)(uint32_t)in.offset + (voff ? voff[l] : 0) +
+                   (vidx ? (uint64_t)vidx[l] * stride : 0);
       offset[l] = o;
       t.addr[l] = base + o + soffset;
     }
@@ -333,10 +349,13 @@ void buffer(Wave& w, const Inst& in) {
     LANES {
       uint64_t idx = (vidx ? vidx[l] : 0) + (add_tid ? (uint64_t)l : 0);
       uint64_t o = (uint64_t)(uint32_t)in.offset + (voff ? voff[l] : 0);
-      bool in_range = stride ? (idxen ? idx < records : true) && (!swizzle || !idxen || o + Op::bytes <= stride) : o + Op::bytes <= records;
+      bool in_range =
+          stride ? (idxen ? idx < records : true) && (!swizzle || !idxen || o + Op::bytes <= stride)
+                 : o + Op::bytes <= records;
       if (!idxen && stride) in_range = o + Op::bytes <= records;
       fits[l] = in_range;
-      uint64_t at = swizzle ? ((idx / index_stride) * stride + (o / 4) * 4) * index_stride + (idx % index_stride) * 4 + o % 4
+      uint64_t at = swizzle ? ((idx / index_stride) * stride + (o / 4) * 4) * index_stride +
+                                  (idx % index_stride) * 4 + o % 4
                             : idx * stride + o;
       t.addr[l] = base + soffset + at;
     }
@@ -364,8 +383,10 @@ void buffer(Wave& w, const Inst& in) {
 template <Seg S, class Op>
 void memory(Wave& w, const Inst& in) {
   if constexpr (S == Seg::BUFFER) {
-    if constexpr (Op::bytes == 0) return;
-    else return buffer<Op>(w, in);
+    if constexpr (Op::bytes == 0)
+      return;
+    else
+      return buffer<Op>(w, in);
   } else {
     Target t;
     t.mask = w.exec();
@@ -399,8 +420,9 @@ void memory(Wave& w, const Inst& in) {
             part.mask = k == 0 ? global : k == 1 ? shared : priv;
             if (!part.mask) continue;
             if (k) LANES part.addr[l] = (uint32_t)part.addr[l];
-            bool ok = k == 0 ? place_global(w, in, part, Op::bytes)
-                             : k == 1 ? place_lds(w, in, part, Op::bytes) : place_scratch(w, in, part, Op::bytes);
+            bool ok = k == 0   ? place_global(w, in, part, Op::bytes)
+                      : k == 1 ? place_lds(w, in, part, Op::bytes)
+                               : place_scratch(w, in, part, Op::bytes);
             if (!ok) return;
             act<Op>(w, in, part);
           }
@@ -415,14 +437,16 @@ void memory(Wave& w, const Inst& in) {
 // ---- DS ----
 GFXEMU_INLINE const uint32_t* ds_addr(Wave& w, const Inst& in) { return plane(w, in.src[0].reg); }
 
-bool ds_watch(Wave& w, const Inst& in, uint64_t mask, const uint64_t* where, uint32_t bytes, bool write, bool at = false) {
+bool ds_watch(Wave& w, const Inst& in, uint64_t mask, const uint64_t* where, uint32_t bytes,
+              bool write, bool at = false) {
   if (!w.attention) return true;
   Access x{Space::LDS, write, at, bytes, mask, where};
   watch_access(w, in, x);
   return w.state != State::FAULT;
 }
 // Offsets of the lanes; true when all of them are inside LDS.
-GFXEMU_INLINE uint64_t ds_place(Wave& w, const Inst& in, uint32_t offset, uint32_t bytes, uint64_t* where) {
+GFXEMU_INLINE uint64_t ds_place(Wave& w, const Inst& in, uint32_t offset, uint32_t bytes,
+                                uint64_t* where) {
   const uint32_t* a = ds_addr(w, in);
   alignas(64) uint32_t fits[kLanes];
   LANES {
@@ -490,7 +514,8 @@ void ds_write_at(Wave& w, const Inst& in, uint32_t offset, const uint32_t* s, in
   }
 }
 
-template <int BYTES> void ds_read(Wave& w, const Inst& in) {
+template <int BYTES>
+void ds_read(Wave& w, const Inst& in) {
   // The destination may hold the addresses: read them before writing.
   alignas(64) uint32_t tmp[(BYTES / 4) * kLanes];
   uint32_t* d = data_plane(w, in.dst);
@@ -502,7 +527,8 @@ template <int BYTES> void ds_read(Wave& w, const Inst& in) {
     ds_read_at<BYTES>(w, in, (uint32_t)in.offset, d);
   }
 }
-template <int BYTES, int SCALE> void ds_read2(Wave& w, const Inst& in) {
+template <int BYTES, int SCALE>
+void ds_read2(Wave& w, const Inst& in) {
   alignas(64) uint32_t tmp[2 * (BYTES / 4) * kLanes];
   uint32_t* d = data_plane(w, in.dst);
   memcpy(tmp, d, sizeof(tmp));
@@ -510,17 +536,21 @@ template <int BYTES, int SCALE> void ds_read2(Wave& w, const Inst& in) {
   ds_read_at<BYTES>(w, in, (uint32_t)(in.offset >> 8) * SCALE, tmp + (BYTES / 4) * kLanes);
   memcpy(d, tmp, sizeof(tmp));
 }
-template <int BYTES> void ds_write(Wave& w, const Inst& in) {
+template <int BYTES>
+void ds_write(Wave& w, const Inst& in) {
   ds_write_at<BYTES>(w, in, (uint32_t)in.offset, data_plane(w, in.src[1]));
 }
-template <int BYTES> void ds_write_hi(Wave& w, const Inst& in) {
+template <int BYTES>
+void ds_write_hi(Wave& w, const Inst& in) {
   ds_write_at<BYTES>(w, in, (uint32_t)in.offset, data_plane(w, in.src[1]), 16);
 }
-template <int BYTES, int SCALE> void ds_write2(Wave& w, const Inst& in) {
+template <int BYTES, int SCALE>
+void ds_write2(Wave& w, const Inst& in) {
   ds_write_at<BYTES>(w, in, (uint32_t)(in.offset & 255) * SCALE, data_plane(w, in.src[1]));
   ds_write_at<BYTES>(w, in, (uint32_t)(in.offset >> 8) * SCALE, data_plane(w, in.src[2]));
 }
-template <class C> void ds_read_small(Wave& w, const Inst& in) {
+template <class C>
+void ds_read_small(Wave& w, const Inst& in) {
   alignas(64) uint64_t where[kLanes];
   uint64_t mask = w.exec(), ok = ds_place(w, in, (uint32_t)in.offset, sizeof(C), where);
   if (!ds_watch(w, in, mask, where, sizeof(C), false)) return;
@@ -531,7 +561,8 @@ template <class C> void ds_read_small(Wave& w, const Inst& in) {
     d[l] = (uint32_t)(int32_t)x;
   }
 }
-template <class C, int HIGH> void ds_read_d16(Wave& w, const Inst& in) {
+template <class C, int HIGH>
+void ds_read_d16(Wave& w, const Inst& in) {
   alignas(64) uint64_t where[kLanes];
   uint64_t mask = w.exec(), ok = ds_place(w, in, (uint32_t)in.offset, sizeof(C), where);
   if (!ds_watch(w, in, mask, where, sizeof(C), false)) return;
@@ -545,8 +576,10 @@ template <class C, int HIGH> void ds_read_d16(Wave& w, const Inst& in) {
 }
 template <class U>
 GFXEMU_INLINE U lane_value(const uint32_t* p, uint64_t l) {
-  if constexpr (sizeof(U) == 8) return (uint64_t)p[kLanes + l] << 32 | p[l];
-  else return p[l];
+  if constexpr (sizeof(U) == 8)
+    return (uint64_t)p[kLanes + l] << 32 | p[l];
+  else
+    return p[l];
 }
 template <class U>
 GFXEMU_INLINE void set_lane(uint32_t* p, uint64_t l, U x) {
@@ -570,9 +603,16 @@ void ds_update(Wave& w, const Inst& in, bool returns) {
     if (returns) set_lane<U>(d, l, old);
   }
 }
-template <class U, Atomic OP, int RTN> void ds_atomic(Wave& w, const Inst& in) { ds_update<U, OP, false>(w, in, RTN); }
-template <class U, Atomic OP, int RTN> void ds_atomic2(Wave& w, const Inst& in) { ds_update<U, OP, true>(w, in, RTN); }
-template <class U, int SCALE> void ds_wrxchg2(Wave& w, const Inst& in) {
+template <class U, Atomic OP, int RTN>
+void ds_atomic(Wave& w, const Inst& in) {
+  ds_update<U, OP, false>(w, in, RTN);
+}
+template <class U, Atomic OP, int RTN>
+void ds_atomic2(Wave& w, const Inst& in) {
+  ds_update<U, OP, true>(w, in, RTN);
+}
+template <class U, int SCALE>
+void ds_wrxchg2(Wave& w, const Inst& in) {
   alignas(64) uint32_t out[2 * sizeof(U) / 4][kLanes];
   constexpr int N = sizeof(U) / 4;
   uint32_t* d = data_plane(w, in.dst);
@@ -608,7 +648,8 @@ void ds_read_addtid(Wave& w, const Inst& in) {
     if (base + 4 * l + 4 <= w.lds_size) memcpy(&d[l], w.lds + base + 4 * l, 4);
   }
 }
-template <int SIGN> void ds_append(Wave& w, const Inst& in) {
+template <int SIGN>
+void ds_append(Wave& w, const Inst& in) {
   uint32_t at = (uint32_t)in.offset + (w.s[M0] >> 16), old = 0;
   if (at + 4 > w.lds_size) return fault(w, in, "append counter at %#x is outside LDS", at);
   memcpy(&old, w.lds + at, 4);
@@ -644,15 +685,19 @@ void ds_swizzle(Wave& w, const Inst& in) {
     return fault(w, in, "swizzle mode %#x is not supported", off);
   LANES {
     int from;
-    if (off & 0x8000) from = (l & ~3) | (int)(off >> 2 * (l & 3) & 3);
-    else from = (l & 32) | (int)((((uint32_t)l & 31 & (off & 31)) | (off >> 5 & 31)) ^ (off >> 10 & 31));
+    if (off & 0x8000)
+      from = (l & ~3) | (int)(off >> 2 * (l & 3) & 3);
+    else
+      from =
+          (l & 32) | (int)((((uint32_t)l & 31 & (off & 31)) | (off >> 5 & 31)) ^ (off >> 10 & 31));
     out[l] = exec >> from & 1 ? s[from] : 0;
   }
   write_plane(data_plane(w, in.dst), out, exec);
 }
-// Transposing reads of gfx950: within each group of 16 lanes, 64 bits (96 for b6) a lane are read as
-// rows of a matrix of 4-, 6-, 8- or 16-bit elements, and each lane gets a column.
-template <int BITS> void ds_read_tr(Wave& w, const Inst& in) {
+// Transposing reads of gfx950: within each group of 16 lanes, 64 bits (96 for b6) a lane are read
+// as rows of a matrix of 4-, 6-, 8- or 16-bit elements, and each lane gets a column.
+template <int BITS>
+void ds_read_tr(Wave& w, const Inst& in) {
   constexpr int BYTES = BITS == 6 ? 12 : 8, N = BYTES / 4, PER = BITS == 6 ? 16 : 64 / BITS;
   alignas(64) uint32_t rows[N * kLanes] = {};
   if (w.exec() != ~0ull) return fault(w, in, "transposing read with lanes off");

@@ -7,17 +7,22 @@
 namespace gfxemu::GFXEMU_ISA {
 namespace {
 
-template <T t> using SRaw = std::conditional_t<is_64bit(t), uint64_t, uint32_t>;
+template <T t>
+using SRaw = std::conditional_t<is_64bit(t), uint64_t, uint32_t>;
 
 template <T t>
 GFXEMU_INLINE SRaw<t> get(const Wave& w, const Operand& o) {
-  if constexpr (is_64bit(t)) return scalar64(w, o);
-  else return scalar32(w, o);
+  if constexpr (is_64bit(t))
+    return scalar64(w, o);
+  else
+    return scalar32(w, o);
 }
 template <T t>
 GFXEMU_INLINE void put(Wave& w, const Operand& o, SRaw<t> x) {
-  if constexpr (is_64bit(t)) w.set_s64(o.reg, x);
-  else w.s[o.reg] = x;
+  if constexpr (is_64bit(t))
+    w.set_s64(o.reg, x);
+  else
+    w.s[o.reg] = x;
 }
 
 uint64_t whole_quads(uint64_t a) {
@@ -54,8 +59,10 @@ uint32_t shift_add(uint32_t a, uint32_t b, uint32_t& scc) {
 template <class U>
 void cmov(Wave& w, const Inst& in) {
   if (!w.scc) return;
-  if constexpr (sizeof(U) == 8) w.set_s64(in.dst.reg, scalar64(w, in.src[0]));
-  else w.s[in.dst.reg] = scalar32(w, in.src[0]);
+  if constexpr (sizeof(U) == 8)
+    w.set_s64(in.dst.reg, scalar64(w, in.src[0]));
+  else
+    w.s[in.dst.reg] = scalar32(w, in.src[0]);
 }
 template <class U, int ON>
 void bitset(Wave& w, const Inst& in) {
@@ -75,7 +82,8 @@ void wrexec(Wave& w, const Inst& in) {
 template <int N>
 void movrels(Wave& w, const Inst& in) {
   unsigned r = in.src[0].reg + w.s[M0];
-  if (in.src[0].kind != Kind::SGPR || r + N > 104) return fault(w, in, "M0-relative register %u out of range", r);
+  if (in.src[0].kind != Kind::SGPR || r + N > 104)
+    return fault(w, in, "M0-relative register %u out of range", r);
   memcpy(&w.s[in.dst.reg], &w.s[r], 4 * N);
 }
 template <int N>
@@ -89,7 +97,8 @@ void movreld(Wave& w, const Inst& in) {
 // ---- control ----
 void jump(Wave& w, const Inst& in, uint64_t address) {
   const Inst* t = pc_at(w, address);
-  if (!t) return fault(w, in, "jump to %#llx, outside the code object", (unsigned long long)address);
+  if (!t)
+    return fault(w, in, "jump to %#llx, outside the code object", (unsigned long long)address);
   w.pc = t;
 }
 void getpc(Wave& w, const Inst& in) { w.set_s64(in.dst.reg, pc_address(w, &in) + 4); }
@@ -105,12 +114,24 @@ void call(Wave& w, const Inst& in) {
   go(w, in);
 }
 void branch(Wave& w, const Inst& in) { go(w, in); }
-void cbranch_scc0(Wave& w, const Inst& in) { if (!w.scc) go(w, in); }
-void cbranch_scc1(Wave& w, const Inst& in) { if (w.scc) go(w, in); }
-void cbranch_vccz(Wave& w, const Inst& in) { if (!w.vcc()) go(w, in); }
-void cbranch_vccnz(Wave& w, const Inst& in) { if (w.vcc()) go(w, in); }
-void cbranch_execz(Wave& w, const Inst& in) { if (!w.exec()) go(w, in); }
-void cbranch_execnz(Wave& w, const Inst& in) { if (w.exec()) go(w, in); }
+void cbranch_scc0(Wave& w, const Inst& in) {
+  if (!w.scc) go(w, in);
+}
+void cbranch_scc1(Wave& w, const Inst& in) {
+  if (w.scc) go(w, in);
+}
+void cbranch_vccz(Wave& w, const Inst& in) {
+  if (!w.vcc()) go(w, in);
+}
+void cbranch_vccnz(Wave& w, const Inst& in) {
+  if (w.vcc()) go(w, in);
+}
+void cbranch_execz(Wave& w, const Inst& in) {
+  if (!w.exec()) go(w, in);
+}
+void cbranch_execnz(Wave& w, const Inst& in) {
+  if (w.exec()) go(w, in);
+}
 void skip(Wave&, const Inst&) {}
 void yield(Wave& w, const Inst&) { w.yielded = true; }
 void endpgm(Wave& w, const Inst&) {
@@ -125,7 +146,9 @@ void barrier(Wave& w, const Inst& in) {
 void sethalt(Wave& w, const Inst& in) {
   if (in.offset & 1) fault(w, in, "the kernel halts");
 }
-void trap(Wave& w, const Inst& in) { fault(w, in, "trap %d (an assertion or abort in the kernel)", in.offset & 255); }
+void trap(Wave& w, const Inst& in) {
+  fault(w, in, "trap %d (an assertion or abort in the kernel)", in.offset & 255);
+}
 void sendmsg(Wave& w, const Inst& in) {
   // 1 is an interrupt to the host, which nobody waits for here; 3 deallocates nothing on gfx9.
   if ((in.offset & 15) > 3) fault(w, in, "message %#x is not supported", in.offset);
@@ -141,7 +164,9 @@ void set_gpr_idx_idx(Wave& w, const Inst& in) {
   w.s[M0] = (w.s[M0] & ~0xffu) | (scalar32(w, in.src[0]) & 255);
 }
 void set_gpr_idx_off(Wave& w, const Inst&) { w.idx_on = false; }
-void set_gpr_idx_mode(Wave& w, const Inst& in) { w.s[M0] = (w.s[M0] & ~0xf000u) | (uint32_t)(in.offset & 15) << 12; }
+void set_gpr_idx_mode(Wave& w, const Inst& in) {
+  w.s[M0] = (w.s[M0] & ~0xf000u) | (uint32_t)(in.offset & 15) << 12;
+}
 void setvskip(Wave& w, const Inst& in) {
   w.vskip = scalar32(w, in.src[0]) >> (scalar32(w, in.src[1]) & 31) & 1;
   w.attention = w.vskip || w.watched;
@@ -149,7 +174,9 @@ void setvskip(Wave& w, const Inst& in) {
 
 // ---- constants and hardware registers ----
 void movk(Wave& w, const Inst& in) { w.s[in.dst.reg] = (uint32_t)in.offset; }
-void cmovk(Wave& w, const Inst& in) { if (w.scc) w.s[in.dst.reg] = (uint32_t)in.offset; }
+void cmovk(Wave& w, const Inst& in) {
+  if (w.scc) w.s[in.dst.reg] = (uint32_t)in.offset;
+}
 void addk(Wave& w, const Inst& in) {
   uint32_t a = w.s[in.dst.reg], b = (uint32_t)in.offset, r = a + b;
   w.scc = (~(a ^ b) & (a ^ r)) >> 31;
@@ -160,8 +187,10 @@ void mulk(Wave& w, const Inst& in) { w.s[in.dst.reg] *= (uint32_t)in.offset; }
 void getreg(Wave& w, const Inst& in) {
   unsigned id = in.offset & 63, lo = in.offset >> 6 & 31, size = (in.offset >> 11 & 31) + 1;
   uint64_t x;
-  if (id == 1) x = w.mode;
-  else x = hardware_register(w, id);
+  if (id == 1)
+    x = w.mode;
+  else
+    x = hardware_register(w, id);
   if (x >> 32) return fault(w, in, "hardware register %u is not modelled", id);
   w.s[in.dst.reg] = (uint32_t)(x >> lo & ((1ull << size) - 1));
 }
@@ -197,7 +226,8 @@ bool smem_address(Wave& w, const Inst& in, bool buffer, uint32_t bytes, uint64_t
 }
 bool smem_reach(Wave& w, const Inst& in, uint64_t a, uint32_t bytes, bool write) {
   if (!reach(w, a, a + bytes)) {
-    fault(w, in, "scalar access of %u bytes at %#llx is outside every live allocation", bytes, (unsigned long long)a);
+    fault(w, in, "scalar access of %u bytes at %#llx is outside every live allocation", bytes,
+          (unsigned long long)a);
     return false;
   }
   if (w.attention) {
@@ -216,7 +246,8 @@ void smem_load(Wave& w, const Inst& in) {
   }
   // Past the end: each dword on its own.
   uint32_t w1 = w.s[in.src[0].reg + 1];
-  uint64_t size = (uint64_t)w.s[in.src[0].reg + 2] * ((w1 >> 16 & 0x3fff) ? (w1 >> 16 & 0x3fff) : 1);
+  uint64_t size =
+      (uint64_t)w.s[in.src[0].reg + 2] * ((w1 >> 16 & 0x3fff) ? (w1 >> 16 & 0x3fff) : 1);
   uint64_t base = w.s64(in.src[0].reg) & 0xffffffffffffull;
   uint32_t got[N] = {};
   if (a)
@@ -245,53 +276,53 @@ void smem_atomic(Wave& w, const Inst& in) {
 void smem_nothing(Wave&, const Inst&) {}
 void smem_time(Wave& w, const Inst& in) { w.set_s64(in.dst.reg, wave_clock(w)); }
 
-#define S1(op, name, archs, flags, D, A, ...)                 \
-  void name##_sem(Wave& w, const Inst& in) {                  \
-    auto a = get<T::A>(w, in.src[0]);                         \
-    put<T::D>(w, in.dst, __VA_ARGS__);                        \
+#define S1(op, name, archs, flags, D, A, ...) \
+  void name##_sem(Wave& w, const Inst& in) {  \
+    auto a = get<T::A>(w, in.src[0]);         \
+    put<T::D>(w, in.dst, __VA_ARGS__);        \
   }
-#define S1N(op, name, archs, flags, D, A, ...)                \
-  void name##_sem(Wave& w, const Inst& in) {                  \
-    auto a = get<T::A>(w, in.src[0]);                         \
-    SRaw<T::D> r = __VA_ARGS__;                               \
-    w.scc = r != 0;                                           \
-    put<T::D>(w, in.dst, r);                                  \
+#define S1N(op, name, archs, flags, D, A, ...) \
+  void name##_sem(Wave& w, const Inst& in) {   \
+    auto a = get<T::A>(w, in.src[0]);          \
+    SRaw<T::D> r = __VA_ARGS__;                \
+    w.scc = r != 0;                            \
+    put<T::D>(w, in.dst, r);                   \
   }
-#define S2(op, name, archs, flags, D, A, B, ...)              \
-  void name##_sem(Wave& w, const Inst& in) {                  \
-    auto a = get<T::A>(w, in.src[0]);                         \
-    auto b = get<T::B>(w, in.src[1]);                         \
-    uint32_t& scc = w.scc;                                    \
-    (void)scc;                                                \
-    SRaw<T::D> r = (__VA_ARGS__);                             \
-    put<T::D>(w, in.dst, r);                                  \
+#define S2(op, name, archs, flags, D, A, B, ...) \
+  void name##_sem(Wave& w, const Inst& in) {     \
+    auto a = get<T::A>(w, in.src[0]);            \
+    auto b = get<T::B>(w, in.src[1]);            \
+    uint32_t& scc = w.scc;                       \
+    (void)scc;                                   \
+    SRaw<T::D> r = (__VA_ARGS__);                \
+    put<T::D>(w, in.dst, r);                     \
   }
-#define S2N(op, name, archs, flags, D, A, B, ...)             \
-  void name##_sem(Wave& w, const Inst& in) {                  \
-    auto a = get<T::A>(w, in.src[0]);                         \
-    auto b = get<T::B>(w, in.src[1]);                         \
-    SRaw<T::D> r = (__VA_ARGS__);                             \
-    w.scc = r != 0;                                           \
-    put<T::D>(w, in.dst, r);                                  \
+#define S2N(op, name, archs, flags, D, A, B, ...) \
+  void name##_sem(Wave& w, const Inst& in) {      \
+    auto a = get<T::A>(w, in.src[0]);             \
+    auto b = get<T::B>(w, in.src[1]);             \
+    SRaw<T::D> r = (__VA_ARGS__);                 \
+    w.scc = r != 0;                               \
+    put<T::D>(w, in.dst, r);                      \
   }
-#define SC(op, name, archs, A, B, ...)                        \
-  void name##_sem(Wave& w, const Inst& in) {                  \
-    auto a = get<T::A>(w, in.src[0]);                         \
-    auto b = get<T::B>(w, in.src[1]);                         \
-    w.scc = (__VA_ARGS__) ? 1 : 0;                            \
+#define SC(op, name, archs, A, B, ...)       \
+  void name##_sem(Wave& w, const Inst& in) { \
+    auto a = get<T::A>(w, in.src[0]);        \
+    auto b = get<T::B>(w, in.src[1]);        \
+    w.scc = (__VA_ARGS__) ? 1 : 0;           \
   }
-#define KC(op, name, archs, ...)                              \
-  void name##_sem(Wave& w, const Inst& in) {                  \
-    uint32_t a = w.s[in.src[0].reg];                          \
-    int32_t k = in.offset;                                    \
-    w.scc = (__VA_ARGS__) ? 1 : 0;                            \
+#define KC(op, name, archs, ...)             \
+  void name##_sem(Wave& w, const Inst& in) { \
+    uint32_t a = w.s[in.src[0].reg];         \
+    int32_t k = in.offset;                   \
+    w.scc = (__VA_ARGS__) ? 1 : 0;           \
   }
-#define SAVEEXEC(op, name, archs, ...)                        \
-  void name##_sem(Wave& w, const Inst& in) {                  \
-    uint64_t a = scalar64(w, in.src[0]), e = w.exec();        \
-    w.set_s64(in.dst.reg, e);                                 \
-    w.exec() = __VA_ARGS__;                                   \
-    w.scc = w.exec() != 0;                                    \
+#define SAVEEXEC(op, name, archs, ...)                 \
+  void name##_sem(Wave& w, const Inst& in) {           \
+    uint64_t a = scalar64(w, in.src[0]), e = w.exec(); \
+    w.set_s64(in.dst.reg, e);                          \
+    w.exec() = __VA_ARGS__;                            \
+    w.scc = w.exec() != 0;                             \
   }
 #define SX(...)
 #define KX(...)
@@ -382,7 +413,8 @@ static uint64_t run(Wave& w, uint64_t n) {
   return k;
 }
 
-extern const Handler kVop1[], kVop2[], kVop3[], kVopc[], kVop3p[], kMai[], kDs[], kFlat[], kGlobal[], kScratch[], kMubuf[];
+extern const Handler kVop1[], kVop2[], kVop3[], kVopc[], kVop3p[], kMai[], kDs[], kFlat[],
+    kGlobal[], kScratch[], kMubuf[];
 extern Handler (*const kClamped)(const char*);
 
 HandlerTables handlers() {

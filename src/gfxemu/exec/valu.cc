@@ -6,26 +6,32 @@
 namespace gfxemu::GFXEMU_ISA {
 namespace {
 
-#define V1(op, name, archs, D, A, ...)                                  \
-  void name##_##op(Wave& w, const Inst& in) {                           \
+#define V1(op, name, archs, D, A, ...)                                           \
+  void name##_##op(Wave& w, const Inst& in) {                                    \
     lanes1<T::D, T::A>(w, in, [](auto a) GFXEMU_LAMBDA { return __VA_ARGS__; }); \
   }
 #define V1T V1
-#define V2(op, name, archs, D, A, B, ...)                               \
-  void name##_##op(Wave& w, const Inst& in) {                           \
+#define V2(op, name, archs, D, A, B, ...)                                                      \
+  void name##_##op(Wave& w, const Inst& in) {                                                  \
     lanes2<T::D, T::A, T::B>(w, in, [](auto a, auto b) GFXEMU_LAMBDA { return __VA_ARGS__; }); \
   }
-#define V2D(op, name, archs, D, A, B, ...)                              \
-  void name##_##op(Wave& w, const Inst& in) {                           \
-    lanes2d<T::D, T::A, T::B>(w, in, [](auto a, auto b, auto d) GFXEMU_LAMBDA { return __VA_ARGS__; }); \
+#define V2D(op, name, archs, D, A, B, ...)                                                       \
+  void name##_##op(Wave& w, const Inst& in) {                                                    \
+    lanes2d<T::D, T::A, T::B>(w, in,                                                             \
+                              [](auto a, auto b, auto d) GFXEMU_LAMBDA { return __VA_ARGS__; }); \
   }
-#define V3(op, name, archs, D, A, B, C, ...)                            \
-  void name##_##op(Wave& w, const Inst& in) {                           \
-    lanes3<T::D, T::A, T::B, T::C>(w, in, [](auto a, auto b, auto c) GFXEMU_LAMBDA { return __VA_ARGS__; }); \
+#define V3(op, name, archs, D, A, B, C, ...)                                      \
+  void name##_##op(Wave& w, const Inst& in) {                                     \
+    lanes3<T::D, T::A, T::B, T::C>(                                               \
+        w, in, [](auto a, auto b, auto c) GFXEMU_LAMBDA { return __VA_ARGS__; }); \
   }
-#define VC(op, name, archs, flags, A, B, ...)                           \
-  void name##_sem(Wave& w, const Inst& in) {                            \
-    compare<((flags) & CMPX) != 0, T::A, T::B>(w, in, [](auto a, auto b) GFXEMU_LAMBDA { (void)a; (void)b; return __VA_ARGS__; }); \
+#define VC(op, name, archs, flags, A, B, ...)                                          \
+  void name##_sem(Wave& w, const Inst& in) {                                           \
+    compare<((flags)&CMPX) != 0, T::A, T::B>(w, in, [](auto a, auto b) GFXEMU_LAMBDA { \
+      (void)a;                                                                         \
+      (void)b;                                                                         \
+      return __VA_ARGS__;                                                              \
+    });                                                                                \
   }
 #define VX(...)
 #define GFXEMU_LAMBDA __attribute__((always_inline))

@@ -57,7 +57,8 @@ inline void accvgpr_mov(Wave& w, const Inst& in) {
   write_plane(plane(w, in.dst.reg), a, w.wmask);
 }
 inline void swap_b32(Wave& w, const Inst& in) {
-  uint32_t *d = plane(w, dst_reg(w, in)), *s = plane(w, w.idx_on ? indexed(w, in.src[0].reg, 0) : in.src[0].reg);
+  uint32_t *d = plane(w, dst_reg(w, in)),
+           *s = plane(w, w.idx_on ? indexed(w, in.src[0].reg, 0) : in.src[0].reg);
   alignas(64) uint32_t t[kLanes], u[kLanes];
   memcpy(t, d, 256);
   memcpy(u, s, 256);
@@ -125,11 +126,15 @@ inline void mad_64(Wave& w, const Inst& in) {
   const uint64_t* c = fetch<T::U64>(w, in, 2, cb);
   LANES {
     uint64_t p, r;
-    if constexpr ((I)-1 < (I)0) p = (uint64_t)((int64_t)(int32_t)a[l] * (int32_t)b[l]);
-    else p = (uint64_t)a[l] * b[l];
+    if constexpr ((I)-1 < (I)0)
+      p = (uint64_t)((int64_t)(int32_t)a[l] * (int32_t)b[l]);
+    else
+      p = (uint64_t)a[l] * b[l];
     r = p + c[l];
-    if constexpr ((I)-1 < (I)0) carry[l] = (uint32_t)((~(p ^ c[l]) & (p ^ r)) >> 63);
-    else carry[l] = r < p;
+    if constexpr ((I)-1 < (I)0)
+      carry[l] = (uint32_t)((~(p ^ c[l]) & (p ^ r)) >> 63);
+    else
+      carry[l] = r < p;
     out[l] = r;
   }
   uint64_t k = pack_mask(carry) & w.wmask;
@@ -139,15 +144,18 @@ inline void mad_64(Wave& w, const Inst& in) {
 
 // ---- constants in the instruction: src[1] or src[2] is the literal ----
 inline void fmamk_f32(Wave& w, const Inst& in) {
-  lanes3<T::F32, T::F32, T::F32, T::F32>(w, in, [](float a, float b, float c) { return fmaf(a, b, c); });
+  lanes3<T::F32, T::F32, T::F32, T::F32>(w, in,
+                                         [](float a, float b, float c) { return fmaf(a, b, c); });
 }
 inline void fmaak_f32(Wave& w, const Inst& in) { fmamk_f32(w, in); }
 inline void madmk_f32(Wave& w, const Inst& in) {
-  lanes3<T::F32, T::F32, T::F32, T::F32>(w, in, [](float a, float b, float c) { return a * b + c; });
+  lanes3<T::F32, T::F32, T::F32, T::F32>(w, in,
+                                         [](float a, float b, float c) { return a * b + c; });
 }
 inline void madak_f32(Wave& w, const Inst& in) { madmk_f32(w, in); }
 inline void madmk_f16(Wave& w, const Inst& in) {
-  lanes3<T::F16P, T::F16, T::F16, T::F16>(w, in, [](float a, float b, float c) { return round_f16(a * b) + c; });
+  lanes3<T::F16P, T::F16, T::F16, T::F16>(
+      w, in, [](float a, float b, float c) { return round_f16(a * b) + c; });
 }
 inline void madak_f16(Wave& w, const Inst& in) { madmk_f16(w, in); }
 inline void mad_legacy_f32(Wave& w, const Inst& in) {
@@ -161,7 +169,7 @@ inline void div_scale(Wave& w, const Inst& in) {
   F64Mode mode(w);
   w.wmask = w.exec();
   alignas(64) Raw<t> ab[kLanes], bb[kLanes], cb[kLanes], out[kLanes];
-  const Raw<t> *a = fetch<t>(w, in, 0, ab), *b = fetch<t>(w, in, 1, bb), *c = fetch<t>(w, in, 2, cb);
+  const Raw<t>*a = fetch<t>(w, in, 0, ab), *b = fetch<t>(w, in, 1, bb), *c = fetch<t>(w, in, 2, cb);
   uint64_t vcc = 0;
   constexpr int kMax = (1 << EXP) - 1;
   const F up = bits_as<F>((U)((kMax >> 1) + (EXP == 8 ? 64 : 128)) << MANT);
@@ -195,18 +203,23 @@ inline void div_scale(Wave& w, const Inst& in) {
   store<t>(w, in, out);
   w.set_s64(in.sdst.reg, vcc & w.wmask);
 }
-inline void div_scale_f32(Wave& w, const Inst& in) { div_scale<float, uint32_t, 8, 23, T::F32>(w, in); }
-inline void div_scale_f64(Wave& w, const Inst& in) { div_scale<double, uint64_t, 11, 52, T::F64>(w, in); }
+inline void div_scale_f32(Wave& w, const Inst& in) {
+  div_scale<float, uint32_t, 8, 23, T::F32>(w, in);
+}
+inline void div_scale_f64(Wave& w, const Inst& in) {
+  div_scale<double, uint64_t, 11, 52, T::F64>(w, in);
+}
 template <class F, T t, int SCALE>
 inline void div_fmas(Wave& w, const Inst& in) {
   F64Mode mode(w);
   w.wmask = w.exec();
   alignas(64) Raw<t> ab[kLanes], bb[kLanes], cb[kLanes], out[kLanes];
-  const Raw<t> *a = fetch<t>(w, in, 0, ab), *b = fetch<t>(w, in, 1, bb), *c = fetch<t>(w, in, 2, cb);
+  const Raw<t>*a = fetch<t>(w, in, 0, ab), *b = fetch<t>(w, in, 1, bb), *c = fetch<t>(w, in, 2, cb);
   uint64_t vcc = w.vcc();
   LANES {
     F r = fma(bits_as<F>(a[l]), bits_as<F>(b[l]), bits_as<F>(c[l]));
-    if (vcc >> l & 1) r = fabs(bits_as<F>(c[l])) > 2 ? (F)ldexp((double)r, SCALE) : (F)ldexp((double)r, -SCALE);
+    if (vcc >> l & 1)
+      r = fabs(bits_as<F>(c[l])) > 2 ? (F)ldexp((double)r, SCALE) : (F)ldexp((double)r, -SCALE);
     out[l] = bits_as<Raw<t>>(r);
   }
   store<t>(w, in, out);
@@ -222,7 +235,8 @@ inline void mqsad_u32(Wave& w, const Inst& in) {
   const uint32_t* b = fetch<T::B32>(w, in, 1, bb);
   const uint32_t* c = plane(w, in.src[2].reg);
   if (in.src[2].kind != Kind::VGPR) return fault(w, in, "scalar accumulator is not supported");
-  for (int i = 0; i < 4; ++i) LANES out[i][l] = msad_u8((uint32_t)(a[l] >> 8 * i), b[l]) + c[i * kLanes + l];
+  for (int i = 0; i < 4; ++i)
+    LANES out[i][l] = msad_u8((uint32_t)(a[l] >> 8 * i), b[l]) + c[i * kLanes + l];
   for (int i = 0; i < 4; ++i) write_plane(plane(w, in.dst.reg + i), out[i], w.wmask);
 }
 
@@ -253,7 +267,8 @@ template <class I>
 inline void ashr_pk(Wave& w, const Inst& in) {
   w.wmask = w.exec();
   alignas(64) uint32_t ab[kLanes], bb[kLanes], cb[kLanes], out[kLanes];
-  const uint32_t *a = fetch<T::I32>(w, in, 0, ab), *b = fetch<T::I32>(w, in, 1, bb), *c = fetch<T::B32>(w, in, 2, cb);
+  const uint32_t *a = fetch<T::I32>(w, in, 0, ab), *b = fetch<T::I32>(w, in, 1, bb),
+                 *c = fetch<T::B32>(w, in, 2, cb);
   const uint32_t* old = plane(w, in.dst.reg);
   bool hi = in.opsel & 8;
   LANES {
@@ -275,9 +290,11 @@ template <float (*CONVERT)(uint32_t)>
 inline void dot2c_f32(Wave& w, const Inst& in) {
   w.wmask = w.exec();
   alignas(64) uint32_t ab[kLanes], bb[kLanes], out[kLanes];
-  const uint32_t *a = fetch<T::B32>(w, in, 0, ab), *b = fetch<T::B32>(w, in, 1, bb), *d = plane(w, dst_reg(w, in));
-  LANES out[l] = bits_as<uint32_t>(fmaf(CONVERT(a[l] >> 16), CONVERT(b[l] >> 16),
-                                        fmaf(CONVERT(a[l] & 0xffff), CONVERT(b[l] & 0xffff), bits_as<float>(d[l]))));
+  const uint32_t *a = fetch<T::B32>(w, in, 0, ab), *b = fetch<T::B32>(w, in, 1, bb),
+                 *d = plane(w, dst_reg(w, in));
+  LANES out[l] = bits_as<uint32_t>(
+      fmaf(CONVERT(a[l] >> 16), CONVERT(b[l] >> 16),
+           fmaf(CONVERT(a[l] & 0xffff), CONVERT(b[l] & 0xffff), bits_as<float>(d[l]))));
   store<T::F32>(w, in, out);
 }
 template <class I, int N>
@@ -298,7 +315,8 @@ inline void dotc_int(Wave& w, const Inst& in) {
   if (in.clamp) return no_clamp(w, in);
   w.wmask = w.exec();
   alignas(64) uint32_t ab[kLanes], bb[kLanes], out[kLanes];
-  const uint32_t *a = fetch<T::B32>(w, in, 0, ab), *b = fetch<T::B32>(w, in, 1, bb), *d = plane(w, dst_reg(w, in));
+  const uint32_t *a = fetch<T::B32>(w, in, 0, ab), *b = fetch<T::B32>(w, in, 1, bb),
+                 *d = plane(w, dst_reg(w, in));
   LANES out[l] = dot<int32_t, N>(a[l], b[l], d[l]);
   store<T::B32>(w, in, out);
 }
@@ -308,10 +326,13 @@ inline void dot8c_i32(Wave& w, const Inst& in) { dotc_int<8>(w, in); }
 inline void pk_fmac_f16(Wave& w, const Inst& in) {
   w.wmask = w.exec();
   alignas(64) uint32_t ab[kLanes], bb[kLanes], out[kLanes];
-  const uint32_t *a = fetch<T::B32>(w, in, 0, ab), *b = fetch<T::B32>(w, in, 1, bb), *d = plane(w, dst_reg(w, in));
+  const uint32_t *a = fetch<T::B32>(w, in, 0, ab), *b = fetch<T::B32>(w, in, 1, bb),
+                 *d = plane(w, dst_reg(w, in));
   LANES {
-    uint32_t lo = float_to_half(fma_f16(half_to_float(a[l] & 0xffff), half_to_float(b[l] & 0xffff), half_to_float(d[l] & 0xffff)));
-    uint32_t hi = float_to_half(fma_f16(half_to_float(a[l] >> 16), half_to_float(b[l] >> 16), half_to_float(d[l] >> 16)));
+    uint32_t lo = float_to_half(fma_f16(half_to_float(a[l] & 0xffff), half_to_float(b[l] & 0xffff),
+                                        half_to_float(d[l] & 0xffff)));
+    uint32_t hi = float_to_half(
+        fma_f16(half_to_float(a[l] >> 16), half_to_float(b[l] >> 16), half_to_float(d[l] >> 16)));
     out[l] = lo | hi << 16;
   }
   store<T::B32>(w, in, out);
@@ -320,8 +341,10 @@ inline void pk_fmac_f16(Wave& w, const Inst& in) {
 // ---- 8-bit floats: FNUZ on gfx942, OCP on gfx950; overflow follows MODE.FP16_OVFL (bit 23) ----
 template <class F>
 static GFXEMU_INLINE void with_fp8(Wave& w, bool bf8, F f) {
-  if (wave_arch(w) == GFX950) bf8 ? f(E5M2{}) : f(E4M3{});
-  else bf8 ? f(E5M2Fnuz{}) : f(E4M3Fnuz{});
+  if (wave_arch(w) == GFX950)
+    bf8 ? f(E5M2{}) : f(E4M3{});
+  else
+    bf8 ? f(E5M2Fnuz{}) : f(E4M3Fnuz{});
 }
 inline float scale_of(uint32_t bits) {  // the exponent of an f32, as E8M0
   uint32_t e = bits >> 23 & 255;
@@ -334,12 +357,14 @@ inline void cvt_f32_fp8(Wave& w, const Inst& in) {
   const uint32_t* a = fetch<T::B32>(w, in, 0, ab);
   with_fp8(w, BF8, [&](auto s) { LANES out[l] = bits_as<uint32_t>(s.decode(a[l] & 255)); });
   bool sdwa = in.src[0].mods & SDWA;
-  if (in.out_mods && (!sdwa || in.clamp || in.omod || in.dst_sel != 6)) finish32(w, in, T::F32, out);
+  if (in.out_mods && (!sdwa || in.clamp || in.omod || in.dst_sel != 6))
+    finish32(w, in, T::F32, out);
   write_plane(plane(w, dst_reg(w, in)), out, w.wmask);
 }
 template <int BF8>
 inline void cvt_pk_f32_fp8(Wave& w, const Inst& in) {
-  if (in.clamp || in.omod || (in.src[0].mods & SDWA && in.dst_sel != 6)) return fault(w, in, "output modifier is not supported here");
+  if (in.clamp || in.omod || (in.src[0].mods & SDWA && in.dst_sel != 6))
+    return fault(w, in, "output modifier is not supported here");
   w.wmask = w.exec();
   alignas(64) uint32_t ab[kLanes], lo[kLanes], hi[kLanes];
   const uint32_t* a = fetch<T::B32>(w, in, 0, ab);
@@ -393,7 +418,8 @@ inline void cvt_sr_16(Wave& w, const Inst& in) {
   LANES {
     if constexpr (t == T::BF16) {
       uint32_t u = a[l];
-      out[l] = (u & 0x7f800000u) == 0x7f800000u ? float_to_bf16(bits_as<float>(u)) : (u + (b[l] >> 16)) >> 16;
+      out[l] = (u & 0x7f800000u) == 0x7f800000u ? float_to_bf16(bits_as<float>(u))
+                                                : (u + (b[l] >> 16)) >> 16;
     } else {
       out[l] = Small<5, 10, 15, false, true, true>::encode(bits_as<float>(a[l]), false, true, b[l]);
     }
@@ -403,18 +429,26 @@ inline void cvt_sr_16(Wave& w, const Inst& in) {
 
 // ---- gfx950: conversions with a scale. To a small format divides by it, from one multiplies ----
 template <T t>
-static GFXEMU_INLINE float from16(uint32_t x) { return t == T::F16 ? half_to_float(x & 0xffff) : bf16_to_float(x & 0xffff); }
+static GFXEMU_INLINE float from16(uint32_t x) {
+  return t == T::F16 ? half_to_float(x & 0xffff) : bf16_to_float(x & 0xffff);
+}
 template <T t>
-static GFXEMU_INLINE uint32_t to16(float x) { return t == T::F16 ? float_to_half(x) : float_to_bf16(x); }
+static GFXEMU_INLINE uint32_t to16(float x) {
+  return t == T::F16 ? float_to_half(x) : float_to_bf16(x);
+}
 template <int BF8>
 static GFXEMU_INLINE uint32_t encode8(float x, float scale, bool sr = false, uint32_t noise = 0) {
-  if constexpr (BF8) return E5M2::encode(x / scale, true, sr, noise);
-  else return E4M3::encode(x / scale, true, sr, noise);
+  if constexpr (BF8)
+    return E5M2::encode(x / scale, true, sr, noise);
+  else
+    return E4M3::encode(x / scale, true, sr, noise);
 }
 template <int BF8>
 static GFXEMU_INLINE float decode8(uint32_t x) {
-  if constexpr (BF8) return E5M2::decode(x & 255);
-  else return E4M3::decode(x & 255);
+  if constexpr (BF8)
+    return E5M2::decode(x & 255);
+  else
+    return E4M3::decode(x & 255);
 }
 struct Sources {  // the three sources as planes
   alignas(64) uint32_t buf[3][kLanes];
@@ -423,7 +457,8 @@ struct Sources {  // the three sources as planes
     w.wmask = w.exec();
     for (int i = 0; i < 3; ++i)
       p[i] = in.row->src[i] == T::NONE || dwords(in.row->src[i]) > 1 ? nullptr
-             : in.row->src[i] == T::F32 ? fetch<T::F32>(w, in, i, buf[i]) : fetch<T::B32>(w, in, i, buf[i]);
+             : in.row->src[i] == T::F32 ? fetch<T::F32>(w, in, i, buf[i])
+                                        : fetch<T::B32>(w, in, i, buf[i]);
   }
 };
 #define GFXEMU_SCALE(index) scale_of(s.p[index][l])
@@ -431,14 +466,16 @@ template <int BF8>
 inline void scale_pk_fp8_f32(Wave& w, const Inst& in) {
   Sources s(w, in);
   alignas(64) uint32_t out[kLanes];
-  LANES out[l] = encode8<BF8>(bits_as<float>(s.p[0][l]), GFXEMU_SCALE(2)) | encode8<BF8>(bits_as<float>(s.p[1][l]), GFXEMU_SCALE(2)) << 8;
+  LANES out[l] = encode8<BF8>(bits_as<float>(s.p[0][l]), GFXEMU_SCALE(2)) |
+                 encode8<BF8>(bits_as<float>(s.p[1][l]), GFXEMU_SCALE(2)) << 8;
   merge(w, in, out, in.opsel & 8 ? 16 : 0, 0xffff);
 }
 template <int BF8, T t>
 inline void scale_pk_fp8_16(Wave& w, const Inst& in) {
   Sources s(w, in);
   alignas(64) uint32_t out[kLanes];
-  LANES out[l] = encode8<BF8>(from16<t>(s.p[0][l]), GFXEMU_SCALE(1)) | encode8<BF8>(from16<t>(s.p[0][l] >> 16), GFXEMU_SCALE(1)) << 8;
+  LANES out[l] = encode8<BF8>(from16<t>(s.p[0][l]), GFXEMU_SCALE(1)) |
+                 encode8<BF8>(from16<t>(s.p[0][l] >> 16), GFXEMU_SCALE(1)) << 8;
   merge(w, in, out, in.opsel & 8 ? 16 : 0, 0xffff);
 }
 template <int BF8, T t>
@@ -447,8 +484,10 @@ inline void scale_sr_fp8(Wave& w, const Inst& in) {
   alignas(64) uint32_t out[kLanes];
   LANES {
     float x;
-    if constexpr (t == T::F32) x = bits_as<float>(s.p[0][l]);
-    else x = from16<t>(s.p[0][l]);
+    if constexpr (t == T::F32)
+      x = bits_as<float>(s.p[0][l]);
+    else
+      x = from16<t>(s.p[0][l]);
     out[l] = encode8<BF8>(x, GFXEMU_SCALE(2), true, s.p[1][l]);
   }
   merge(w, in, out, (in.opsel >> 2) * 8, 0xff);
@@ -562,9 +601,12 @@ inline void scale_to_6bit(Wave& w, const Inst& in) {
     float sc = scale_of(scale[l]);
     for (int i = 0; i < 32; ++i) {
       float x;
-      if constexpr (t != T::F32) x = from16<t>(a[(i / 2) * kLanes + l] >> 16 * (i & 1));
-      else if constexpr (FORM == 2) x = bits_as<float>((i & 1 ? b : a)[(i / 2) * kLanes + l]);
-      else x = bits_as<float>(a[i * kLanes + l]);
+      if constexpr (t != T::F32)
+        x = from16<t>(a[(i / 2) * kLanes + l] >> 16 * (i & 1));
+      else if constexpr (FORM == 2)
+        x = bits_as<float>((i & 1 ? b : a)[(i / 2) * kLanes + l]);
+      else
+        x = bits_as<float>(a[i * kLanes + l]);
       uint64_t c = S::encode(x / sc, true, FORM == 1, FORM == 1 ? noise[l] : 0);
       int bit = 6 * i;
       uint64_t put = c << (bit & 31);
@@ -589,8 +631,10 @@ inline void scale_from_6bit(Wave& w, const Inst& in) {
   };
   for (int i = 0; i < (t == T::F32 ? 32 : 16); ++i) {
     LANES {
-      if constexpr (t == T::F32) out[l] = bits_as<uint32_t>(value(l, i));
-      else out[l] = to16<t>(value(l, 2 * i)) | to16<t>(value(l, 2 * i + 1)) << 16;
+      if constexpr (t == T::F32)
+        out[l] = bits_as<uint32_t>(value(l, i));
+      else
+        out[l] = to16<t>(value(l, 2 * i)) | to16<t>(value(l, 2 * i + 1)) << 16;
     }
     write_plane(plane(w, in.dst.reg + i), out, w.wmask);
   }
@@ -669,7 +713,8 @@ inline void pk_f32(Wave& w, const Inst& in) {
       if (o.kind == Kind::VGPR) {
         p[i] = plane(w, (w.idx_on ? indexed(w, o.reg, i) : o.reg) + sel);
       } else {
-        uint32_t x = o.kind == Kind::SGPR ? w.s[o.reg + sel] : (uint32_t)(scalar64(w, o) >> 32 * sel);
+        uint32_t x =
+            o.kind == Kind::SGPR ? w.s[o.reg + sel] : (uint32_t)(scalar64(w, o) >> 32 * sel);
         LANES buf[i][l] = x;
         p[i] = buf[i];
       }
@@ -682,8 +727,10 @@ inline void pk_f32(Wave& w, const Inst& in) {
     }
     LANES {
       float a = bits_as<float>(p[0][l]), b = bits_as<float>(p[1][l]), r;
-      if constexpr (OP == PkOp::FMA) r = fmaf(a, b, bits_as<float>(p[2][l]));
-      else r = OP == PkOp::MUL ? a * b : a + b;
+      if constexpr (OP == PkOp::FMA)
+        r = fmaf(a, b, bits_as<float>(p[2][l]));
+      else
+        r = OP == PkOp::MUL ? a * b : a + b;
       if (in.clamp) r = r != r ? 0.0f : r < 0 ? 0.0f : r > 1 ? 1.0f : r;
       out[h][l] = bits_as<uint32_t>(r);
     }
@@ -718,8 +765,10 @@ inline void fma_mix(Wave& w, const Inst& in) {
   for (int i = 0; i < 3; ++i) {
     const uint32_t* p = packed(w, in, i, buf[i]);
     int sh = (in.opsel >> i & 1) * 16;
-    if (in.opsel_hi >> i & 1) LANES x[i][l] = half_to_float(p[l] >> sh & 0xffff);
-    else LANES x[i][l] = bits_as<float>(p[l]);
+    if (in.opsel_hi >> i & 1)
+      LANES x[i][l] = half_to_float(p[l] >> sh & 0xffff);
+    else
+      LANES x[i][l] = bits_as<float>(p[l]);
     if (in.neg_hi >> i & 1) LANES x[i][l] = fabsf(x[i][l]);
     if (in.neg_lo >> i & 1) LANES x[i][l] = -x[i][l];
   }
@@ -727,9 +776,12 @@ inline void fma_mix(Wave& w, const Inst& in) {
   LANES {
     float r = fmaf(x[0][l], x[1][l], x[2][l]);
     if (in.clamp) r = r != r ? 0.0f : r < 0 ? 0.0f : r > 1 ? 1.0f : r;
-    if constexpr (WHERE == 0) out[l] = bits_as<uint32_t>(r);
-    else if constexpr (WHERE == 1) out[l] = float_to_half(r) | (d[l] & 0xffff0000u);
-    else out[l] = float_to_half(r) << 16 | (d[l] & 0xffff);
+    if constexpr (WHERE == 0)
+      out[l] = bits_as<uint32_t>(r);
+    else if constexpr (WHERE == 1)
+      out[l] = float_to_half(r) | (d[l] & 0xffff0000u);
+    else
+      out[l] = float_to_half(r) << 16 | (d[l] & 0xffff);
   }
   write_plane(plane(w, dst_reg(w, in)), out, w.wmask);
 }
@@ -737,13 +789,16 @@ template <float (*CONVERT)(uint32_t)>
 inline void dot2_f32(Wave& w, const Inst& in) {
   w.wmask = w.exec();
   alignas(64) uint32_t buf[3][kLanes], out[kLanes];
-  const uint32_t *a = packed(w, in, 0, buf[0]), *b = packed(w, in, 1, buf[1]), *c = packed(w, in, 2, buf[2]);
-  int a0 = half_shift(in, 0, 0), a1 = half_shift(in, 0, 1), b0 = half_shift(in, 1, 0), b1 = half_shift(in, 1, 1);
+  const uint32_t *a = packed(w, in, 0, buf[0]), *b = packed(w, in, 1, buf[1]),
+                 *c = packed(w, in, 2, buf[2]);
+  int a0 = half_shift(in, 0, 0), a1 = half_shift(in, 0, 1), b0 = half_shift(in, 1, 0),
+      b1 = half_shift(in, 1, 1);
   float na0 = in.neg_lo & 1 ? -1.0f : 1.0f, na1 = in.neg_hi & 1 ? -1.0f : 1.0f;
   float nb0 = in.neg_lo & 2 ? -1.0f : 1.0f, nb1 = in.neg_hi & 2 ? -1.0f : 1.0f;
   float nc = in.neg_lo & 4 ? -1.0f : 1.0f;
   LANES {
-    float r = fmaf(na0 * CONVERT(a[l] >> a0 & 0xffff), nb0 * CONVERT(b[l] >> b0 & 0xffff), nc * bits_as<float>(c[l]));
+    float r = fmaf(na0 * CONVERT(a[l] >> a0 & 0xffff), nb0 * CONVERT(b[l] >> b0 & 0xffff),
+                   nc * bits_as<float>(c[l]));
     r = fmaf(na1 * CONVERT(a[l] >> a1 & 0xffff), nb1 * CONVERT(b[l] >> b1 & 0xffff), r);
     if (in.clamp) r = r != r ? 0.0f : r < 0 ? 0.0f : r > 1 ? 1.0f : r;
     out[l] = bits_as<uint32_t>(r);
@@ -756,7 +811,8 @@ inline void dot_int(Wave& w, const Inst& in) {
   if (in.neg_lo || in.neg_hi) return fault(w, in, "neg of an integer source");
   w.wmask = w.exec();
   alignas(64) uint32_t buf[3][kLanes], out[kLanes];
-  const uint32_t *a = packed(w, in, 0, buf[0]), *b = packed(w, in, 1, buf[1]), *c = packed(w, in, 2, buf[2]);
+  const uint32_t *a = packed(w, in, 0, buf[0]), *b = packed(w, in, 1, buf[1]),
+                 *c = packed(w, in, 2, buf[2]);
   auto pick = [&](uint32_t x, int i) {
     if constexpr (N != 2) return x;
     return (x >> half_shift(in, i, 0) & 0xffff) | x >> half_shift(in, i, 1) << 16;

@@ -8,34 +8,51 @@ int dpp_source(unsigned c, int l) {
   if (c <= 0xff) return (l & ~3) | (int)(c >> 2 * (l & 3) & 3);
   int n = (int)(c & 15);
   switch (c & 0x1f0) {
-    case 0x100: return in + n < 16 ? l + n : -1;   // row_shl
-    case 0x110: return in - n >= 0 ? l - n : -1;   // row_shr
-    case 0x120: return row | ((in - n) & 15);      // row_ror
-    case 0x150: return row | n;                    // row_newbcast
+    case 0x100:
+      return in + n < 16 ? l + n : -1;  // row_shl
+    case 0x110:
+      return in - n >= 0 ? l - n : -1;  // row_shr
+    case 0x120:
+      return row | ((in - n) & 15);  // row_ror
+    case 0x150:
+      return row | n;  // row_newbcast
   }
   switch (c) {
-    case 0x130: return l < 63 ? l + 1 : -1;  // wave_shl
-    case 0x134: return (l + 1) & 63;         // wave_rol
-    case 0x138: return l > 0 ? l - 1 : -1;   // wave_shr
-    case 0x13c: return (l - 1) & 63;         // wave_ror
-    case 0x140: return row | (15 - in);      // row_mirror
-    case 0x141: return (l & ~7) | (7 - (l & 7));
-    case 0x142: return l >= 16 ? row - 1 : -1;  // row_bcast:15
-    default: return l >= 32 ? 31 : -1;          // row_bcast:31
+    case 0x130:
+      return l < 63 ? l + 1 : -1;  // wave_shl
+    case 0x134:
+      return (l + 1) & 63;  // wave_rol
+    case 0x138:
+      return l > 0 ? l - 1 : -1;  // wave_shr
+    case 0x13c:
+      return (l - 1) & 63;  // wave_ror
+    case 0x140:
+      return row | (15 - in);  // row_mirror
+    case 0x141:
+      return (l & ~7) | (7 - (l & 7));
+    case 0x142:
+      return l >= 16 ? row - 1 : -1;  // row_bcast:15
+    default:
+      return l >= 32 ? 31 : -1;  // row_bcast:31
   }
 }
 
 static uint32_t select(uint32_t x, unsigned sel, bool sext) {
   switch (sel) {
-    case 0: case 1: case 2: case 3: {
+    case 0:
+    case 1:
+    case 2:
+    case 3: {
       uint32_t b = x >> 8 * sel & 255;
       return sext ? (uint32_t)(int32_t)(int8_t)b : b;
     }
-    case 4: case 5: {
+    case 4:
+    case 5: {
       uint32_t h = x >> 16 * (sel - 4) & 0xffff;
       return sext ? (uint32_t)(int32_t)(int16_t)h : h;
     }
-    default: return x;
+    default:
+      return x;
   }
 }
 
@@ -58,8 +75,10 @@ void fetch32(Wave& w, const Inst& in, int which, T type, uint32_t* buf) {
   const Operand& o = in.src[which];
   if (o.kind == Kind::VGPR) {
     const uint32_t* p = plane(w, w.idx_on ? indexed(w, o.reg, which) : o.reg);
-    if (o.mods & DPP) apply_dpp(w, in, p, buf);
-    else memcpy(buf, p, 256);
+    if (o.mods & DPP)
+      apply_dpp(w, in, p, buf);
+    else
+      memcpy(buf, p, 256);
   } else {
     uint32_t x = scalar32(w, o);
     LANES buf[l] = x;
@@ -144,7 +163,8 @@ void finish64(Wave& w, const Inst& in, T type, uint64_t* out) {
 }
 
 void f16_mode_fault(Wave& w, const Inst& in) {
-  fault(w, in, "f16 arithmetic with MODE %#x: only round-to-nearest with denormals is implemented", w.mode & 0xff);
+  fault(w, in, "f16 arithmetic with MODE %#x: only round-to-nearest with denormals is implemented",
+        w.mode & 0xff);
 }
 
 }  // namespace gfxemu::GFXEMU_ISA

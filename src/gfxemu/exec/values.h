@@ -1,5 +1,5 @@
-// Number formats and scalar helpers behind the rows' expressions. Everything is branch-free where it
-// can be, so that the lane loops vectorize.
+// Number formats and scalar helpers behind the rows' expressions. Everything is branch-free where
+// it can be, so that the lane loops vectorize.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -82,7 +82,7 @@ struct Small {
     uint32_t u = bits_as<uint32_t>(f), sign = u >> 31;
     u &= 0x7fffffffu;
     constexpr uint32_t kMaxMantissa = (1u << M) - 1;
-    constexpr uint32_t kMax = IEEE ? (((1u << E) - 2) << M | kMaxMantissa)
+    constexpr uint32_t kMax = IEEE              ? (((1u << E) - 2) << M | kMaxMantissa)
                               : (NANS && !FNUZ) ? (((1u << E) - 1) << M | (kMaxMantissa - 1))
                                                 : (((1u << E) - 1) << M | kMaxMantissa);
     constexpr uint32_t kNan = FNUZ ? 0x80u : IEEE ? ((1u << E) - 1) << M | 1u << (M - 1) : 0x7fu;
@@ -91,7 +91,8 @@ struct Small {
       if (FNUZ) return 0x80u;
       return (IEEE ? ((1u << E) - 1) << M : 0x7fu) | sign << (E + M);
     };
-    if (u > 0x7f800000u) return NANS ? (FNUZ ? kNan : kNan | (sign << (E + M))) : kMax | sign << (E + M);
+    if (u > 0x7f800000u)
+      return NANS ? (FNUZ ? kNan : kNan | (sign << (E + M))) : kMax | sign << (E + M);
     if (u == 0x7f800000u) return over();
     int e = (int)(u >> 23) - 127;
     uint64_t mant = e == -127 ? (uint64_t)(u & 0x7fffff) << 1 : (u & 0x7fffff) | 0x800000u;
@@ -108,7 +109,8 @@ struct Small {
       uint64_t rest = mant & ((1ull << shift) - 1), half = 1ull << (shift - 1);
       q = mant >> shift;
       if (stochastic) {
-        uint64_t add = shift >= 32 ? (uint64_t)noise << (shift - 32) : (uint64_t)noise >> (32 - shift);
+        uint64_t add =
+            shift >= 32 ? (uint64_t)noise << (shift - 32) : (uint64_t)noise >> (32 - shift);
         q = (mant + add) >> shift;
       } else if (rest > half || (rest == half && (q & 1))) {
         ++q;
@@ -201,9 +203,13 @@ static inline float med3_num(float a, float b, float c) {
   return nan ? min_num(min_num(a, b), c) : r;
 }
 template <class I>
-static inline I min_of(I a, I b) { return a < b ? a : b; }
+static inline I min_of(I a, I b) {
+  return a < b ? a : b;
+}
 template <class I>
-static inline I max_of(I a, I b) { return a > b ? a : b; }
+static inline I max_of(I a, I b) {
+  return a > b ? a : b;
+}
 template <class I>
 static inline I med3_of(I a, I b, I c) {
   I lo = a < b ? a : b, hi = a < b ? b : a, t = hi < c ? hi : c;
@@ -237,7 +243,8 @@ static inline float exp2_f32(float x) {
   p = fmaf(p, f, 6.931472028550421e-1f);
   p = fmaf(p, f, 1.0f);
   int32_t e = (int32_t)n, e1 = e >> 1, e2 = e - e1;
-  float r = p * bits_as<float>((uint32_t)(e1 + 127) << 23) * bits_as<float>((uint32_t)(e2 + 127) << 23);
+  float r =
+      p * bits_as<float>((uint32_t)(e1 + 127) << 23) * bits_as<float>((uint32_t)(e2 + 127) << 23);
   return x != x ? x : r;
 }
 static inline float log2_f32(float x) {
@@ -251,15 +258,20 @@ static inline float log2_f32(float x) {
   float f = m - 1.0f;
   double d = f;
   double s = d / (2.0 + d), z = s * s;
-  double p = 2.0 * s * (1.0 + z * (1.0 / 3 + z * (1.0 / 5 + z * (1.0 / 7 + z * (1.0 / 9 + z * (1.0 / 11))))));
+  double p = 2.0 * s *
+             (1.0 + z * (1.0 / 3 + z * (1.0 / 5 + z * (1.0 / 7 + z * (1.0 / 9 + z * (1.0 / 11))))));
   double y = p * 1.4426950408889634 + (double)(e + (tiny ? -149 : 0));
   float r = (float)y;
   r = u == 0x7f800000u ? x : r;
   r = u > 0x80000000u || (u > 0x7f800000u && u < 0x80000000u) ? bits_as<float>(0x7fc00000u) : r;
   return (u & 0x7fffffffu) == 0 ? -bits_as<float>(0x7f800000u) : r;
 }
-static inline float sin_turns(float a) { return (float)sin(6.283185307179586 * ((double)a - floor((double)a))); }
-static inline float cos_turns(float a) { return (float)cos(6.283185307179586 * ((double)a - floor((double)a))); }
+static inline float sin_turns(float a) {
+  return (float)sin(6.283185307179586 * ((double)a - floor((double)a)));
+}
+static inline float cos_turns(float a) {
+  return (float)cos(6.283185307179586 * ((double)a - floor((double)a)));
+}
 
 static inline uint32_t bit_reverse(uint32_t x) {
   x = (x >> 1 & 0x55555555u) | (x & 0x55555555u) << 1;
@@ -312,11 +324,16 @@ template <class F>
 static inline bool class_of(F a, uint64_t mantissa_high, bool denormal, uint32_t mask) {
   bool neg = std::signbit(a);
   uint32_t bit;
-  if (a != a) bit = mantissa_high ? 1 : 0;
-  else if (a - a != 0) bit = neg ? 2 : 9;
-  else if (a == 0 && !denormal) bit = neg ? 5 : 6;
-  else if (denormal) bit = neg ? 4 : 7;
-  else bit = neg ? 3 : 8;
+  if (a != a)
+    bit = mantissa_high ? 1 : 0;
+  else if (a - a != 0)
+    bit = neg ? 2 : 9;
+  else if (a == 0 && !denormal)
+    bit = neg ? 5 : 6;
+  else if (denormal)
+    bit = neg ? 4 : 7;
+  else
+    bit = neg ? 3 : 8;
   return mask >> bit & 1;
 }
 static inline bool is_class(float a, uint32_t mask) {
@@ -325,7 +342,8 @@ static inline bool is_class(float a, uint32_t mask) {
 }
 static inline bool is_class(double a, uint32_t mask) {
   uint64_t u = bits_as<uint64_t>(a);
-  return class_of(a, u & 0x8000000000000ull, (u & 0x7ff0000000000000ull) == 0 && (u & 0xfffffffffffffull), mask);
+  return class_of(a, u & 0x8000000000000ull,
+                  (u & 0x7ff0000000000000ull) == 0 && (u & 0xfffffffffffffull), mask);
 }
 static inline bool is_class_f16(float a, uint32_t mask) {
   float m = fabsf(a);

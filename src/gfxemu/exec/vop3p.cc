@@ -6,21 +6,30 @@
 namespace gfxemu::GFXEMU_ISA {
 namespace {
 
-#define PF2(op, name, archs, ...)             \
-  void name##_sem(Wave& w, const Inst& in) {  \
-    packed_f16<2>(w, in, [](float a, float b, float) __attribute__((always_inline)) { return __VA_ARGS__; }); \
+#define PF2(op, name, archs, ...)                                                            \
+  void name##_sem(Wave& w, const Inst& in) {                                                 \
+    packed_f16<2>(                                                                           \
+        w, in,                                                                               \
+        [](float a, float b, float) __attribute__((always_inline)) { return __VA_ARGS__; }); \
   }
-#define PF3(op, name, archs, ...)             \
-  void name##_sem(Wave& w, const Inst& in) {  \
-    packed_f16<3>(w, in, [](float a, float b, float c) __attribute__((always_inline)) { return __VA_ARGS__; }); \
+#define PF3(op, name, archs, ...)                                                              \
+  void name##_sem(Wave& w, const Inst& in) {                                                   \
+    packed_f16<3>(                                                                             \
+        w, in,                                                                                 \
+        [](float a, float b, float c) __attribute__((always_inline)) { return __VA_ARGS__; }); \
   }
-#define PI2(op, name, archs, t, ...)          \
-  void name##_sem(Wave& w, const Inst& in) {  \
-    packed_int<t, 2>(w, in, [](int32_t a, int32_t b, int32_t) __attribute__((always_inline)) { return __VA_ARGS__; }); \
+#define PI2(op, name, archs, t, ...)                                                               \
+  void name##_sem(Wave& w, const Inst& in) {                                                       \
+    packed_int<t, 2>(                                                                              \
+        w, in,                                                                                     \
+        [](int32_t a, int32_t b, int32_t) __attribute__((always_inline)) { return __VA_ARGS__; }); \
   }
-#define PI3(op, name, archs, t, ...)          \
-  void name##_sem(Wave& w, const Inst& in) {  \
-    packed_int<t, 3>(w, in, [](int32_t a, int32_t b, int32_t c) __attribute__((always_inline)) { return __VA_ARGS__; }); \
+#define PI3(op, name, archs, t, ...)                                                \
+  void name##_sem(Wave& w, const Inst& in) {                                        \
+    packed_int<t, 3>(                                                               \
+        w, in, [](int32_t a, int32_t b, int32_t c) __attribute__((always_inline)) { \
+          return __VA_ARGS__;                                                       \
+        });                                                                         \
   }
 #define PX(...)
 #include "isa/vop3p.inc"
@@ -50,16 +59,20 @@ void clamped(Wave& w, const Inst& in, F f) {
   plain.clamp = 0;
   store<D>(w, plain, out);
 }
-#define CLAMPED(name, I, D, A, B, C, ...)                                                     \
-  void name##_clamped(Wave& w, const Inst& in) {                                              \
-    auto f = [](int64_t a, int64_t b, int64_t c) { (void)c; return (int64_t)(__VA_ARGS__); }; \
-    clamped<I, decltype(f), T::D, T::A, T::B, T::C>(w, in, f);                                \
+#define CLAMPED(name, I, D, A, B, C, ...)                      \
+  void name##_clamped(Wave& w, const Inst& in) {               \
+    auto f = [](int64_t a, int64_t b, int64_t c) {             \
+      (void)c;                                                 \
+      return (int64_t)(__VA_ARGS__);                           \
+    };                                                         \
+    clamped<I, decltype(f), T::D, T::A, T::B, T::C>(w, in, f); \
   }
 #include "isa/clamped.inc"
 #undef CLAMPED
 
 Handler clamped_handler(const char* name) {
-#define CLAMPED(row, ...) if (!strcmp(name, #row)) return row##_clamped;
+#define CLAMPED(row, ...) \
+  if (!strcmp(name, #row)) return row##_clamped;
 #include "isa/clamped.inc"
 #undef CLAMPED
   return nullptr;

@@ -7,7 +7,8 @@
 
 namespace gfxemu {
 
-// Apertures through which flat addresses reach LDS and scratch, as src_shared_base/src_private_base.
+// Apertures through which flat addresses reach LDS and scratch, as
+// src_shared_base/src_private_base.
 constexpr uint64_t kSharedBase = 0x0001000000000000ull;
 constexpr uint64_t kPrivateBase = 0x0002000000000000ull;
 
@@ -32,14 +33,14 @@ struct alignas(64) Wave {
   const Inst* pc = nullptr;    // the next instruction
   uint64_t wmask = 0;          // lanes that the running vector instruction writes
   uint32_t scc = 0;
-  uint32_t mode = 0;           // MODE register
+  uint32_t mode = 0;  // MODE register
   State state = State::RUN;
   bool idx_on = false, vskip = false;
-  bool f16_mode_odd = false;   // f16 rounding or denormals other than the default
-  bool split_mode = false;     // f32 and f64 modes differ
-  bool watched = false;        // a checker or counters look at every instruction
-  bool attention = false;      // watched, or vector instructions are skipped: the careful loop
-  bool yielded = false;        // s_sleep: let other waves run
+  bool f16_mode_odd = false;  // f16 rounding or denormals other than the default
+  bool split_mode = false;    // f32 and f64 modes differ
+  bool watched = false;       // a checker or counters look at every instruction
+  bool attention = false;     // watched, or vector instructions are skipped: the careful loop
+  bool yielded = false;       // s_sleep: let other waves run
   uint8_t* lds = nullptr;
   uint32_t lds_size = 0;
   uint8_t* scratch = nullptr;  // dwords interleaved by lane
@@ -76,7 +77,8 @@ struct Group {
 };
 
 // Stops the wave with an error that names what and where.
-void fault(Wave& w, const Inst& in, const char* format, ...) __attribute__((format(printf, 3, 4), cold));
+void fault(Wave& w, const Inst& in, const char* format, ...)
+    __attribute__((format(printf, 3, 4), cold));
 // Fills the slot of an instruction that has not been reached before.
 void decode_slot(Wave& w, const Inst& in);
 // Whether [begin, end) lies in one live allocation; remembers it.
@@ -100,8 +102,8 @@ enum class Space : uint8_t { GLOBAL, LDS, SCRATCH };
 struct Access {
   Space space;
   bool write, atomic;
-  uint32_t bytes;         // a lane
-  uint64_t mask;          // lanes
+  uint32_t bytes;           // a lane
+  uint64_t mask;            // lanes
   const uint64_t* address;  // absolute, LDS offset, or scratch offset
 };
 void watch(Wave& w, const Inst& in);  // before every instruction of a watched wave

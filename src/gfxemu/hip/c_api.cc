@@ -19,10 +19,14 @@ thread_local std::string t_text, t_name;
 
 bool arch_of(const char* name, Arch* out) {
   if (!name) return false;
-  if (!strcmp(name, "gfx90a")) *out = GFX90A;
-  else if (!strcmp(name, "gfx942")) *out = GFX942;
-  else if (!strcmp(name, "gfx950")) *out = GFX950;
-  else return false;
+  if (!strcmp(name, "gfx90a"))
+    *out = GFX90A;
+  else if (!strcmp(name, "gfx942"))
+    *out = GFX942;
+  else if (!strcmp(name, "gfx950"))
+    *out = GFX950;
+  else
+    return false;
   return true;
 }
 
@@ -58,7 +62,8 @@ GFXEMU_API int aiter_gfxemu_set_option(const char* key, const char* value) {
 }
 GFXEMU_API const char* aiter_gfxemu_host_isa(void) { return host_isa(); }
 
-GFXEMU_API const char* aiter_gfxemu_disassemble(const char* arch, const uint32_t* words, int available, int* size) {
+GFXEMU_API const char* aiter_gfxemu_disassemble(const char* arch, const uint32_t* words,
+                                                int available, int* size) {
   Arch a;
   if (size) *size = 0;
   if (!arch_of(arch, &a) || !words) return "unknown arch";
@@ -70,8 +75,10 @@ GFXEMU_API const char* aiter_gfxemu_disassemble(const char* arch, const uint32_t
   return t_text.c_str();
 }
 
-// An encoding of a row: base bits of its format, operands at random, retried until the decoder takes it.
-GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, const char** name, uint32_t out[4]) {
+// An encoding of a row: base bits of its format, operands at random, retried until the decoder
+// takes it.
+GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, const char** name,
+                                    uint32_t out[4]) {
   Arch a;
   if (!arch_of(arch, &a)) return 0;
   const Row* row = nullptr;
@@ -104,7 +111,8 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
     auto vsrc = [&](T t) -> uint32_t {
       uint32_t n = static_cast<uint32_t>(dwords(t));
       // One scalar at most, and none beside an implicit one.
-      bool plain = row->dst == T::S32 || (row->flags & (IMM_LITERAL | READS_VCC)) || row->src[2] == T::MASK || t == T::PKF32;
+      bool plain = row->dst == T::S32 || (row->flags & (IMM_LITERAL | READS_VCC)) ||
+                   row->src[2] == T::MASK || t == T::PKF32;
       if (n <= 2 && !plain && r(3) == 0) return ssrc(t);
       return 256 + (n == 1 ? r(256) : even(256 - n - n % 2));
     };
@@ -113,47 +121,101 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
       return n <= 1 ? r(256) : even(256 - n - n % 2);
     };
     switch (row->format) {
-      case Format::SOP1: w[0] = 0xbe800000u | op << 8 | (row->dst == T::NONE ? 0 : dwords(row->dst) > 1 ? even(100) : r(102)) << 16 | (row->src[0] == T::NONE ? 0 : ssrc(row->src[0])); break;
-      case Format::SOP2: w[0] = 0x80000000u | op << 23 | (dwords(row->dst) > 1 ? even(100) : r(102)) << 16 | ssrc(row->src[1]) << 8 | ssrc(row->src[0]); break;
-      case Format::SOPC: w[0] = 0xbf000000u | op << 16 | (row->flags & IDX_MASK ? r(16) : ssrc(row->src[1])) << 8 | ssrc(row->src[0]); break;
-      case Format::SOPK: w[0] = 0xb0000000u | op << 23 | (row->dst == T::NONE ? 0 : row->dst == T::B64 ? even(100) : r(102)) << 16 | (op == 0x11 || op == 0x12 || op == 0x14 ? (1 + r(7)) | r(32) << 6 | r(32) << 11 : r(65536)); w[1] = mix(s); break;
-      case Format::SOPP: w[0] = 0xbf800000u | op << 16 | (op == 0x1d ? r(16) : op == 0x10 || op == 0x11 ? 1 : op == 0 ? r(16) : op == 0x0c ? (r(65536) & ~0x3080u) : op == 0x0a || op == 0x1c || op == 0x03 || op == 0x13 || op == 0x16 || op == 0x1b ? 0 : r(100)); break;
+      case Format::SOP1:
+        w[0] = 0xbe800000u | op << 8 |
+               (row->dst == T::NONE    ? 0
+                : dwords(row->dst) > 1 ? even(100)
+                                       : r(102))
+                   << 16 |
+               (row->src[0] == T::NONE ? 0 : ssrc(row->src[0]));
+        break;
+      case Format::SOP2:
+        w[0] = 0x80000000u | op << 23 | (dwords(row->dst) > 1 ? even(100) : r(102)) << 16 |
+               ssrc(row->src[1]) << 8 | ssrc(row->src[0]);
+        break;
+      case Format::SOPC:
+        w[0] = 0xbf000000u | op << 16 | (row->flags & IDX_MASK ? r(16) : ssrc(row->src[1])) << 8 |
+               ssrc(row->src[0]);
+        break;
+      case Format::SOPK:
+        w[0] = 0xb0000000u | op << 23 |
+               (row->dst == T::NONE  ? 0
+                : row->dst == T::B64 ? even(100)
+                                     : r(102))
+                   << 16 |
+               (op == 0x11 || op == 0x12 || op == 0x14 ? (1 + r(7)) | r(32) << 6 | r(32) << 11
+                                                       : r(65536));
+        w[1] = mix(s);
+        break;
+      case Format::SOPP:
+        w[0] = 0xbf800000u | op << 16 |
+               (op == 0x1d                 ? r(16)
+                : op == 0x10 || op == 0x11 ? 1
+                : op == 0                  ? r(16)
+                : op == 0x0c               ? (r(65536) & ~0x3080u)
+                : op == 0x0a || op == 0x1c || op == 0x03 || op == 0x13 || op == 0x16 || op == 0x1b
+                    ? 0
+                    : r(100));
+        break;
       case Format::SMEM: {
         w[0] = 0xc0000000u | op << 18;
-        if (row->dst != T::NONE) w[0] |= (dwords(row->dst) > 2 ? quad(80) : dwords(row->dst) > 1 ? even(100) : r(102)) << 6;
+        if (row->dst != T::NONE)
+          w[0] |= (dwords(row->dst) > 2   ? quad(80)
+                   : dwords(row->dst) > 1 ? even(100)
+                                          : r(102))
+                  << 6;
         if (row->src[0] == T::NONE) break;
         w[0] |= (row->src[0] == T::B128 ? quad(96) : even(100)) / 2;
         if (strstr(row->name, "discard")) w[0] &= ~(127u << 6);
         uint32_t k = r(3);
-        if (k == 0) w[1] = r(102);
-        else if (k == 1) w[0] |= 1u << 17, w[1] = r(1u << 20);
-        else w[0] |= 1u << 17 | 1u << 14, w[1] = r(1u << 20) | r(102) << 25;
+        if (k == 0)
+          w[1] = r(102);
+        else if (k == 1)
+          w[0] |= 1u << 17, w[1] = r(1u << 20);
+        else
+          w[0] |= 1u << 17 | 1u << 14, w[1] = r(1u << 20) | r(102) << 25;
         if (row->dst != T::NONE && r(2) && (row->flags & ATOMIC)) w[0] |= 1u << 16;
         break;
       }
-      case Format::VOP1: case Format::VOP2: case Format::VOPC: {
+      case Format::VOP1:
+      case Format::VOP2:
+      case Format::VOPC: {
         bool one = row->format == Format::VOP1, cmp = row->format == Format::VOPC;
         uint32_t form = r(4);
         if (form == 1 && !(row->flags & NO_VOP3)) {
-          w[0] = 0xd0000000u | (op + (cmp ? 0 : one ? 0x140 : 0x100)) << 16 | (cmp ? even(100) : row->dst == T::S32 ? r(102) : row->dst == T::NONE ? 0 : vdst(row->dst));
-          w[1] = (row->src[0] == T::NONE ? 0 : 256 + vdst(row->src[0])) | (row->src[1] == T::NONE ? 0 : vsrc(row->src[1])) << 9;
+          w[0] = 0xd0000000u |
+                 (op + (cmp   ? 0
+                        : one ? 0x140
+                              : 0x100))
+                     << 16 |
+                 (cmp                   ? even(100)
+                  : row->dst == T::S32  ? r(102)
+                  : row->dst == T::NONE ? 0
+                                        : vdst(row->dst));
+          w[1] = (row->src[0] == T::NONE ? 0 : 256 + vdst(row->src[0])) |
+                 (row->src[1] == T::NONE ? 0 : vsrc(row->src[1])) << 9;
           if (row->src[2] == T::MASK) w[1] |= even(100) << 18;
           if (row->sdst != T::NONE && !cmp) w[0] |= even(100) << 8;
-          if (is_float(row->src[0]) && r(2)) w[1] |= r(row->src[1] == T::NONE || !is_float(row->src[1]) ? 2 : 4) << 29;
+          if (is_float(row->src[0]) && r(2))
+            w[1] |= r(row->src[1] == T::NONE || !is_float(row->src[1]) ? 2 : 4) << 29;
           if (is_float(row->dst) && r(3) == 0) w[0] |= 1u << 15;
           break;
         }
         uint32_t base = one ? 0x7e000000u | op << 9 : cmp ? 0x7c000000u | op << 17 : op << 25;
-        if (!cmp && row->dst != T::NONE) base |= (row->dst == T::S32 ? r(102) : vdst(row->dst)) << 17;
+        if (!cmp && row->dst != T::NONE)
+          base |= (row->dst == T::S32 ? r(102) : vdst(row->dst)) << 17;
         if (row->src[1] != T::NONE) base |= vdst(row->src[1]) << 9;
         if (form >= 2 && !(row->flags & NO_DPP) && !(form == 2 && cmp)) {
           if (form == 3 && (row->flags & NO_SDWA)) continue;
           if (form == 2 && (dwords(row->dst) > 1 || is_64bit(row->src[0]))) continue;
           if (form == 3 && (row->flags & OPSEL)) continue;
-          if (form == 3 && (is_64bit(row->src[0]) || is_64bit(row->src[1]) || dwords(row->dst) > 1)) continue;
+          if (form == 3 && (is_64bit(row->src[0]) || is_64bit(row->src[1]) || dwords(row->dst) > 1))
+            continue;
           w[0] = base | (form == 2 ? 250 : 249);
           if (form == 2) {
-            static const uint32_t c[] = {0x1b, 0xe4, 0x101, 0x10f, 0x111, 0x11f, 0x121, 0x12f, 0x130, 0x134, 0x138, 0x13c, 0x140, 0x141, 0x142, 0x143, 0x150, 0x15f};
+            static const uint32_t c[] = {0x1b,  0xe4,  0x101, 0x10f, 0x111, 0x11f,
+                                         0x121, 0x12f, 0x130, 0x134, 0x138, 0x13c,
+                                         0x140, 0x141, 0x142, 0x143, 0x150, 0x15f};
             w[1] = r(256) | c[r(18)] << 8 | r(2) << 19 | r(256) << 24;
           } else {
             w[1] = r(256) | r(7) << 16 | (cmp ? 0 : r(7) << 8 | r(3) << 11);
@@ -161,7 +223,9 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
           }
           break;
         }
-        w[0] = base | (row->src[0] == T::NONE ? 0 : row->flags & TWO_DST || (one && op == 0x52) ? 256 + r(256) : vsrc(row->src[0]));
+        w[0] = base | (row->src[0] == T::NONE                        ? 0
+                       : row->flags & TWO_DST || (one && op == 0x52) ? 256 + r(256)
+                                                                     : vsrc(row->src[0]));
         w[1] = row->src[0] == T::F16 ? 0x1000u + r(0x1000) : mix(s) | 0x10000000u;
         break;
       }
@@ -175,13 +239,18 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
             w[1] |= (128 + r(64)) << 9 * i;
             continue;
           }
-          uint32_t c = t == T::S32 ? r(102) : t == T::MASK ? even(100) : scalars ? 256 + vdst(t) : vsrc(t);
+          uint32_t c = t == T::S32    ? r(102)
+                       : t == T::MASK ? even(100)
+                       : scalars      ? 256 + vdst(t)
+                                      : vsrc(t);
           if (c < 256) ++scalars;
           w[1] |= c << 9 * i;
         }
         if (row->sdst != T::NONE) w[0] |= even(100) << 8;
-        if (row->flags & BITOP3) w[0] |= r(8) << 8, w[1] |= r(32) << 27;
-        else if (is_float(row->src[0]) && row->src[0] == row->src[1] && r(2)) w[1] |= r(4) << 29;
+        if (row->flags & BITOP3)
+          w[0] |= r(8) << 8, w[1] |= r(32) << 27;
+        else if (is_float(row->src[0]) && row->src[0] == row->src[1] && r(2))
+          w[1] |= r(4) << 29;
         break;
       }
       case Format::VOP3P: {
@@ -189,13 +258,18 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
         bool three = row->src[2] != T::NONE;
         int scalars = 0;
         for (int i = 0; i < (three ? 3 : 2); ++i) {
-          uint32_t c = scalars || r(2) ? 256 + vdst(row->src[i]) : dwords(row->src[i]) > 1 ? even(100) : r(102);
+          uint32_t c = scalars || r(2)           ? 256 + vdst(row->src[i])
+                       : dwords(row->src[i]) > 1 ? even(100)
+                                                 : r(102);
           if (c < 256) ++scalars;
           w[1] |= c << 9 * i;
         }
         if (!three || row->src[2] == T::F32) w[0] &= strstr(row->name, "mix") ? ~0u : ~(1u << 13);
         w[1] |= r(4) << 27;
-        if (three && (row->src[2] != T::F32 || strstr(row->name, "mix"))) w[0] |= r(2) << 14; else w[0] |= 1u << 14;
+        if (three && (row->src[2] != T::F32 || strstr(row->name, "mix")))
+          w[0] |= r(2) << 14;
+        else
+          w[0] |= 1u << 14;
         if (row->src[0] == T::B32 || row->src[0] == T::PKI16 || strstr(row->name, "dot")) {
           if (strstr(row->name, "dot")) w[0] &= ~(7u << 11), w[0] |= 1u << 14, w[1] |= 3u << 27;
         } else if (r(2) && !strstr(row->name, "mov")) {
@@ -205,15 +279,23 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
         break;
       }
       case Format::MAI: {
-        if (op == 0x58) w[0] = 0xd3d84000u | r(256), w[1] = 0x18000000u | (256 + r(256));
-        else if (op == 0x59) w[0] = 0xd3d94000u | r(256), w[1] = 0x18000000u | (r(2) ? 256 + r(256) : 128 + r(60));
+        if (op == 0x58)
+          w[0] = 0xd3d84000u | r(256), w[1] = 0x18000000u | (256 + r(256));
+        else if (op == 0x59)
+          w[0] = 0xd3d94000u | r(256), w[1] = 0x18000000u | (r(2) ? 256 + r(256) : 128 + r(60));
         else {
           uint32_t cd = r(2);
           w[0] = 0xd3800000u | op << 16 | vdst(row->dst) | cd << 15;
           bool scaled = row->src[0] == T::DYN && r(2);
           uint32_t fa = row->src[0] == T::DYN ? r(5) : 0, fb = row->src[0] == T::DYN ? r(5) : 0;
-          T ta = row->src[0] == T::DYN ? T::B256 : row->src[0], tb = row->src[1] == T::DYN ? T::B256 : row->src[1];
-          w[1] = (256 + vdst(ta)) | (256 + vdst(tb)) << 9 | (row->flags & SMFMAC || r(3) ? 256 + vdst(row->flags & SMFMAC ? T::B32 : row->src[2]) : 128 + r(64)) << 18 | r(4) << 27;
+          T ta = row->src[0] == T::DYN ? T::B256 : row->src[0],
+            tb = row->src[1] == T::DYN ? T::B256 : row->src[1];
+          w[1] =
+              (256 + vdst(ta)) | (256 + vdst(tb)) << 9 |
+              (row->flags & SMFMAC || r(3) ? 256 + vdst(row->flags & SMFMAC ? T::B32 : row->src[2])
+                                           : 128 + r(64))
+                  << 18 |
+              r(4) << 27;
           w[0] |= fa << 8;
           w[1] |= fb << 29;
           if (row->flags & SMFMAC) w[0] |= r(2) << 11;
@@ -227,14 +309,20 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
         break;
       }
       case Format::DS:
-        w[0] = 0xd8000000u | op << 17 | (op == 0x14 ? 0 : op == 0x3d ? r(65536) : r(65536)) | (r(4) ? 0 : 1u << 25);
+        w[0] = 0xd8000000u | op << 17 |
+               (op == 0x14   ? 0
+                : op == 0x3d ? r(65536)
+                             : r(65536)) |
+               (r(4) ? 0 : 1u << 25);
         if (op == 0x14) break;
         if (op != 0xb6 && op != 0xbd && op != 0xbe && op != 0x1d) w[1] = r(256);
         if (row->src[1] != T::NONE) w[1] |= vdst(row->src[1]) << 8;
         if (row->src[2] != T::NONE) w[1] |= vdst(row->src[2]) << 16;
         if (row->dst != T::NONE) w[1] |= vdst(row->dst) << 24;
         break;
-      case Format::FLAT: case Format::GLOBAL: case Format::SCRATCH: {
+      case Format::FLAT:
+      case Format::GLOBAL:
+      case Format::SCRATCH: {
         uint32_t seg = row->format == Format::FLAT ? 0 : row->format == Format::SCRATCH ? 1 : 2;
         w[0] = 0xdc000000u | op << 18 | seg << 14 | (seg ? r(8192) : r(4096));
         bool off = seg == 0 || r(2);
@@ -252,8 +340,10 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
         }
         T t = row->dst;
         if (t != T::NONE && r(4) == 0) w[1] |= 1u << 23;
-        if (row->flags & (STORE | ATOMIC)) w[1] |= vdst(t) << 8;
-        else if (t != T::NONE) w[1] |= vdst(t) << 24;
+        if (row->flags & (STORE | ATOMIC))
+          w[1] |= vdst(t) << 8;
+        else if (t != T::NONE)
+          w[1] |= vdst(t) << 24;
         if (row->flags & ATOMIC && r(2)) w[0] |= 1u << 16, w[1] |= vdst(t) << 24;
         if (!(row->flags & ATOMIC) && r(2)) w[0] |= r(4) << 16;
         break;
@@ -268,15 +358,19 @@ GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, 
         if (row->flags & ATOMIC && r(2)) w[0] |= 1u << 14;
         break;
       }
-      default: return -1;
+      default:
+        return -1;
     }
     Inst in;
     const char* why = nullptr;
     int n = decode(a, w, 4, in, &why);
     auto overlaps = [](const Operand& x, const Operand& y) {  // in part
-      return x.kind == Kind::VGPR && y.kind == Kind::VGPR && x.reg != y.reg && x.reg < y.reg + y.dwords && y.reg < x.reg + x.dwords;
+      return x.kind == Kind::VGPR && y.kind == Kind::VGPR && x.reg != y.reg &&
+             x.reg < y.reg + y.dwords && y.reg < x.reg + x.dwords;
     };
-    if (n && row->format == Format::MAI && (overlaps(in.dst, in.src[2]) || overlaps(in.dst, in.src[0]) || overlaps(in.dst, in.src[1]))) continue;
+    if (n && row->format == Format::MAI &&
+        (overlaps(in.dst, in.src[2]) || overlaps(in.dst, in.src[0]) || overlaps(in.dst, in.src[1])))
+      continue;
     if (n && in.row == row) {
       for (int i = 0; i < 4; ++i) out[i] = i < n ? w[i] : 0;
       return n;
@@ -312,17 +406,19 @@ GFXEMU_API const char* aiter_gfxemu_sweep(const char* arch, const void* image, s
     if (n) {
       ++count;
       ++names[in.row->name];
-      ended = !strcmp(in.row->name, "s_endpgm") || !strcmp(in.row->name, "s_branch") || (ended && !strcmp(in.row->name, "s_nop")) ||
-              !strcmp(in.row->name, "s_setpc_b64");
+      ended = !strcmp(in.row->name, "s_endpgm") || !strcmp(in.row->name, "s_branch") ||
+              (ended && !strcmp(in.row->name, "s_nop")) || !strcmp(in.row->name, "s_setpc_b64");
     } else {
       char b[96];
-      snprintf(b, sizeof(b), "%08x %08x: %s", w, i + 1 < code.count ? code.words[i + 1] : 0, why ? why : "unknown");
+      snprintf(b, sizeof(b), "%08x %08x: %s", w, i + 1 < code.count ? code.words[i + 1] : 0,
+               why ? why : "unknown");
       unknown += (unknown.empty() ? "" : ", ") + quoted(b);
       n = 1;
     }
     i += static_cast<uint32_t>(n);
   }
-  t_text = "{\"instructions\": " + std::to_string(count) + ", \"unknown\": [" + unknown + "], \"mnemonics\": {";
+  t_text = "{\"instructions\": " + std::to_string(count) + ", \"unknown\": [" + unknown +
+           "], \"mnemonics\": {";
   bool first = true;
   for (auto& [k, v] : names) {
     t_text += (first ? "" : ", ") + quoted(k) + ": " + std::to_string(v);
@@ -346,12 +442,15 @@ GFXEMU_API const char* aiter_gfxemu_describe(const void* image, size_t size) {
     first = false;
     char b[512];
     snprintf(b, sizeof(b),
-             ", \"lds\": %u, \"scratch\": %u, \"kernarg\": %u, \"vgprs\": %d, \"agprs\": %d, \"accum_offset\": %d, \"sgprs\": %d, "
+             ", \"lds\": %u, \"scratch\": %u, \"kernarg\": %u, \"vgprs\": %d, \"agprs\": %d, "
+             "\"accum_offset\": %d, \"sgprs\": %d, "
              "\"max_threads\": %d, \"vgpr_spills\": %d, \"sgpr_spills\": %d, \"args\": [",
-             k.lds, k.scratch, k.kernarg, k.vgprs, k.agprs, k.accum_offset, k.sgpr_count, k.max_threads, k.vgpr_spills, k.sgpr_spills);
+             k.lds, k.scratch, k.kernarg, k.vgprs, k.agprs, k.accum_offset, k.sgpr_count,
+             k.max_threads, k.vgpr_spills, k.sgpr_spills);
     j += "{\"name\": " + quoted(k.name) + b;
     for (size_t i = 0; i < k.args.size(); ++i) {
-      snprintf(b, sizeof(b), "%s{\"offset\": %u, \"size\": %u, \"kind\": ", i ? ", " : "", k.args[i].offset, k.args[i].size);
+      snprintf(b, sizeof(b), "%s{\"offset\": %u, \"size\": %u, \"kind\": ", i ? ", " : "",
+               k.args[i].offset, k.args[i].size);
       j += b + quoted(k.args[i].kind) + ", \"name\": " + quoted(k.args[i].name) + "}";
     }
     j += "]}";

@@ -1,5 +1,5 @@
-// The HIP runtime entry points over the emulator. Work is done when it is asked for, so a stream is in
-// order by itself; only capture keeps work for later.
+// The HIP runtime entry points over the emulator. Work is done when it is asked for, so a stream is
+// in order by itself; only capture keeps work for later.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -20,9 +20,23 @@ namespace gfxemu {
 namespace {
 
 enum : int {
-  kSuccess = 0, kInvalidValue = 1, kOutOfMemory = 2, kInvalidConfiguration = 9, kInvalidSymbol = 13, kInvalidDevicePointer = 17,
-  kInvalidDevice = 101, kInvalidImage = 200, kNoBinary = 209, kInvalidHandle = 400, kNotFound = 500, kIllegalAddress = 700,
-  kLaunchFailure = 719, kNotSupported = 801, kCaptureUnsupported = 900, kCaptureUnmatched = 903, kCaptureImplicit = 906,
+  kSuccess = 0,
+  kInvalidValue = 1,
+  kOutOfMemory = 2,
+  kInvalidConfiguration = 9,
+  kInvalidSymbol = 13,
+  kInvalidDevicePointer = 17,
+  kInvalidDevice = 101,
+  kInvalidImage = 200,
+  kNoBinary = 209,
+  kInvalidHandle = 400,
+  kNotFound = 500,
+  kIllegalAddress = 700,
+  kLaunchFailure = 719,
+  kNotSupported = 801,
+  kCaptureUnsupported = 900,
+  kCaptureUnmatched = 903,
+  kCaptureImplicit = 906,
 };
 
 struct Graph {
@@ -109,7 +123,9 @@ int check_range(const void* p, size_t n, bool must, const char* what) {
     if (!must) return kSuccess;
     return done(kInvalidValue, std::string(what) + " is no device memory");
   }
-  if (!m.contains(a, n)) return done(kInvalidValue, std::string(what) + ": " + std::to_string(n) + " bytes are not inside one live allocation");
+  if (!m.contains(a, n))
+    return done(kInvalidValue, std::string(what) + ": " + std::to_string(n) +
+                                   " bytes are not inside one live allocation");
   return kSuccess;
 }
 int copy_now(void* to, const void* from, size_t n, int kind) {
@@ -126,7 +142,8 @@ int fill_now(void* to, size_t n, const void* pattern, size_t width) {
   if (!n) return kSuccess;
   if (int e = check_range(to, n * width, true, "memset: the destination")) return e;
   uint8_t* p = static_cast<uint8_t*>(to);
-  if (width == 1) memset(p, *static_cast<const uint8_t*>(pattern), n);
+  if (width == 1)
+    memset(p, *static_cast<const uint8_t*>(pattern), n);
   else
     for (size_t i = 0; i < n; ++i) memcpy(p + i * width, pattern, width);
   check_host_write(reinterpret_cast<uint64_t>(to), n * width);
@@ -179,9 +196,12 @@ struct Part {
 };
 Part part() {
   switch (options().arch) {
-    case GFX90A: return {"AMD Instinct MI250X (emulated)", 110, 1700000, 8u << 20, 64u << 10};
-    case GFX950: return {"AMD Instinct MI355X (emulated)", 256, 2400000, 4u << 20, 160u << 10};
-    default: return {"AMD Instinct MI300X (emulated)", 304, 2100000, 4u << 20, 64u << 10};
+    case GFX90A:
+      return {"AMD Instinct MI250X (emulated)", 110, 1700000, 8u << 20, 64u << 10};
+    case GFX950:
+      return {"AMD Instinct MI355X (emulated)", 256, 2400000, 4u << 20, 160u << 10};
+    default:
+      return {"AMD Instinct MI300X (emulated)", 304, 2100000, 4u << 20, 64u << 10};
   }
 }
 std::string arch_text() { return std::string(arch_name(options().arch)) + ":sramecc+:xnack-"; }
@@ -218,9 +238,13 @@ GFXEMU_HIP hipInit(unsigned) {
   if (!options_error().empty()) return done(kInvalidValue, options_error());
   return kSuccess;
 }
-GFXEMU_HIP hipDriverGetVersion(int* v) { return v ? (*v = 60443483, kSuccess) : done(kInvalidValue); }
+GFXEMU_HIP hipDriverGetVersion(int* v) {
+  return v ? (*v = 60443483, kSuccess) : done(kInvalidValue);
+}
 GFXEMU_HIP hipRuntimeGetVersion(int* v) { return hipDriverGetVersion(v); }
-GFXEMU_HIP hipGetDeviceCount(int* n) { return n ? (*n = static_cast<int>(options().devices), kSuccess) : done(kInvalidValue); }
+GFXEMU_HIP hipGetDeviceCount(int* n) {
+  return n ? (*n = static_cast<int>(options().devices), kSuccess) : done(kInvalidValue);
+}
 GFXEMU_HIP hipGetDevice(int* d) { return d ? (*d = t_device, kSuccess) : done(kInvalidValue); }
 GFXEMU_HIP hipSetDevice(int d) {
   if (bad_device(d)) return done(kInvalidDevice);
@@ -253,30 +277,101 @@ GFXEMU_HIP hipDeviceGetAttribute(int* value, int attribute, int d) {
   if (bad_device(d)) return done(kInvalidDevice);
   Part p = part();
   switch (attribute) {
-    case 2: *value = 1; break;
-    case 3: case 8: case 9: case 24: *value = 1; break;
-    case 5: *value = p.clock_khz; break;
-    case 0: case 6: case 7: case 10: case 11: case 12: case 13: case 14: case 15: case 16: case 17: case 18: case 20: *value = 0; break;
-    case 19: *value = static_cast<int>(p.l2); break;
-    case 23: *value = 9; break;
-    case 25: *value = 32; break;
-    case 26: case 27: case 28: *value = 1024; break;
-    case 29: *value = 0x7fffffff; break;
-    case 30: case 31: *value = 65535; break;
-    case 56: *value = 1024; break;
-    case 57: *value = 2048; break;
-    case 59: *value = 8192; break;
-    case 60: *value = 2600000; break;
-    case 61: *value = options().arch == GFX90A ? 0 : options().arch == GFX950 ? 5 : 4; break;
-    case 63: *value = p.units; break;
-    case 65: case 66: *value = 0; break;
-    case 67: case 68: case 69: *value = 0; break;
-    case 71: case 72: *value = 131072; break;
-    case 73: *value = 0; break;
-    case 74: case 75: case 76: *value = static_cast<int>(p.lds); break;
-    case 84: *value = 0x7fffffff; break;
-    case 87: *value = 64; break;
-    default: return done(kInvalidValue, "device attribute " + std::to_string(attribute) + " is not known");
+    case 2:
+      *value = 1;
+      break;
+    case 3:
+    case 8:
+    case 9:
+    case 24:
+      *value = 1;
+      break;
+    case 5:
+      *value = p.clock_khz;
+      break;
+    case 0:
+    case 6:
+    case 7:
+    case 10:
+    case 11:
+    case 12:
+    case 13:
+    case 14:
+    case 15:
+    case 16:
+    case 17:
+    case 18:
+    case 20:
+      *value = 0;
+      break;
+    case 19:
+      *value = static_cast<int>(p.l2);
+      break;
+    case 23:
+      *value = 9;
+      break;
+    case 25:
+      *value = 32;
+      break;
+    case 26:
+    case 27:
+    case 28:
+      *value = 1024;
+      break;
+    case 29:
+      *value = 0x7fffffff;
+      break;
+    case 30:
+    case 31:
+      *value = 65535;
+      break;
+    case 56:
+      *value = 1024;
+      break;
+    case 57:
+      *value = 2048;
+      break;
+    case 59:
+      *value = 8192;
+      break;
+    case 60:
+      *value = 2600000;
+      break;
+    case 61:
+      *value = options().arch == GFX90A ? 0 : options().arch == GFX950 ? 5 : 4;
+      break;
+    case 63:
+      *value = p.units;
+      break;
+    case 65:
+    case 66:
+      *value = 0;
+      break;
+    case 67:
+    case 68:
+    case 69:
+      *value = 0;
+      break;
+    case 71:
+    case 72:
+      *value = 131072;
+      break;
+    case 73:
+      *value = 0;
+      break;
+    case 74:
+    case 75:
+    case 76:
+      *value = static_cast<int>(p.lds);
+      break;
+    case 84:
+      *value = 0x7fffffff;
+      break;
+    case 87:
+      *value = 64;
+      break;
+    default:
+      return done(kInvalidValue, "device attribute " + std::to_string(attribute) + " is not known");
   }
   return kSuccess;
 }
@@ -334,7 +429,9 @@ GFXEMU_HIP hipGetDeviceProperties(void* out, int d) {
   return kSuccess;
 }
 GFXEMU_HIP hipDeviceSynchronize() { return kSuccess; }
-GFXEMU_HIP hipDeviceCanAccessPeer(int* can, int, int) { return can ? (*can = 1, kSuccess) : done(kInvalidValue); }
+GFXEMU_HIP hipDeviceCanAccessPeer(int* can, int, int) {
+  return can ? (*can = 1, kSuccess) : done(kInvalidValue);
+}
 GFXEMU_HIP hipDeviceEnablePeerAccess(int, unsigned) { return kSuccess; }
 
 // ---- memory ----
@@ -350,7 +447,8 @@ GFXEMU_HIP hipMalloc(void** p, size_t n) {
 }
 GFXEMU_HIP hipFree(void* p) {
   return guarded([&] {
-    if (!p || Memory::get().release(reinterpret_cast<uint64_t>(p))) return static_cast<int>(kSuccess);
+    if (!p || Memory::get().release(reinterpret_cast<uint64_t>(p)))
+      return static_cast<int>(kSuccess);
     return done(kInvalidValue, "hipFree: not the start of a live allocation");
   });
 }
@@ -365,19 +463,33 @@ GFXEMU_HIP hipHostMalloc(void** p, size_t n, unsigned) {
   });
 }
 GFXEMU_HIP hipHostFree(void* p) { return hipFree(p); }
-GFXEMU_HIP hipHostGetDevicePointer(void** d, void* h, unsigned) { return d ? (*d = h, kSuccess) : done(kInvalidValue); }
-GFXEMU_HIP hipMemcpy(void* to, const void* from, size_t n, int kind) { return copy_now(to, from, n, kind); }
+GFXEMU_HIP hipHostGetDevicePointer(void** d, void* h, unsigned) {
+  return d ? (*d = h, kSuccess) : done(kInvalidValue);
+}
+GFXEMU_HIP hipMemcpy(void* to, const void* from, size_t n, int kind) {
+  return copy_now(to, from, n, kind);
+}
 GFXEMU_HIP hipMemcpyAsync(void* to, const void* from, size_t n, int kind, void* stream) {
   return guarded([&] { return submit(stream, [=] { return copy_now(to, from, n, kind); }); });
 }
-GFXEMU_HIP hipMemcpyWithStream(void* to, const void* from, size_t n, int kind, void* stream) { return hipMemcpyAsync(to, from, n, kind, stream); }
+GFXEMU_HIP hipMemcpyWithStream(void* to, const void* from, size_t n, int kind, void* stream) {
+  return hipMemcpyAsync(to, from, n, kind, stream);
+}
 GFXEMU_HIP hipMemcpyHtoD(void* to, const void* from, size_t n) { return copy_now(to, from, n, 1); }
 GFXEMU_HIP hipMemcpyDtoH(void* to, const void* from, size_t n) { return copy_now(to, from, n, 2); }
 GFXEMU_HIP hipMemcpyDtoD(void* to, const void* from, size_t n) { return copy_now(to, from, n, 3); }
-GFXEMU_HIP hipMemcpyHtoDAsync(void* to, const void* from, size_t n, void* s) { return hipMemcpyAsync(to, from, n, 1, s); }
-GFXEMU_HIP hipMemcpyDtoHAsync(void* to, const void* from, size_t n, void* s) { return hipMemcpyAsync(to, from, n, 2, s); }
-GFXEMU_HIP hipMemcpyDtoDAsync(void* to, const void* from, size_t n, void* s) { return hipMemcpyAsync(to, from, n, 3, s); }
-GFXEMU_HIP hipMemcpyPeerAsync(void* to, int, const void* from, int, size_t n, void* s) { return hipMemcpyAsync(to, from, n, 3, s); }
+GFXEMU_HIP hipMemcpyHtoDAsync(void* to, const void* from, size_t n, void* s) {
+  return hipMemcpyAsync(to, from, n, 1, s);
+}
+GFXEMU_HIP hipMemcpyDtoHAsync(void* to, const void* from, size_t n, void* s) {
+  return hipMemcpyAsync(to, from, n, 2, s);
+}
+GFXEMU_HIP hipMemcpyDtoDAsync(void* to, const void* from, size_t n, void* s) {
+  return hipMemcpyAsync(to, from, n, 3, s);
+}
+GFXEMU_HIP hipMemcpyPeerAsync(void* to, int, const void* from, int, size_t n, void* s) {
+  return hipMemcpyAsync(to, from, n, 3, s);
+}
 GFXEMU_HIP hipMemsetAsync(void* to, int value, size_t n, void* stream) {
   return guarded([&] {
     return submit(stream, [=] {
@@ -386,9 +498,13 @@ GFXEMU_HIP hipMemsetAsync(void* to, int value, size_t n, void* stream) {
     });
   });
 }
-GFXEMU_HIP hipMemset(void* to, int value, size_t n) { return hipMemsetAsync(to, value, n, nullptr); }
+GFXEMU_HIP hipMemset(void* to, int value, size_t n) {
+  return hipMemsetAsync(to, value, n, nullptr);
+}
 GFXEMU_HIP hipMemsetD8(void* to, unsigned char v, size_t n) { return hipMemset(to, v, n); }
-GFXEMU_HIP hipMemsetD8Async(void* to, unsigned char v, size_t n, void* s) { return hipMemsetAsync(to, v, n, s); }
+GFXEMU_HIP hipMemsetD8Async(void* to, unsigned char v, size_t n, void* s) {
+  return hipMemsetAsync(to, v, n, s);
+}
 GFXEMU_HIP hipMemsetD16Async(void* to, unsigned short v, size_t n, void* s) {
   return guarded([&] { return submit(s, [=] { return fill_now(to, n, &v, 2); }); });
 }
@@ -397,9 +513,15 @@ GFXEMU_HIP hipMemsetD32Async(void* to, int v, size_t n, void* s) {
 }
 GFXEMU_HIP hipMemsetD32(void* to, int v, size_t n) { return hipMemsetD32Async(to, v, n, nullptr); }
 GFXEMU_HIP hipPointerGetAttributes(void* out, const void* p) {
-  struct { int type, device; void *dev, *host; int managed; unsigned flags; } a{};
+  struct {
+    int type, device;
+    void *dev, *host;
+    int managed;
+    unsigned flags;
+  } a{};
   Allocation found;
-  if (!out || !Memory::get().find(reinterpret_cast<uint64_t>(p), &found)) return done(kInvalidValue, "the pointer is no device memory");
+  if (!out || !Memory::get().find(reinterpret_cast<uint64_t>(p), &found))
+    return done(kInvalidValue, "the pointer is no device memory");
   a.type = found.host ? 1 : 2;  // as ROCm 6 numbers them: host, device
   a.dev = const_cast<void*>(p);
   a.host = found.host ? const_cast<void*>(p) : nullptr;
@@ -413,8 +535,12 @@ GFXEMU_HIP hipMemGetAddressRange(void** base, size_t* size, void* p) {
   if (size) *size = found.size;
   return kSuccess;
 }
-GFXEMU_HIP hipIpcGetMemHandle(void*, void*) { return done(kNotSupported, "the emulator does not share memory between processes"); }
-GFXEMU_HIP hipIpcOpenMemHandle(void**, void*, unsigned) { return done(kNotSupported, "the emulator does not share memory between processes"); }
+GFXEMU_HIP hipIpcGetMemHandle(void*, void*) {
+  return done(kNotSupported, "the emulator does not share memory between processes");
+}
+GFXEMU_HIP hipIpcOpenMemHandle(void**, void*, unsigned) {
+  return done(kNotSupported, "the emulator does not share memory between processes");
+}
 GFXEMU_HIP hipIpcCloseMemHandle(void*) { return done(kNotSupported); }
 
 // ---- modules and launches ----
@@ -425,7 +551,9 @@ GFXEMU_HIP hipModuleLoadDataEx(void** out, const void* image, unsigned, void*, v
     if (!n) return done(kInvalidImage, "the image is no ELF code object and no bundle");
     std::string error;
     std::shared_ptr<Module> m = Module::load(image, n, options().arch, true, &error);
-    if (!m) return done(error.find("code object") != std::string::npos ? kNoBinary : kInvalidImage, error);
+    if (!m)
+      return done(error.find("code object") != std::string::npos ? kNoBinary : kInvalidImage,
+                  error);
     LoadedModule* h = new LoadedModule{m, {}};
     std::lock_guard lock(state().mutex);
     state().modules.insert(h);
@@ -433,7 +561,9 @@ GFXEMU_HIP hipModuleLoadDataEx(void** out, const void* image, unsigned, void*, v
     return static_cast<int>(kSuccess);
   });
 }
-GFXEMU_HIP hipModuleLoadData(void** out, const void* image) { return hipModuleLoadDataEx(out, image, 0, nullptr, nullptr); }
+GFXEMU_HIP hipModuleLoadData(void** out, const void* image) {
+  return hipModuleLoadDataEx(out, image, 0, nullptr, nullptr);
+}
 GFXEMU_HIP hipModuleLoad(void** out, const char* path) {
   return guarded([&] {
     FILE* f = path ? fopen(path, "rb") : nullptr;
@@ -473,13 +603,15 @@ GFXEMU_HIP hipModuleGetGlobal(void** address, size_t* size, void* handle, const 
   LoadedModule* m = static_cast<LoadedModule*>(handle);
   if (!state().modules.count(m)) return done(kInvalidHandle);
   uint64_t a, n;
-  if (!m->module->symbol(name, &a, &n)) return done(kNotFound, std::string("the code object has no variable ") + name);
+  if (!m->module->symbol(name, &a, &n))
+    return done(kNotFound, std::string("the code object has no variable ") + name);
   if (address) *address = reinterpret_cast<void*>(a);
   if (size) *size = n;
   return kSuccess;
 }
-GFXEMU_HIP hipModuleLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                                 unsigned lds, void* stream, void** params, void** extra) {
+GFXEMU_HIP hipModuleLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
+                                 unsigned by, unsigned bz, unsigned lds, void* stream,
+                                 void** params, void** extra) {
   return guarded([&] {
     Function copy;
     {
@@ -490,7 +622,8 @@ GFXEMU_HIP hipModuleLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz,
     }
     std::vector<uint8_t> args;
     std::string error;
-    if (!pack_arguments(*copy.kernel, params, extra, &args, &error)) return done(kInvalidValue, error);
+    if (!pack_arguments(*copy.kernel, params, extra, &args, &error))
+      return done(kInvalidValue, error);
     return submit(stream, [=] {
       Launch l;
       l.module = copy.module.get();
@@ -507,10 +640,12 @@ GFXEMU_HIP hipModuleLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz,
     });
   });
 }
-GFXEMU_HIP hipExtModuleLaunchKernel(void* f, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by, unsigned bz, size_t lds,
-                                    void* stream, void** params, void** extra, void*, void*, unsigned) {
+GFXEMU_HIP hipExtModuleLaunchKernel(void* f, unsigned x, unsigned y, unsigned z, unsigned bx,
+                                    unsigned by, unsigned bz, size_t lds, void* stream,
+                                    void** params, void** extra, void*, void*, unsigned) {
   if (!bx || !by || !bz) return done(kInvalidConfiguration);
-  return hipModuleLaunchKernel(f, (x + bx - 1) / bx, (y + by - 1) / by, (z + bz - 1) / bz, bx, by, bz, static_cast<unsigned>(lds), stream, params, extra);
+  return hipModuleLaunchKernel(f, (x + bx - 1) / bx, (y + by - 1) / by, (z + bz - 1) / bz, bx, by,
+                               bz, static_cast<unsigned>(lds), stream, params, extra);
 }
 GFXEMU_HIP hipFuncGetAttribute(int* value, int attribute, void* f) {
   std::lock_guard lock(state().mutex);
@@ -518,12 +653,24 @@ GFXEMU_HIP hipFuncGetAttribute(int* value, int attribute, void* f) {
   if (!value || !state().functions.count(fn)) return done(kInvalidHandle);
   const Kernel& k = *fn->kernel;
   switch (attribute) {
-    case 0: *value = k.max_threads; break;
-    case 1: *value = static_cast<int>(k.lds); break;
-    case 2: *value = 0; break;
-    case 3: *value = static_cast<int>(k.scratch); break;
-    case 4: *value = k.vgpr_count ? k.vgpr_count : k.vgprs; break;
-    default: return done(kInvalidValue, "function attribute " + std::to_string(attribute) + " is not known");
+    case 0:
+      *value = k.max_threads;
+      break;
+    case 1:
+      *value = static_cast<int>(k.lds);
+      break;
+    case 2:
+      *value = 0;
+      break;
+    case 3:
+      *value = static_cast<int>(k.scratch);
+      break;
+    case 4:
+      *value = k.vgpr_count ? k.vgpr_count : k.vgprs;
+      break;
+    default:
+      return done(kInvalidValue,
+                  "function attribute " + std::to_string(attribute) + " is not known");
   }
   return kSuccess;
 }
@@ -539,7 +686,9 @@ GFXEMU_HIP hipStreamCreateWithFlags(void** out, unsigned) {
   return kSuccess;
 }
 GFXEMU_HIP hipStreamCreate(void** out) { return hipStreamCreateWithFlags(out, 0); }
-GFXEMU_HIP hipStreamCreateWithPriority(void** out, unsigned flags, int) { return hipStreamCreateWithFlags(out, flags); }
+GFXEMU_HIP hipStreamCreateWithPriority(void** out, unsigned flags, int) {
+  return hipStreamCreateWithFlags(out, flags);
+}
 GFXEMU_HIP hipStreamDestroy(void* h) {
   std::lock_guard lock(state().mutex);
   Stream* s = static_cast<Stream*>(h);
@@ -578,7 +727,8 @@ GFXEMU_HIP hipStreamBeginCapture(void* h, int) {
 GFXEMU_HIP hipStreamEndCapture(void* h, void** out) {
   Stream* s = stream_of(h);
   if (!s || !out) return done(kInvalidHandle);
-  if (!s->capture || !s->origin) return done(kCaptureUnmatched, "the capture did not begin in this stream");
+  if (!s->capture || !s->origin)
+    return done(kCaptureUnmatched, "the capture did not begin in this stream");
   std::shared_ptr<Graph> g = s->capture;
   std::lock_guard lock(state().mutex);
   for (Stream* other : state().streams)
@@ -605,7 +755,9 @@ GFXEMU_HIP hipGraphInstantiateWithFlags(void** out, void* graph, unsigned long l
   *out = exec;
   return kSuccess;
 }
-GFXEMU_HIP hipGraphInstantiate(void** out, void* graph, void**, char*, size_t) { return hipGraphInstantiateWithFlags(out, graph, 0); }
+GFXEMU_HIP hipGraphInstantiate(void** out, void* graph, void**, char*, size_t) {
+  return hipGraphInstantiateWithFlags(out, graph, 0);
+}
 GFXEMU_HIP hipGraphLaunch(void* exec, void* stream) {
   return guarded([&] {
     std::shared_ptr<Graph> g;
@@ -680,21 +832,36 @@ GFXEMU_HIP hipGetLastError() {
 GFXEMU_HIP hipPeekAtLastError() { return t_last; }
 extern "C" __attribute__((visibility("default"))) const char* hipGetErrorName(int e) {
   switch (e) {
-    case kSuccess: return "hipSuccess";
-    case kInvalidValue: return "hipErrorInvalidValue";
-    case kOutOfMemory: return "hipErrorOutOfMemory";
-    case kInvalidConfiguration: return "hipErrorInvalidConfiguration";
-    case kInvalidDevice: return "hipErrorInvalidDevice";
-    case kInvalidImage: return "hipErrorInvalidImage";
-    case kNoBinary: return "hipErrorNoBinaryForGpu";
-    case kInvalidHandle: return "hipErrorInvalidHandle";
-    case kNotFound: return "hipErrorNotFound";
-    case kIllegalAddress: return "hipErrorIllegalAddress";
-    case kLaunchFailure: return "hipErrorLaunchFailure";
-    case kNotSupported: return "hipErrorNotSupported";
-    case kCaptureUnsupported: return "hipErrorStreamCaptureUnsupported";
-    case kCaptureUnmatched: return "hipErrorStreamCaptureUnmatched";
-    default: return "hipErrorUnknown";
+    case kSuccess:
+      return "hipSuccess";
+    case kInvalidValue:
+      return "hipErrorInvalidValue";
+    case kOutOfMemory:
+      return "hipErrorOutOfMemory";
+    case kInvalidConfiguration:
+      return "hipErrorInvalidConfiguration";
+    case kInvalidDevice:
+      return "hipErrorInvalidDevice";
+    case kInvalidImage:
+      return "hipErrorInvalidImage";
+    case kNoBinary:
+      return "hipErrorNoBinaryForGpu";
+    case kInvalidHandle:
+      return "hipErrorInvalidHandle";
+    case kNotFound:
+      return "hipErrorNotFound";
+    case kIllegalAddress:
+      return "hipErrorIllegalAddress";
+    case kLaunchFailure:
+      return "hipErrorLaunchFailure";
+    case kNotSupported:
+      return "hipErrorNotSupported";
+    case kCaptureUnsupported:
+      return "hipErrorStreamCaptureUnsupported";
+    case kCaptureUnmatched:
+      return "hipErrorStreamCaptureUnmatched";
+    default:
+      return "hipErrorUnknown";
   }
 }
 // The text of this thread's last error names the cause.

@@ -76,12 +76,18 @@ struct Decoder {
       if (type == T::PKF32) o.value = static_cast<uint32_t>(v) | static_cast<uint64_t>(v) << 32;
     } else {
       int i = static_cast<int>(code) - 240;
-      if (is_64bit(type)) o.value = kF64[i];
-      else if (type == T::BF16) o.value = kF32[i] >> 16;
-      else if (type == T::PKBF16) o.value = kF32[i] >> 16;
-      else if (is_16bit(type) || type == T::PKF16) o.value = kF16[i];
-      else if (type == T::PKF32) o.value = kF32[i] | static_cast<uint64_t>(kF32[i]) << 32;
-      else o.value = kF32[i];
+      if (is_64bit(type))
+        o.value = kF64[i];
+      else if (type == T::BF16)
+        o.value = kF32[i] >> 16;
+      else if (type == T::PKBF16)
+        o.value = kF32[i] >> 16;
+      else if (is_16bit(type) || type == T::PKF16)
+        o.value = kF16[i];
+      else if (type == T::PKF32)
+        o.value = kF32[i] | static_cast<uint64_t>(kF32[i]) << 32;
+      else
+        o.value = kF32[i];
     }
     return o;
   }
@@ -104,9 +110,12 @@ struct Decoder {
       uint32_t v = base < available ? words[base] : 0;
       if (base >= available) why = "literal past the end of the code";
       in.literal = v;
-      if (type == T::F64) o.value = static_cast<uint64_t>(v) << 32;
-      else if (type == T::I64) o.value = static_cast<uint64_t>(static_cast<int64_t>(static_cast<int32_t>(v)));
-      else o.value = v;
+      if (type == T::F64)
+        o.value = static_cast<uint64_t>(v) << 32;
+      else if (type == T::I64)
+        o.value = static_cast<uint64_t>(static_cast<int64_t>(static_cast<int32_t>(v)));
+      else
+        o.value = v;
       return o;
     }
     Operand o;
@@ -137,31 +146,36 @@ struct Decoder {
     in.size = 2;
     if (src0 == 250) {
       in.src[0] = vgpr(bits(x, 0, 8), type);
-      in.src[0].mods = static_cast<uint8_t>(DPP | (bits(x, 20, 1) ? NEG : 0) | (bits(x, 21, 1) ? ABS : 0));
+      in.src[0].mods =
+          static_cast<uint8_t>(DPP | (bits(x, 20, 1) ? NEG : 0) | (bits(x, 21, 1) ? ABS : 0));
       if (src1_type != T::NONE)
-        in.src[1].mods = static_cast<uint8_t>((bits(x, 22, 1) ? NEG : 0) | (bits(x, 23, 1) ? ABS : 0));
-      else if (bits(x, 22, 2)) why = "DPP modifier of a source that the instruction does not have";
+        in.src[1].mods =
+            static_cast<uint8_t>((bits(x, 22, 1) ? NEG : 0) | (bits(x, 23, 1) ? ABS : 0));
+      else if (bits(x, 22, 2))
+        why = "DPP modifier of a source that the instruction does not have";
       in.dpp_ctrl = static_cast<uint16_t>(bits(x, 8, 9));
       in.dpp_bound = static_cast<uint8_t>(bits(x, 19, 1));
       in.dpp_banks = static_cast<uint8_t>(bits(x, 24, 4));
       in.dpp_rows = static_cast<uint8_t>(bits(x, 28, 4));
       if (bits(x, 17, 2)) why = "reserved DPP bits";
       if (!dpp_valid(in.dpp_ctrl)) why = "reserved dpp_ctrl";
-      if ((dwords(type) == 2 || dwords(r.dst) == 2) && !(in.dpp_ctrl >= 0x150 && in.dpp_ctrl <= 0x15f))
+      if ((dwords(type) == 2 || dwords(r.dst) == 2) &&
+          !(in.dpp_ctrl >= 0x150 && in.dpp_ctrl <= 0x15f))
         why = "64-bit DPP takes row_newbcast only";
       return true;
     }
     in.src[0] = bits(x, 23, 1) ? source(bits(x, 0, 8), type) : vgpr(bits(x, 0, 8), type);
     in.src[0].sel = static_cast<uint8_t>(bits(x, 16, 3));
-    in.src[0].mods = static_cast<uint8_t>(SDWA | (bits(x, 19, 1) ? SEXT : 0) | (bits(x, 20, 1) ? NEG : 0) |
-                                          (bits(x, 21, 1) ? ABS : 0));
+    in.src[0].mods = static_cast<uint8_t>(SDWA | (bits(x, 19, 1) ? SEXT : 0) |
+                                          (bits(x, 20, 1) ? NEG : 0) | (bits(x, 21, 1) ? ABS : 0));
     if (literal) why = "literal in SDWA";
     if (src1_type != T::NONE) {
       unsigned s1 = in.src[1].reg & 255;
       in.src[1] = bits(x, 31, 1) ? source(s1, src1_type) : vgpr(s1, src1_type);
       in.src[1].sel = static_cast<uint8_t>(bits(x, 24, 3));
-      in.src[1].mods = static_cast<uint8_t>(SDWA | (bits(x, 27, 1) ? SEXT : 0) | (bits(x, 28, 1) ? NEG : 0) |
-                                            (bits(x, 29, 1) ? ABS : 0));
+      in.src[1].mods =
+          static_cast<uint8_t>(SDWA | (bits(x, 27, 1) ? SEXT : 0) | (bits(x, 28, 1) ? NEG : 0) |
+                               (bits(x, 29, 1) ? ABS : 0));
       if (in.src[1].sel == 7) why = "reserved SDWA selection";
     }
     if (in.src[0].sel == 7) why = "reserved SDWA selection";
@@ -173,7 +187,8 @@ struct Decoder {
       in.clamp = static_cast<uint8_t>(bits(x, 13, 1));
       in.omod = static_cast<uint8_t>(bits(x, 14, 2));
       in.out_mods = 1;
-      if ((r.flags & OPSEL) && (in.dst_sel != 6 || in.dst_unused)) why = "dst_sel of a conversion from fp8";
+      if ((r.flags & OPSEL) && (in.dst_sel != 6 || in.dst_unused))
+        why = "dst_sel of a conversion from fp8";
       if (in.dst_sel == 7 || in.dst_unused == 3) why = "reserved SDWA selection";
     }
     return true;
@@ -198,10 +213,14 @@ struct Decoder {
     if (!row(Format::VOP1, bits(w, 9, 8))) return;
     const Row& r = *in.row;
     bool acc = r.op == 0x52;
-    if (r.dst == T::S32) in.dst = sgpr(bits(w, 17, 8), 1);
-    else if (r.dst != T::NONE) in.dst = vgpr(bits(w, 17, 8), r.dst, acc);
-    if (!dpp_sdwa(bits(w, 0, 9), r.src[0], T::NONE)) in.src[0] = source(bits(w, 0, 9), r.src[0], acc);
-    if ((r.flags & TWO_DST) && in.src[0].kind != Kind::VGPR) why = "swap of a register that is no VGPR";
+    if (r.dst == T::S32)
+      in.dst = sgpr(bits(w, 17, 8), 1);
+    else if (r.dst != T::NONE)
+      in.dst = vgpr(bits(w, 17, 8), r.dst, acc);
+    if (!dpp_sdwa(bits(w, 0, 9), r.src[0], T::NONE))
+      in.src[0] = source(bits(w, 0, 9), r.src[0], acc);
+    if ((r.flags & TWO_DST) && in.src[0].kind != Kind::VGPR)
+      why = "swap of a register that is no VGPR";
   }
 
   void vop2(uint32_t w) {
@@ -213,7 +232,10 @@ struct Decoder {
     if (r.sdst != T::NONE) in.sdst = mask(106);
     if (r.src[2] == T::MASK) in.src[2] = mask(106);
     if (r.flags & IMM_LITERAL) {
-      if (available < 2) { why = "literal past the end of the code"; return; }
+      if (available < 2) {
+        why = "literal past the end of the code";
+        return;
+      }
       literal = true;
       in.literal = words[1];
       Operand k;
@@ -221,8 +243,11 @@ struct Decoder {
       k.code = 255;
       k.dwords = 1;
       k.value = r.src[0] == T::F16 ? words[1] & 0xffff : words[1];
-      if (strstr(r.name, "mk")) { in.src[2] = in.src[1]; in.src[1] = k; }
-      else in.src[2] = k;
+      if (strstr(r.name, "mk")) {
+        in.src[2] = in.src[1];
+        in.src[1] = k;
+      } else
+        in.src[2] = k;
     }
   }
 
@@ -238,21 +263,31 @@ struct Decoder {
   void vop3(uint32_t w, uint32_t x) {
     unsigned op = bits(w, 16, 10);
     in.size = 2;
-    if (op < 0x100) row(Format::VOPC, op);
-    else if (op < 0x140) row(Format::VOP2, op - 0x100);
-    else if (op < 0x1c0) row(Format::VOP1, op - 0x140);
-    else row(Format::VOP3, op);
+    if (op < 0x100)
+      row(Format::VOPC, op);
+    else if (op < 0x140)
+      row(Format::VOP2, op - 0x100);
+    else if (op < 0x1c0)
+      row(Format::VOP1, op - 0x140);
+    else
+      row(Format::VOP3, op);
     if (!in.row) return;
     const Row& r = *in.row;
     in.encoded64 = r.format != Format::VOP3;
-    if (r.flags & NO_VOP3) { why = "no VOP3 form"; return; }
+    if (r.flags & NO_VOP3) {
+      why = "no VOP3 form";
+      return;
+    }
     unsigned abs = bits(w, 8, 3), opsel = bits(w, 11, 4), neg = bits(x, 29, 3);
     bool vop3b = r.sdst != T::NONE && r.format != Format::VOPC;
     in.clamp = static_cast<uint8_t>(bits(w, 15, 1));
     in.omod = static_cast<uint8_t>(bits(x, 27, 2));
     if (r.format == Format::VOPC) {
       in.sdst = mask(bits(w, 0, 8));
-      if (bits(w, 0, 8) > 127) { why = "reserved scalar destination"; return; }
+      if (bits(w, 0, 8) > 127) {
+        why = "reserved scalar destination";
+        return;
+      }
       if (in.clamp || in.omod) why = "clamp or omod of a comparison";
     } else if (r.dst == T::S32) {
       in.dst = sgpr(bits(w, 0, 8) & 127, 1);
@@ -267,9 +302,9 @@ struct Decoder {
     if (r.flags & BITOP3) {
       // The truth table takes the abs, op_sel-free and neg bits: omod, abs, neg.
       uint32_t t = 0;
-      t |= bits(x, 27, 2) << 6;                 // omod
-      t |= bits(w, 8, 3) << 3;                  // abs
-      t |= bits(x, 29, 3);                      // neg
+      t |= bits(x, 27, 2) << 6;  // omod
+      t |= bits(w, 8, 3) << 3;   // abs
+      t |= bits(x, 29, 3);       // neg
       in.literal = t;
       abs = neg = 0;
       in.omod = 0;
@@ -277,11 +312,15 @@ struct Decoder {
     for (int i = 0; i < 3; ++i) {
       T t = r.src[i];
       if (t == T::NONE) {
-        if (codes[i] && !(r.format == Format::VOP3 && r.flags & 0)) why = "unused source field is not zero";
+        if (codes[i] && !(r.format == Format::VOP3 && r.flags & 0))
+          why = "unused source field is not zero";
         if ((abs | neg) >> i & 1) why = "modifier of a source that the instruction does not have";
         continue;
       }
-      if (codes[i] == 255) { why = "literal in VOP3"; return; }
+      if (codes[i] == 255) {
+        why = "literal in VOP3";
+        return;
+      }
       if (t == T::MASK) {
         in.src[i] = mask(codes[i]);
         if (codes[i] > 126) why = "lane mask is no SGPR pair";
@@ -330,9 +369,13 @@ struct Decoder {
         if (codes[i]) why = "unused source field is not zero";
         continue;
       }
-      if (codes[i] == 255) { why = "literal in VOP3P"; return; }
+      if (codes[i] == 255) {
+        why = "literal in VOP3P";
+        return;
+      }
       T t = r.src[i];
-      if (strncmp(r.name, "v_fma_mix", 9) == 0 && (in.opsel_hi >> i & 1) && codes[i] >= 240 && codes[i] <= 248)
+      if (strncmp(r.name, "v_fma_mix", 9) == 0 && (in.opsel_hi >> i & 1) && codes[i] >= 240 &&
+          codes[i] <= 248)
         t = T::F16;
       in.src[i] = source(codes[i], t);
     }
@@ -361,16 +404,21 @@ struct Decoder {
     in.dst = vgpr(bits(w, 0, 8), r.dst, acc_cd);
     T ta = r.src[0], tb = r.src[1];
     if (ta == T::DYN) {
-      static const T by_format[8] = {T::B256, T::B256, T::B192, T::B192, T::B128, T::NONE, T::NONE, T::NONE};
+      static const T by_format[8] = {T::B256, T::B256, T::B192, T::B192,
+                                     T::B128, T::NONE, T::NONE, T::NONE};
       ta = by_format[in.cbsz];
       tb = by_format[in.blgp];
-      if (ta == T::NONE || tb == T::NONE) { why = "reserved f8f6f4 format"; return; }
+      if (ta == T::NONE || tb == T::NONE) {
+        why = "reserved f8f6f4 format";
+        return;
+      }
       if (in.abid > 1) why = "abid of an f8f6f4 MFMA";
     }
     in.src[0] = source(bits(x, 0, 9), ta, acc & 1);
     in.src[1] = source(bits(x, 9, 9), tb, acc >> 1 & 1);
     in.src[2] = source(bits(x, 18, 9), r.src[2], acc_cd && !(r.flags & SMFMAC));
-    if (in.src[0].kind != Kind::VGPR || in.src[1].kind != Kind::VGPR) why = "MFMA source is no VGPR";
+    if (in.src[0].kind != Kind::VGPR || in.src[1].kind != Kind::VGPR)
+      why = "MFMA source is no VGPR";
     if (in.src[2].kind == Kind::SGPR) why = "MFMA accumulator is an SGPR";
     if (r.dst == T::F64 || strstr(r.name, "_f64_")) {
       if (in.cbsz || in.abid) why = "cbsz or abid of an f64 MFMA";
@@ -379,9 +427,15 @@ struct Decoder {
 
   void scaled(uint32_t w, uint32_t x) {
     bool pair = available >= 4 && bits(words[2], 23, 9) == 0x1a7;
-    if (!pair) { why = "scale word without its MFMA"; return; }
+    if (!pair) {
+      why = "scale word without its MFMA";
+      return;
+    }
     unsigned op = bits(words[2], 16, 7);
-    if (op != 0x2d && op != 0x2e) { why = "scale word before an MFMA that takes none"; return; }
+    if (op != 0x2d && op != 0x2e) {
+      why = "scale word before an MFMA that takes none";
+      return;
+    }
     mai(words[2], words[3], op);
     if (!in.row) return;
     if (in.abid != 1) why = "scaled MFMA without its scale bit";
@@ -391,21 +445,25 @@ struct Decoder {
     in.scale_opsel = static_cast<uint8_t>(bits(w, 11, 3));
     in.scale_opsel_hi = static_cast<uint8_t>(bits(x, 27, 2) | bits(w, 14, 1) << 2);
     if (in.src[3].code == 255 || in.sdst.code == 255) why = "literal in VOP3P";
-    if (bits(x, 18, 9) || bits(x, 29, 3) || bits(w, 15, 1) || bits(w, 0, 11)) why = "reserved bits of the scale word";
+    if (bits(x, 18, 9) || bits(x, 29, 3) || bits(w, 15, 1) || bits(w, 0, 11))
+      why = "reserved bits of the scale word";
   }
 
   void smem(uint32_t w, uint32_t x) {
     in.size = 2;
     if (!row(Format::SMEM, bits(w, 18, 8))) return;
     const Row& r = *in.row;
-    in.bits = static_cast<uint8_t>((bits(w, 16, 1) ? GLC : 0) | (bits(w, 17, 1) ? IMM : 0) | (bits(w, 14, 1) ? SOFF : 0));
+    in.bits = static_cast<uint8_t>((bits(w, 16, 1) ? GLC : 0) | (bits(w, 17, 1) ? IMM : 0) |
+                                   (bits(w, 14, 1) ? SOFF : 0));
     if (bits(w, 15, 1)) why = "nv bit";
     if (r.dst != T::NONE) in.dst = sgpr(bits(w, 6, 7), dwords(r.dst));
     if (r.src[0] == T::NONE) return;
     in.src[0] = sgpr(bits(w, 0, 6) * 2, dwords(r.src[0]));
     if (in.bits & IMM) in.offset = static_cast<int32_t>(x << 11) >> 11;
-    if (in.bits & SOFF) in.src[1] = source(bits(x, 25, 7), T::B32);
-    else if (!(in.bits & IMM)) in.src[1] = source(bits(x, 0, 7), T::B32);
+    if (in.bits & SOFF)
+      in.src[1] = source(bits(x, 25, 7), T::B32);
+    else if (!(in.bits & IMM))
+      in.src[1] = source(bits(x, 0, 7), T::B32);
   }
 
   void ds(uint32_t w, uint32_t x) {
@@ -413,9 +471,13 @@ struct Decoder {
     if (!row(Format::DS, bits(w, 17, 8))) return;
     const Row& r = *in.row;
     bool acc = bits(w, 25, 1);
-    if (bits(w, 16, 1)) { why = "gds is not supported"; return; }
+    if (bits(w, 16, 1)) {
+      why = "gds is not supported";
+      return;
+    }
     in.offset = static_cast<int32_t>(bits(w, 0, 16));
-    if (r.op != 0xb6 && r.op != 0xbd && r.op != 0xbe && r.op != 0x1d && r.op != 0x14) in.src[0] = vgpr(bits(x, 0, 8), T::B32);
+    if (r.op != 0xb6 && r.op != 0xbd && r.op != 0xbe && r.op != 0x1d && r.op != 0x14)
+      in.src[0] = vgpr(bits(x, 0, 8), T::B32);
     if (r.src[1] != T::NONE) in.src[1] = vgpr(bits(x, 8, 8), r.src[1], acc);
     if (r.src[2] != T::NONE) in.src[2] = vgpr(bits(x, 16, 8), r.src[2], acc);
     if (r.dst != T::NONE) in.dst = vgpr(bits(x, 24, 8), r.dst, acc);
@@ -425,11 +487,16 @@ struct Decoder {
     in.size = 2;
     unsigned seg = bits(w, 14, 2);
     Format f = seg == 0 ? Format::FLAT : seg == 1 ? Format::SCRATCH : Format::GLOBAL;
-    if (seg == 3) { why = "reserved segment"; return; }
+    if (seg == 3) {
+      why = "reserved segment";
+      return;
+    }
     if (!row(f, bits(w, 18, 7))) return;
     bool acc = bits(x, 23, 1);
-    in.bits = static_cast<uint8_t>((bits(w, 16, 1) ? GLC : 0) | (bits(w, 17, 1) ? SLC : 0) | (bits(w, 25, 1) ? SC1 : 0));
-    in.offset = seg == 0 ? static_cast<int32_t>(bits(w, 0, 12)) : static_cast<int32_t>(w << 19) >> 19;
+    in.bits = static_cast<uint8_t>((bits(w, 16, 1) ? GLC : 0) | (bits(w, 17, 1) ? SLC : 0) |
+                                   (bits(w, 25, 1) ? SC1 : 0));
+    in.offset =
+        seg == 0 ? static_cast<int32_t>(bits(w, 0, 12)) : static_cast<int32_t>(w << 19) >> 19;
     unsigned saddr = bits(x, 16, 7);
     bool has_saddr = saddr != 0x7f && f != Format::FLAT;
     bool bit13 = bits(w, 13, 1);
@@ -477,7 +544,8 @@ struct Decoder {
                                    (bits(w, 16, 1) ? LDS : 0) | (bits(w, 17, 1) ? SLC : 0));
     if (r.dst == T::NONE) return;
     if ((in.bits & LDS) && (r.flags & (STORE | ATOMIC))) why = "lds bit of a store";
-    if ((in.bits & LDS) && dwords(r.dst) > 1 && arch != GFX950) why = "lds load of more than a dword";
+    if ((in.bits & LDS) && dwords(r.dst) > 1 && arch != GFX950)
+      why = "lds load of more than a dword";
     bool both = (in.bits & OFFEN) && (in.bits & IDXEN);
     if (in.bits & (OFFEN | IDXEN)) in.src[0] = vgpr(bits(x, 0, 8), both ? T::B64 : T::B32);
     in.src[2] = sgpr(bits(x, 16, 5) * 4, 4);
@@ -517,8 +585,10 @@ struct Decoder {
       }
       if (r.flags & IMM_LITERAL) {
         literal = true;
-        if (available < 2) why = "literal past the end of the code";
-        else in.literal = words[1];
+        if (available < 2)
+          why = "literal past the end of the code";
+        else
+          in.literal = words[1];
       }
     } else {
       if (!row(Format::SOP2, bits(w, 23, 7))) return;
@@ -530,16 +600,25 @@ struct Decoder {
   }
 
   int run() {
-    if (available < 1) { why = "past the end of the code"; return 0; }
+    if (available < 1) {
+      why = "past the end of the code";
+      return 0;
+    }
     uint32_t w = words[0];
     in.size = 1;
     unsigned top6 = w >> 26;
     bool wide = top6 == 0x34 || top6 == 0x30 || top6 == 0x36 || top6 == 0x37 || top6 == 0x38;
-    if (wide && available < 2) { why = "instruction past the end of the code"; return 0; }
+    if (wide && available < 2) {
+      why = "instruction past the end of the code";
+      return 0;
+    }
     if (!(w >> 31)) {
-      if ((w >> 25) == 0x3f) vop1(w);
-      else if ((w >> 25) == 0x3e) vopc(w);
-      else vop2(w);
+      if ((w >> 25) == 0x3f)
+        vop1(w);
+      else if ((w >> 25) == 0x3e)
+        vopc(w);
+      else
+        vop2(w);
     } else if ((w >> 23) == 0x1a7) {
       vop3p(w, words[1]);
     } else if (top6 == 0x34) {

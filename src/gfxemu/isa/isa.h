@@ -8,15 +8,56 @@ namespace gfxemu {
 enum Arch : uint8_t { GFX90A = 1, GFX942 = 2, GFX950 = 4, ALL = 7, G94 = GFX942 | GFX950 };
 
 enum class Format : uint8_t {
-  SOP1, SOP2, SOPC, SOPK, SOPP, SMEM, VOP1, VOP2, VOPC, VOP3, VOP3P, MAI, DS, FLAT, GLOBAL, SCRATCH,
-  MUBUF, COUNT
+  SOP1,
+  SOP2,
+  SOPC,
+  SOPK,
+  SOPP,
+  SMEM,
+  VOP1,
+  VOP2,
+  VOPC,
+  VOP3,
+  VOP3P,
+  MAI,
+  DS,
+  FLAT,
+  GLOBAL,
+  SCRATCH,
+  MUBUF,
+  COUNT
 };
 constexpr int kFormats = static_cast<int>(Format::COUNT);
 
 // Operand types. The suffix P marks a 16-bit result that keeps the upper half of its register.
 enum class T : uint8_t {
-  NONE, B16, U16, I16, F16, F16P, U16P, I16P, BF16, B32, U32, I32, F32, B64, U64, I64, F64,
-  PKF16, PKI16, PKBF16, PKF32, B96, B128, B192, B256, B512, B1024,
+  NONE,
+  B16,
+  U16,
+  I16,
+  F16,
+  F16P,
+  U16P,
+  I16P,
+  BF16,
+  B32,
+  U32,
+  I32,
+  F32,
+  B64,
+  U64,
+  I64,
+  F64,
+  PKF16,
+  PKI16,
+  PKBF16,
+  PKF32,
+  B96,
+  B128,
+  B192,
+  B256,
+  B512,
+  B1024,
   MASK,  // 64-bit lane mask in an SGPR pair
   S32,   // scalar result of a vector instruction
   DYN,   // width depends on other fields (f8f6f4 operands)
@@ -24,15 +65,30 @@ enum class T : uint8_t {
 
 constexpr int dwords(T t) {
   switch (t) {
-    case T::NONE: return 0;
-    case T::B64: case T::U64: case T::I64: case T::F64: case T::PKF32: case T::MASK: return 2;
-    case T::B96: return 3;
-    case T::B128: return 4;
-    case T::B192: return 6;
-    case T::B256: case T::DYN: return 8;
-    case T::B512: return 16;
-    case T::B1024: return 32;
-    default: return 1;
+    case T::NONE:
+      return 0;
+    case T::B64:
+    case T::U64:
+    case T::I64:
+    case T::F64:
+    case T::PKF32:
+    case T::MASK:
+      return 2;
+    case T::B96:
+      return 3;
+    case T::B128:
+      return 4;
+    case T::B192:
+      return 6;
+    case T::B256:
+    case T::DYN:
+      return 8;
+    case T::B512:
+      return 16;
+    case T::B1024:
+      return 32;
+    default:
+      return 1;
   }
 }
 constexpr bool is_float(T t) {
@@ -40,9 +96,17 @@ constexpr bool is_float(T t) {
 }
 constexpr bool is_16bit(T t) {
   switch (t) {
-    case T::B16: case T::U16: case T::I16: case T::F16: case T::F16P: case T::U16P: case T::I16P:
-    case T::BF16: return true;
-    default: return false;
+    case T::B16:
+    case T::U16:
+    case T::I16:
+    case T::F16:
+    case T::F16P:
+    case T::U16P:
+    case T::I16P:
+    case T::BF16:
+      return true;
+    default:
+      return false;
   }
 }
 constexpr bool is_64bit(T t) {
@@ -52,35 +116,35 @@ constexpr bool is_packed16(T t) { return t == T::PKF16 || t == T::PKI16 || t == 
 
 // Row flags.
 enum : uint32_t {
-  DST_IN = 1u << 0,      // the destination is also an input
-  READS_VCC = 1u << 1,   // implicit operands of VOP and SOP rows
+  DST_IN = 1u << 0,     // the destination is also an input
+  READS_VCC = 1u << 1,  // implicit operands of VOP and SOP rows
   WRITES_VCC = 1u << 2,
   READS_SCC = 1u << 3,
   WRITES_SCC = 1u << 4,
   READS_EXEC = 1u << 5,
   WRITES_EXEC = 1u << 6,
   READS_M0 = 1u << 7,
-  OPSEL = 1u << 8,       // VOP3 op_sel means more than "high half" (fp8 conversions)
-  NO_VOP3 = 1u << 9,     // VOP1/VOP2 row without a VOP3 form
+  OPSEL = 1u << 8,    // VOP3 op_sel means more than "high half" (fp8 conversions)
+  NO_VOP3 = 1u << 9,  // VOP1/VOP2 row without a VOP3 form
   NO_DST = 1u << 10,
-  TRANS = 1u << 11,      // quarter-rate unit
-  LDS_DST = 1u << 12,    // memory load that writes LDS
+  TRANS = 1u << 11,    // quarter-rate unit
+  LDS_DST = 1u << 12,  // memory load that writes LDS
   STORE = 1u << 13,
   ATOMIC = 1u << 14,
   IMM_LITERAL = 1u << 15,  // madmk/madak: a 32-bit constant follows
   BRANCH = 1u << 16,
-  NO_DPP = 1u << 17,     // neither DPP nor SDWA
+  NO_DPP = 1u << 17,  // neither DPP nor SDWA
   BITOP3 = 1u << 18,
-  SMFMAC = 1u << 19,     // sparse: src2 holds indices, the destination accumulates
-  NAME_PLAIN = 1u << 20, // printed without _e32/_e64
+  SMFMAC = 1u << 19,      // sparse: src2 holds indices, the destination accumulates
+  NAME_PLAIN = 1u << 20,  // printed without _e32/_e64
   NO_SDWA = 1u << 21,
-  DS_PAIR = 1u << 22,    // two 8-bit offsets
-  NO_CLAMP = 1u << 23,   // integer row: the clamp bit is an error
+  DS_PAIR = 1u << 22,   // two 8-bit offsets
+  NO_CLAMP = 1u << 23,  // integer row: the clamp bit is an error
   CMPX = 1u << 24,
-  TWO_DST = 1u << 25,    // src0 is written as well (swaps)
-  IDX_MASK = 1u << 26,   // src1 is gpr_idx bits
+  TWO_DST = 1u << 25,       // src0 is written as well (swaps)
+  IDX_MASK = 1u << 26,      // src1 is gpr_idx bits
   DPP_ROW_ONLY = 1u << 27,  // 64-bit: only row_newbcast
-  PASS_BITS = 1u << 28,  // reads its operands raw (no denormal flush)
+  PASS_BITS = 1u << 28,     // reads its operands raw (no denormal flush)
 };
 
 struct Row {
@@ -105,12 +169,12 @@ enum : uint8_t { NEG = 1, ABS = 2, SEXT = 4, HI = 8, DPP = 16, SDWA = 32 };
 
 struct Operand {
   Kind kind = Kind::NONE;
-  uint8_t mods = 0;     // any bit sends the fetch down its slow path
-  uint8_t sel = 6;      // SDWA selection; 6 is DWORD
+  uint8_t mods = 0;  // any bit sends the fetch down its slow path
+  uint8_t sel = 6;   // SDWA selection; 6 is DWORD
   uint8_t dwords = 0;
-  uint16_t reg = 0;     // VGPR 0-255, AGPR 256-511; SGPR 0-127; SPECIAL: the code
-  uint16_t code = 0;    // as encoded (9 bits)
-  uint64_t value = 0;   // CONST, widened to the operand's type
+  uint16_t reg = 0;    // VGPR 0-255, AGPR 256-511; SGPR 0-127; SPECIAL: the code
+  uint16_t code = 0;   // as encoded (9 bits)
+  uint64_t value = 0;  // CONST, widened to the operand's type
 };
 
 struct Wave;
@@ -121,14 +185,14 @@ struct Inst {
   Handler fn = nullptr;
   const Row* row = nullptr;
   Operand dst, sdst, src[4];
-  int32_t offset = 0;     // branch target, memory offset, SIMM16
+  int32_t offset = 0;  // branch target, memory offset, SIMM16
   uint32_t literal = 0;
   uint32_t words[4] = {};
-  uint8_t size = 0;       // dwords
+  uint8_t size = 0;  // dwords
   uint8_t clamp = 0, omod = 0;
   uint8_t opsel = 0, opsel_hi = 0, neg_lo = 0, neg_hi = 0;
   uint8_t cbsz = 0, abid = 0, blgp = 0;
-  uint8_t bits = 0;       // format bits: offen, idxen, glc, slc, sc1, lds, gds, imm, soffset_en
+  uint8_t bits = 0;  // format bits: offen, idxen, glc, slc, sc1, lds, gds, imm, soffset_en
   uint8_t dpp_banks = 0, dpp_rows = 0, dpp_bound = 0;
   uint16_t dpp_ctrl = 0;
   uint8_t dst_sel = 6, dst_unused = 0;

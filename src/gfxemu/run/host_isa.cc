@@ -4,10 +4,18 @@
 #include "run/launch.h"
 
 namespace gfxemu {
-namespace avx512 { HandlerTables handlers(); }
-namespace avx2 { HandlerTables handlers(); }
-namespace portable { HandlerTables handlers(); }
-namespace avx512bf16 { extern const Handler kMai[]; }
+namespace avx512 {
+HandlerTables handlers();
+}
+namespace avx2 {
+HandlerTables handlers();
+}
+namespace portable {
+HandlerTables handlers();
+}
+namespace avx512bf16 {
+extern const Handler kMai[];
+}
 
 namespace {
 struct Choice {
@@ -20,14 +28,16 @@ const Choice& choice() {
     (void)want;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    bool v2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-    bool v5 = v2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-              __builtin_cpu_supports("avx512vl");
+    bool v2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+              __builtin_cpu_supports("bmi2");
+    bool v5 = v2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     (void)v5;
 #ifdef GFXEMU_HAS_avx512
     if (v5 && (want.empty() || want == "avx512" || want == "avx512bf16")) {
       Choice c{"avx512", avx512::handlers()};
-      bool pairs = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+      bool pairs = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") &&
+                   __builtin_cpu_supports("avx512vnni");
       if (pairs && want != "avx512") {
         c.name = "avx512bf16";
         c.tables.of[static_cast<int>(Format::MAI)] = avx512bf16::kMai;
@@ -36,7 +46,8 @@ const Choice& choice() {
     }
 #endif
 #ifdef GFXEMU_HAS_avx2
-    if (v2 && (want.empty() || want == "avx2" || want == "avx512" || want == "avx512bf16")) return Choice{"avx2", avx2::handlers()};
+    if (v2 && (want.empty() || want == "avx2" || want == "avx512" || want == "avx512bf16"))
+      return Choice{"avx2", avx2::handlers()};
 #endif
 #endif
 #ifdef GFXEMU_HAS_portable

@@ -20,7 +20,9 @@ constexpr uint64_t kSlice = 1 << 18;  // instructions before a worker looks at i
 constexpr size_t kRegisterBytes = 512 * 64 * 4;
 
 uint64_t now_ns() {
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                   std::chrono::steady_clock::now().time_since_epoch())
+                                   .count());
 }
 
 // Registers, LDS and scratch for one resident workgroup; kept between launches.
@@ -48,7 +50,8 @@ uint64_t random_next(uint64_t& s) {
 bool prepare(Seat& seat, Launch& l) {
   if (seat.register_waves < l.waves) {
     if (seat.registers) munmap(seat.registers, seat.register_waves * kRegisterBytes);
-    void* p = mmap(nullptr, l.waves * kRegisterBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* p = mmap(nullptr, l.waves * kRegisterBytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return false;
     seat.registers = static_cast<uint8_t*>(p);
     seat.register_waves = l.waves;
@@ -93,13 +96,16 @@ void start_group(Seat& seat, Launch& l, uint64_t n) {
     w.lds = seat.lds.data();
     w.lds_size = l.lds;
     w.scratch_size = l.scratch;
-    w.scratch = reinterpret_cast<uint8_t*>(seat.scratch + static_cast<uint64_t>(i) * l.scratch * 64);
-    w.mode = (k.rsrc1 >> 12 & 0xff) | (k.rsrc1 >> 21 & 1) << 8 | (k.rsrc1 >> 23 & 1) << 9 | (k.rsrc1 >> 26 & 1) << 23;
+    w.scratch =
+        reinterpret_cast<uint8_t*>(seat.scratch + static_cast<uint64_t>(i) * l.scratch * 64);
+    w.mode = (k.rsrc1 >> 12 & 0xff) | (k.rsrc1 >> 21 & 1) << 8 | (k.rsrc1 >> 23 & 1) << 9 |
+             (k.rsrc1 >> 26 & 1) << 23;
     w.mode_changed();
     uint32_t first = i * 64, lanes = threads - first;
     w.exec() = lanes >= 64 ? ~0ull : (1ull << lanes) - 1;
     for (uint32_t t = 0; t < 64; ++t) {
-      uint32_t id = first + t, x = id % l.block[0], y = id / l.block[0] % l.block[1], z = id / l.block[0] / l.block[1];
+      uint32_t id = first + t, x = id % l.block[0], y = id / l.block[0] % l.block[1],
+               z = id / l.block[0] / l.block[1];
       w.v[t] = x | y << 10 | z << 20;
     }
     uint32_t s = 0;
@@ -123,7 +129,8 @@ void start_group(Seat& seat, Launch& l, uint64_t n) {
     uint32_t preload = k.preload & 127;
     if (preload) {
       uint32_t from = (k.preload >> 7) * 4;
-      for (uint32_t j = 0; j < preload && s < 16; ++j, from += 4) memcpy(&w.s[s++], reinterpret_cast<void*>(l.kernarg_address + from), 4);
+      for (uint32_t j = 0; j < preload && s < 16; ++j, from += 4)
+        memcpy(&w.s[s++], reinterpret_cast<void*>(l.kernarg_address + from), 4);
       entry += 256;  // past the code that loads them on older firmware
     }
     uint32_t user = k.rsrc2 >> 1 & 31;
@@ -151,7 +158,8 @@ bool run_group(Seat& seat, Launch& l) {
   uint64_t idle_rounds = 0;
   while (used < kSlice && !l.failed.load(std::memory_order_relaxed)) {
     if (shuffled)
-      for (uint32_t i = l.waves; i > 1; --i) std::swap(order[i - 1], order[random_next(seat.rng) % i]);
+      for (uint32_t i = l.waves; i > 1; --i)
+        std::swap(order[i - 1], order[random_next(seat.rng) % i]);
     uint64_t round = 0;
     for (uint32_t i : order) {
       Wave& w = seat.waves[i];
@@ -178,14 +186,15 @@ bool run_group(Seat& seat, Launch& l) {
   }
   uint64_t total = l.instructions.fetch_add(used, std::memory_order_relaxed) + used;
   if (l.options.limit && total > l.options.limit) {
-    l.fail("kernel " + l.kernel->name + ": more than " + std::to_string(l.options.limit / 1000000) + " million instructions (option limit)");
+    l.fail("kernel " + l.kernel->name + ": more than " + std::to_string(l.options.limit / 1000000) +
+           " million instructions (option limit)");
     return true;
   }
   return g.done == g.count || l.failed;
 }
 
-// A worker's part of a launch. A workgroup that outlives its slice stays while others start, so that
-// kernels whose workgroups wait for each other go on.
+// A worker's part of a launch. A workgroup that outlives its slice stays while others start, so
+// that kernels whose workgroups wait for each other go on.
 void work(Launch& l, std::vector<std::unique_ptr<Seat>>& seats) {
   std::vector<size_t> resident;
   std::vector<size_t> vacant;
@@ -202,7 +211,8 @@ void work(Launch& l, std::vector<std::unique_ptr<Seat>>& seats) {
       size_t s = vacant.back();
       vacant.pop_back();
       if (!prepare(*seats[s], l)) {
-        l.fail("kernel " + l.kernel->name + ": no memory for the registers or scratch of a workgroup");
+        l.fail("kernel " + l.kernel->name +
+               ": no memory for the registers or scratch of a workgroup");
         break;
       }
       start_group(*seats[s], l, n);
@@ -239,9 +249,11 @@ class Pool {
   }
   void run(Launch& l) {
     std::lock_guard one(launches_);  // one launch at a time
-    uint32_t want = l.options.threads ? l.options.threads : std::max(1u, std::thread::hardware_concurrency());
+    uint32_t want =
+        l.options.threads ? l.options.threads : std::max(1u, std::thread::hardware_concurrency());
     if (want > l.groups) want = static_cast<uint32_t>(l.groups);
-    while (seats_.size() < want) seats_.emplace_back(std::make_unique<std::vector<std::unique_ptr<Seat>>>());
+    while (seats_.size() < want)
+      seats_.emplace_back(std::make_unique<std::vector<std::unique_ptr<Seat>>>());
     if (want > 1) {
       std::unique_lock lock(mutex_);
       while (threads_.size() + 1 < want) {
@@ -308,15 +320,18 @@ std::string Launch::run() {
   options = gfxemu::options();
   uint64_t threads = static_cast<uint64_t>(block[0]) * block[1] * block[2];
   if (!threads || !grid[0] || !grid[1] || !grid[2]) return refuse("empty grid or block");
-  if (threads > 1024) return refuse("a block of " + std::to_string(threads) + " threads, at most 1024");
+  if (threads > 1024)
+    return refuse("a block of " + std::to_string(threads) + " threads, at most 1024");
   if (k.has_metadata && threads > static_cast<uint64_t>(k.max_threads))
-    return refuse("a block of " + std::to_string(threads) + " threads, the kernel was built for at most " + std::to_string(k.max_threads));
+    return refuse("a block of " + std::to_string(threads) +
+                  " threads, the kernel was built for at most " + std::to_string(k.max_threads));
   if (k.wavefront != 64) return refuse("built for waves of " + std::to_string(k.wavefront));
   waves = static_cast<uint32_t>((threads + 63) / 64);
   groups = static_cast<uint64_t>(grid[0]) * grid[1] * grid[2];
   lds = k.lds + dynamic_lds;
   if (lds > lds_limit(module->arch()))
-    return refuse("needs " + std::to_string(lds) + " bytes of LDS, the device has " + std::to_string(lds_limit(module->arch())));
+    return refuse("needs " + std::to_string(lds) + " bytes of LDS, the device has " +
+                  std::to_string(lds_limit(module->arch())));
   scratch = (k.scratch + 15) / 16 * 16;
   if (k.dynamic_stack) scratch = std::max<uint32_t>(scratch + 4096, 16384);
   if (k.properties >> 10 & 1) return refuse("built for waves of 32");
@@ -330,13 +345,20 @@ std::string Launch::run() {
     uint64_t x = 0;
     const std::string& n = a.kind;
     int d = n.empty() ? 0 : n.back() == 'y' ? 1 : n.back() == 'z' ? 2 : 0;
-    if (!n.compare(0, 18, "hidden_block_count")) x = grid[d];
-    else if (!n.compare(0, 17, "hidden_group_size")) x = block[d];
-    else if (!n.compare(0, 16, "hidden_remainder")) x = 0;
-    else if (n == "hidden_grid_dims") x = grid[2] * block[2] > 1 ? 3 : grid[1] * block[1] > 1 ? 2 : 1;
-    else if (n == "hidden_dynamic_lds_size") x = dynamic_lds;
-    else if (n == "hidden_private_base") x = kPrivateBase >> 32;
-    else if (n == "hidden_shared_base") x = kSharedBase >> 32;
+    if (!n.compare(0, 18, "hidden_block_count"))
+      x = grid[d];
+    else if (!n.compare(0, 17, "hidden_group_size"))
+      x = block[d];
+    else if (!n.compare(0, 16, "hidden_remainder"))
+      x = 0;
+    else if (n == "hidden_grid_dims")
+      x = grid[2] * block[2] > 1 ? 3 : grid[1] * block[1] > 1 ? 2 : 1;
+    else if (n == "hidden_dynamic_lds_size")
+      x = dynamic_lds;
+    else if (n == "hidden_private_base")
+      x = kPrivateBase >> 32;
+    else if (n == "hidden_shared_base")
+      x = kSharedBase >> 32;
     memcpy(args.data() + a.offset, &x, std::min<size_t>(8, a.size));
   }
   Memory& mem = Memory::get();
@@ -369,14 +391,17 @@ std::string Launch::run() {
   return failed ? error : std::string();
 }
 
-bool pack_arguments(const Kernel& k, void** params, void** extra, std::vector<uint8_t>* out, std::string* error) {
+bool pack_arguments(const Kernel& k, void** params, void** extra, std::vector<uint8_t>* out,
+                    std::string* error) {
   out->clear();
   if (extra) {
     const void* data = nullptr;
     size_t size = 0;
     for (int i = 0; extra[i] != reinterpret_cast<void*>(3); i += 2) {
-      if (extra[i] == reinterpret_cast<void*>(1)) data = extra[i + 1];
-      else if (extra[i] == reinterpret_cast<void*>(2)) size = *static_cast<size_t*>(extra[i + 1]);
+      if (extra[i] == reinterpret_cast<void*>(1))
+        data = extra[i + 1];
+      else if (extra[i] == reinterpret_cast<void*>(2))
+        size = *static_cast<size_t*>(extra[i + 1]);
       else {
         *error = "kernel " + k.name + ": malformed extra argument list";
         return false;
@@ -392,7 +417,8 @@ bool pack_arguments(const Kernel& k, void** params, void** extra, std::vector<ui
   }
   if (!k.has_metadata) {
     if (!params) return true;
-    *error = "kernel " + k.name + ": the code object does not describe the arguments; pass a buffer (extra)";
+    *error = "kernel " + k.name +
+             ": the code object does not describe the arguments; pass a buffer (extra)";
     return false;
   }
   size_t i = 0;
@@ -435,10 +461,13 @@ void fault(Wave& w, const Inst& in, const char* format, ...) {
   uint64_t pc = pc_address(w, &in);
   size_t i = static_cast<size_t>(&in - code.slots);
   std::string message = std::string("kernel ") + l.kernel->name + ": " + text;
-  snprintf(where, sizeof(where), "\n  at pc 0x%llx, workgroup (%u,%u,%u), wave %u: ", static_cast<unsigned long long>(pc - l.kernel->entry),
-           w.group->id[0], w.group->id[1], w.group->id[2], w.index);
+  snprintf(where, sizeof(where), "\n  at pc 0x%llx, workgroup (%u,%u,%u), wave %u: ",
+           static_cast<unsigned long long>(pc - l.kernel->entry), w.group->id[0], w.group->id[1],
+           w.group->id[2], w.index);
   message += where;
-  message += i < code.count ? disassemble(code.arch, code.words + i, static_cast<int>(code.count - i), pc) : "past the end of the code";
+  message += i < code.count
+                 ? disassemble(code.arch, code.words + i, static_cast<int>(code.count - i), pc)
+                 : "past the end of the code";
   l.fail(message);
 }
 
@@ -471,12 +500,19 @@ Arch wave_arch(const Wave& w) { return w.launch->module->arch(); }
 uint64_t wave_clock(const Wave& w) { return (now_ns() - w.launch->started) / 10; }  // 100 MHz
 uint64_t hardware_register(const Wave& w, unsigned id) {
   switch (id) {
-    case 2: return w.scc | static_cast<uint64_t>(w.s64(EXEC) == 0) << 9 | static_cast<uint64_t>(w.s64(VCC) == 0) << 10;
-    case 4: return w.index & 15;  // HW_ID
-    case 6: return 0;             // LDS_ALLOC
-    case 15: return (kSharedBase >> 48) << 16 | kPrivateBase >> 48;
-    case 20: return w.group->serial % 8;  // XCC_ID: workgroups go round the dies
-    default: return ~0ull;
+    case 2:
+      return w.scc | static_cast<uint64_t>(w.s64(EXEC) == 0) << 9 |
+             static_cast<uint64_t>(w.s64(VCC) == 0) << 10;
+    case 4:
+      return w.index & 15;  // HW_ID
+    case 6:
+      return 0;  // LDS_ALLOC
+    case 15:
+      return (kSharedBase >> 48) << 16 | kPrivateBase >> 48;
+    case 20:
+      return w.group->serial % 8;  // XCC_ID: workgroups go round the dies
+    default:
+      return ~0ull;
   }
 }
 

@@ -49,6 +49,7 @@ const HandlerTables* host_handlers();
 const char* host_isa();
 
 // Fills kernarg from hipModuleLaunchKernel's two ways of passing arguments.
-bool pack_arguments(const Kernel& kernel, void** params, void** extra, std::vector<uint8_t>* out, std::string* error);
+bool pack_arguments(const Kernel& kernel, void** params, void** extra, std::vector<uint8_t>* out,
+                    std::string* error);
 
 }  // namespace gfxemu

@@ -9,7 +9,8 @@ namespace {
 constexpr uint64_t kPage = 4096;
 uint64_t round_up(uint64_t x) { return (x + kPage - 1) / kPage * kPage; }
 const Allocation* around(const std::vector<Allocation>& v, uint64_t a) {
-  auto it = std::upper_bound(v.begin(), v.end(), a, [](uint64_t x, const Allocation& y) { return x < y.begin; });
+  auto it = std::upper_bound(v.begin(), v.end(), a,
+                             [](uint64_t x, const Allocation& y) { return x < y.begin; });
   if (it == v.begin()) return nullptr;
   --it;
   return a < it->begin + it->size ? &*it : nullptr;
@@ -25,7 +26,8 @@ Memory& Memory::get() {
 }
 
 Memory::Memory() {
-  void* p = mmap(nullptr, kReserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* p = mmap(nullptr, kReserve, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) return;
   base_ = round_up(reinterpret_cast<uint64_t>(p)) + kPage;
   top_ = base_;
@@ -48,7 +50,8 @@ uint64_t Memory::allocate(uint64_t size, bool host) {
       uint64_t rest = it->second - need;
       holes_.erase(it);
       if (rest) holes_[at + need] = rest;
-      for (auto f = freed_.lower_bound(at); f != freed_.end() && f->first < at + need;) f = freed_.erase(f);
+      for (auto f = freed_.lower_bound(at); f != freed_.end() && f->first < at + need;)
+        f = freed_.erase(f);
       break;
     }
   }
@@ -117,7 +120,8 @@ std::shared_ptr<const Snapshot> Memory::snapshot() {
 uint8_t* Memory::shadow() {
   std::lock_guard lock(mutex_);
   if (!shadow_ && base_) {
-    void* p = mmap(nullptr, kReserve / 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* p = mmap(nullptr, kReserve / 8, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p != MAP_FAILED) shadow_ = static_cast<uint8_t*>(p);
   }
   return shadow_;

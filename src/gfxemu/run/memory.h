@@ -1,5 +1,5 @@
-// Device memory: one reserved address range, in which every allocation is followed by a gap, so that
-// a stray address is seen.
+// Device memory: one reserved address range, in which every allocation is followed by a gap, so
+// that a stray address is seen.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -20,7 +20,7 @@ struct Allocation {
 // Allocations in address order at one moment; launches hold one.
 struct Snapshot {
   std::vector<Allocation> live, freed;
-  const Allocation* find(uint64_t address) const;        // live allocation around an address
+  const Allocation* find(uint64_t address) const;  // live allocation around an address
   const Allocation* find_freed(uint64_t address) const;
 };
 

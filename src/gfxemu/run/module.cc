@@ -12,11 +12,34 @@
 namespace gfxemu {
 namespace {
 
-struct Ehdr { uint8_t ident[16]; uint16_t type, machine; uint32_t version; uint64_t entry, phoff, shoff; uint32_t flags; uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx; };
-struct Phdr { uint32_t type, flags; uint64_t offset, vaddr, paddr, filesz, memsz, align; };
-struct Shdr { uint32_t name, type; uint64_t flags, addr, offset, size; uint32_t link, info; uint64_t addralign, entsize; };
-struct Sym { uint32_t name; uint8_t info, other; uint16_t shndx; uint64_t value, size; };
-struct Rela { uint64_t offset, info; int64_t addend; };
+struct Ehdr {
+  uint8_t ident[16];
+  uint16_t type, machine;
+  uint32_t version;
+  uint64_t entry, phoff, shoff;
+  uint32_t flags;
+  uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
+};
+struct Phdr {
+  uint32_t type, flags;
+  uint64_t offset, vaddr, paddr, filesz, memsz, align;
+};
+struct Shdr {
+  uint32_t name, type;
+  uint64_t flags, addr, offset, size;
+  uint32_t link, info;
+  uint64_t addralign, entsize;
+};
+struct Sym {
+  uint32_t name;
+  uint8_t info, other;
+  uint16_t shndx;
+  uint64_t value, size;
+};
+struct Rela {
+  uint64_t offset, info;
+  int64_t addend;
+};
 
 // An offload bundle holds code objects for several targets; takes the one of the arch.
 bool unbundle(const uint8_t*& p, size_t& size, Arch arch, std::string* error) {
@@ -47,10 +70,14 @@ bool unbundle(const uint8_t*& p, size_t& size, Arch arch, std::string* error) {
 
 Arch machine(uint32_t flags) {
   switch (flags & 0xff) {
-    case 0x3f: return GFX90A;
-    case 0x4c: return GFX942;
-    case 0x4f: return GFX950;
-    default: return static_cast<Arch>(0);
+    case 0x3f:
+      return GFX90A;
+    case 0x4c:
+      return GFX942;
+    case 0x4f:
+      return GFX950;
+    default:
+      return static_cast<Arch>(0);
   }
 }
 
@@ -80,7 +107,8 @@ void read_metadata(const msgpack::Value& doc, std::map<std::string, Kernel>* out
         arg.name = a.string(".name");
         x.args.push_back(arg);
       }
-    if (symbol.size() > 3 && symbol.substr(symbol.size() - 3) == ".kd") symbol.resize(symbol.size() - 3);
+    if (symbol.size() > 3 && symbol.substr(symbol.size() - 3) == ".kd")
+      symbol.resize(symbol.size() - 3);
     (*out)[symbol.empty() ? x.name : symbol] = x;
   }
 }
@@ -95,7 +123,8 @@ Module::~Module() {
   if (image_) Memory::get().release(image_);
 }
 
-std::shared_ptr<Module> Module::load(const void* image, size_t size, Arch arch, bool relocate, std::string* error) {
+std::shared_ptr<Module> Module::load(const void* image, size_t size, Arch arch, bool relocate,
+                                     std::string* error) {
   const uint8_t* p = static_cast<const uint8_t*>(image);
   auto fail = [&](const std::string& why) {
     *error = why;
@@ -107,22 +136,30 @@ std::shared_ptr<Module> Module::load(const void* image, size_t size, Arch arch, 
   memcpy(&e, p, sizeof(e));
   if (e.machine != 224) return fail("the ELF file is not for AMDGPU");
   Arch found = machine(e.flags);
-  if (!found) return fail("the code object is for a processor other than gfx90a, gfx942 and gfx950 (e_flags " + std::to_string(e.flags) + ")");
+  if (!found)
+    return fail(
+        "the code object is for a processor other than gfx90a, gfx942 and gfx950 (e_flags " +
+        std::to_string(e.flags) + ")");
   if (found != arch && relocate)
-    return fail(std::string("the code object is for ") + arch_name(found) + ", the emulated device is " + arch_name(arch));
-  if (e.phentsize != sizeof(Phdr) || e.shentsize != sizeof(Shdr)) return fail("malformed ELF headers");
+    return fail(std::string("the code object is for ") + arch_name(found) +
+                ", the emulated device is " + arch_name(arch));
+  if (e.phentsize != sizeof(Phdr) || e.shentsize != sizeof(Shdr))
+    return fail("malformed ELF headers");
   // hipModuleLoadData gives no size: then trust the header tables.
   auto inside = [&](uint64_t off, uint64_t n) { return off <= size && n <= size - off; };
-  if (!inside(e.phoff, e.phnum * sizeof(Phdr)) || !inside(e.shoff, e.shnum * sizeof(Shdr))) return fail("truncated ELF file");
+  if (!inside(e.phoff, e.phnum * sizeof(Phdr)) || !inside(e.shoff, e.shnum * sizeof(Shdr)))
+    return fail("truncated ELF file");
   const Phdr* ph = reinterpret_cast<const Phdr*>(p + e.phoff);
   const Shdr* sh = reinterpret_cast<const Shdr*>(p + e.shoff);
   uint64_t top = 0;
   for (int i = 0; i < e.phnum; ++i)
     if (ph[i].type == 1) {
-      if (!inside(ph[i].offset, ph[i].filesz) || ph[i].memsz > (1ull << 32)) return fail("truncated ELF segment");
+      if (!inside(ph[i].offset, ph[i].filesz) || ph[i].memsz > (1ull << 32))
+        return fail("truncated ELF segment");
       top = std::max(top, ph[i].vaddr + ph[i].memsz);
     }
-  if (!top || top > (1ull << 32)) return fail("the ELF file has no loadable segment (an object file must be linked first)");
+  if (!top || top > (1ull << 32))
+    return fail("the ELF file has no loadable segment (an object file must be linked first)");
   std::shared_ptr<Module> m(new Module);
   m->image_ = Memory::get().allocate(top);
   if (!m->image_) return fail("out of device memory");
@@ -139,7 +176,8 @@ std::shared_ptr<Module> Module::load(const void* image, size_t size, Arch arch, 
   }
   if (!code.count) return fail("the code object has no executable segment");
   code.words = reinterpret_cast<const uint32_t*>(code.address);
-  void* slots = mmap(nullptr, (code.count + 1) * sizeof(Inst), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* slots = mmap(nullptr, (code.count + 1) * sizeof(Inst), PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (slots == MAP_FAILED) return fail("out of memory");
   code.slots = static_cast<Inst*>(slots);
   code.handlers = host_handlers();
@@ -163,7 +201,8 @@ std::shared_ptr<Module> Module::load(const void* image, size_t size, Arch arch, 
   }
 
   for (int i = 0; i < e.shnum; ++i) {
-    if (!inside(sh[i].offset, sh[i].type == 8 ? 0 : sh[i].size)) return fail("truncated ELF section");
+    if (!inside(sh[i].offset, sh[i].type == 8 ? 0 : sh[i].size))
+      return fail("truncated ELF section");
     if (sh[i].type == 11 && sh[i].link < e.shnum) {  // dynamic symbols
       const Sym* syms = reinterpret_cast<const Sym*>(p + sh[i].offset);
       const Shdr& strs = sh[sh[i].link];
@@ -207,13 +246,18 @@ std::shared_ptr<Module> Module::load(const void* image, size_t size, Arch arch, 
     if (sh[i].type == 4 && relocate) {
       const Rela* r = reinterpret_cast<const Rela*>(p + sh[i].offset);
       const Sym* syms = nullptr;
-      if (sh[i].link && sh[i].link < e.shnum) syms = reinterpret_cast<const Sym*>(p + sh[sh[i].link].offset);
+      if (sh[i].link && sh[i].link < e.shnum)
+        syms = reinterpret_cast<const Sym*>(p + sh[sh[i].link].offset);
       for (uint64_t n = 0; n < sh[i].size / sizeof(Rela); ++n) {
-        uint32_t type = static_cast<uint32_t>(r[n].info), sym = static_cast<uint32_t>(r[n].info >> 32);
+        uint32_t type = static_cast<uint32_t>(r[n].info),
+                 sym = static_cast<uint32_t>(r[n].info >> 32);
         uint64_t value;
-        if (type == 13) value = base + static_cast<uint64_t>(r[n].addend);                      // RELATIVE64
-        else if (type == 3 && syms && syms[sym].shndx) value = base + syms[sym].value + static_cast<uint64_t>(r[n].addend);  // ABS64
-        else return fail("relocation type " + std::to_string(type) + " is not supported");
+        if (type == 13)
+          value = base + static_cast<uint64_t>(r[n].addend);  // RELATIVE64
+        else if (type == 3 && syms && syms[sym].shndx)
+          value = base + syms[sym].value + static_cast<uint64_t>(r[n].addend);  // ABS64
+        else
+          return fail("relocation type " + std::to_string(type) + " is not supported");
         if (r[n].offset + 8 > top) return fail("relocation outside the image");
         memcpy(reinterpret_cast<void*>(base + r[n].offset), &value, 8);
       }
@@ -242,13 +286,18 @@ void bad_instruction(Wave& w, const Inst& in) {
   size_t i = static_cast<size_t>(&in - code.slots);
   Inst scratch;
   const char* why = "the end of the code was passed";
-  if (i < code.count) decode(code.arch, code.words + i, static_cast<int>(code.count - i), scratch, &why);
+  if (i < code.count)
+    decode(code.arch, code.words + i, static_cast<int>(code.count - i), scratch, &why);
   w.pc = &in;
   fault(w, in, "cannot decode: %s", why ? why : "unknown");
 }
 void unimplemented(Wave& w, const Inst& in) { fault(w, in, "%s is not implemented", in.row->name); }
-void clamp_error(Wave& w, const Inst& in) { fault(w, in, "the clamp bit of %s is not implemented", in.row->name); }
-void jump_outside(Wave& w, const Inst& in) { fault(w, in, "branch target outside the code object"); }
+void clamp_error(Wave& w, const Inst& in) {
+  fault(w, in, "the clamp bit of %s is not implemented", in.row->name);
+}
+void jump_outside(Wave& w, const Inst& in) {
+  fault(w, in, "branch target outside the code object");
+}
 }  // namespace
 
 void decode_slot(Wave& w, const Inst& in) {
@@ -260,7 +309,9 @@ void decode_slot(Wave& w, const Inst& in) {
   size_t i = static_cast<size_t>(&in - code.slots);
   Inst d;
   const char* why = nullptr;
-  int n = i < code.count ? decode(code.arch, code.words + i, static_cast<int>(code.count - i), d, &why) : 0;
+  int n = i < code.count
+              ? decode(code.arch, code.words + i, static_cast<int>(code.count - i), d, &why)
+              : 0;
   Handler fn = nullptr;
   if (!n) {
     d = Inst{};
@@ -269,7 +320,8 @@ void decode_slot(Wave& w, const Inst& in) {
   } else {
     fn = code.handlers->of[static_cast<int>(d.row->format)][d.row->index];
     Format f = d.row->format;
-    if (d.clamp && (f == Format::VOP1 || f == Format::VOP2 || f == Format::VOP3) && !is_float(d.row->dst) && !(d.row->flags & OPSEL)) {
+    if (d.clamp && (f == Format::VOP1 || f == Format::VOP2 || f == Format::VOP3) &&
+        !is_float(d.row->dst) && !(d.row->flags & OPSEL)) {
       fn = code.handlers->clamped(d.row->name);
       if (!fn) fn = clamp_error;
     }

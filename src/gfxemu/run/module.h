@@ -26,7 +26,8 @@ struct Kernel {
   int vgprs = 0, agprs = 0, accum_offset = 0;  // vgprs: allocated in all
   // From the notes.
   std::vector<KernelArg> args;
-  int max_threads = 1024, vgpr_spills = 0, sgpr_spills = 0, sgpr_count = 0, vgpr_count = 0, agpr_count = 0;
+  int max_threads = 1024, vgpr_spills = 0, sgpr_spills = 0, sgpr_count = 0, vgpr_count = 0,
+      agpr_count = 0;
   int wavefront = 64;
   bool dynamic_stack = false, has_metadata = false;
 };
@@ -45,7 +46,8 @@ struct Code {
 class Module {
  public:
   // Loads an ELF code object (or a bundle's entry for the arch). Null with `error` filled.
-  static std::shared_ptr<Module> load(const void* image, size_t size, Arch arch, bool relocate, std::string* error);
+  static std::shared_ptr<Module> load(const void* image, size_t size, Arch arch, bool relocate,
+                                      std::string* error);
   ~Module();
   const Kernel* kernel(const std::string& name) const;
   const std::vector<Kernel>& kernels() const { return kernels_; }

@@ -6,7 +6,10 @@ struct Reader {
   const uint8_t *p, *end;
   bool ok = true;
   uint64_t number(int n) {
-    if (end - p < n) { ok = false; return 0; }
+    if (end - p < n) {
+      ok = false;
+      return 0;
+    }
     uint64_t r = 0;
     while (n--) r = r << 8 | *p++;
     return r;
@@ -14,7 +17,10 @@ struct Reader {
   Value text(uint64_t n) {
     Value v;
     v.type = Value::STRING;
-    if (static_cast<uint64_t>(end - p) < n) { ok = false; return v; }
+    if (static_cast<uint64_t>(end - p) < n) {
+      ok = false;
+      return v;
+    }
     v.s.assign(reinterpret_cast<const char*>(p), n);
     p += n;
     return v;
@@ -50,24 +56,50 @@ struct Reader {
     if (b < 0xc0) return text(b & 31);
     if (b >= 0xe0) return integer(static_cast<int8_t>(b));
     switch (b) {
-      case 0xc0: return {};
-      case 0xc2: case 0xc3: { Value v = integer(b & 1); v.type = Value::BOOL; return v; }
-      case 0xc4: case 0xd9: return text(number(1));
-      case 0xc5: case 0xda: return text(number(2));
-      case 0xc6: case 0xdb: return text(number(4));
-      case 0xcc: return integer(static_cast<int64_t>(number(1)));
-      case 0xcd: return integer(static_cast<int64_t>(number(2)));
-      case 0xce: return integer(static_cast<int64_t>(number(4)));
-      case 0xcf: return integer(static_cast<int64_t>(number(8)));
-      case 0xd0: return integer(static_cast<int8_t>(number(1)));
-      case 0xd1: return integer(static_cast<int16_t>(number(2)));
-      case 0xd2: return integer(static_cast<int32_t>(number(4)));
-      case 0xd3: return integer(static_cast<int64_t>(number(8)));
-      case 0xdc: return array(number(2), depth);
-      case 0xdd: return array(number(4), depth);
-      case 0xde: return map(number(2), depth);
-      case 0xdf: return map(number(4), depth);
-      default: ok = false; return {};
+      case 0xc0:
+        return {};
+      case 0xc2:
+      case 0xc3: {
+        Value v = integer(b & 1);
+        v.type = Value::BOOL;
+        return v;
+      }
+      case 0xc4:
+      case 0xd9:
+        return text(number(1));
+      case 0xc5:
+      case 0xda:
+        return text(number(2));
+      case 0xc6:
+      case 0xdb:
+        return text(number(4));
+      case 0xcc:
+        return integer(static_cast<int64_t>(number(1)));
+      case 0xcd:
+        return integer(static_cast<int64_t>(number(2)));
+      case 0xce:
+        return integer(static_cast<int64_t>(number(4)));
+      case 0xcf:
+        return integer(static_cast<int64_t>(number(8)));
+      case 0xd0:
+        return integer(static_cast<int8_t>(number(1)));
+      case 0xd1:
+        return integer(static_cast<int16_t>(number(2)));
+      case 0xd2:
+        return integer(static_cast<int32_t>(number(4)));
+      case 0xd3:
+        return integer(static_cast<int64_t>(number(8)));
+      case 0xdc:
+        return array(number(2), depth);
+      case 0xdd:
+        return array(number(4), depth);
+      case 0xde:
+        return map(number(2), depth);
+      case 0xdf:
+        return map(number(4), depth);
+      default:
+        ok = false;
+        return {};
     }
   }
 };

@@ -7,9 +7,12 @@ namespace gfxemu {
 bool set_option(const std::string& key, const std::string& value, std::string* error) {
   Options& o = options();
   if (key == "arch") {
-    if (value == "gfx90a") o.arch = GFX90A;
-    else if (value == "gfx942" || value == "1" || value.empty()) o.arch = GFX942;
-    else if (value == "gfx950") o.arch = GFX950;
+    if (value == "gfx90a")
+      o.arch = GFX90A;
+    else if (value == "gfx942" || value == "1" || value.empty())
+      o.arch = GFX942;
+    else if (value == "gfx950")
+      o.arch = GFX950;
     else {
       *error = "gfxemu: arch is '" + value + "', expected gfx90a, gfx942 or gfx950";
       return false;
@@ -26,13 +29,20 @@ bool set_option(const std::string& key, const std::string& value, std::string* e
     *error = "gfxemu: option " + key + " is '" + value + "', expected a number";
     return false;
   }
-  if (key == "quantum") o.quantum = static_cast<uint32_t>(n ? n : 1);
-  else if (key == "seed") o.seed = n;
-  else if (key == "threads") o.threads = static_cast<uint32_t>(n);
-  else if (key == "check") o.check = static_cast<uint32_t>(n);
-  else if (key == "count") o.count = n != 0;
-  else if (key == "limit") o.limit = n * 1000000;
-  else if (key == "devices") o.devices = static_cast<uint32_t>(n ? n : 1);
+  if (key == "quantum")
+    o.quantum = static_cast<uint32_t>(n ? n : 1);
+  else if (key == "seed")
+    o.seed = n;
+  else if (key == "threads")
+    o.threads = static_cast<uint32_t>(n);
+  else if (key == "check")
+    o.check = static_cast<uint32_t>(n);
+  else if (key == "count")
+    o.count = n != 0;
+  else if (key == "limit")
+    o.limit = n * 1000000;
+  else if (key == "devices")
+    o.devices = static_cast<uint32_t>(n ? n : 1);
   else {
     *error = "gfxemu: no option '" + key + "'";
     return false;
@@ -64,8 +74,10 @@ Options& options() {
         if (end == std::string::npos) end = s.size();
         std::string item = s.substr(at, end - at);
         size_t eq = item.find('=');
-        if (eq == std::string::npos) startup_error() = "gfxemu: option '" + item + "' has no value";
-        else set_option(item.substr(0, eq), item.substr(eq + 1), &startup_error());
+        if (eq == std::string::npos)
+          startup_error() = "gfxemu: option '" + item + "' has no value";
+        else
+          set_option(item.substr(0, eq), item.substr(eq + 1), &startup_error());
         at = end + 1;
       }
     }
@@ -73,6 +85,9 @@ Options& options() {
   return *o;
 }
 
-const std::string& options_error() { options(); return startup_error(); }
+const std::string& options_error() {
+  options();
+  return startup_error();
+}
 
 }  // namespace gfxemu

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - kernel sources and expressions keep their lines
 """Speed of the emulator: wave-instructions a second and a core, on vector code and on MFMA-heavy code."""
 
 import argparse
@@ -32,17 +33,36 @@ KERNEL void k(f32* c, int n) {
 
 
 def mfma(name, a, b, c):
-    body = ["s_load_dwordx2 s[4:5], s[0:1], 0x0", "s_movk_i32 s8, 0x400", "v_lshlrev_b32 v1, 2, v0", "s_waitcnt lgkmcnt(0)"]
+    body = [
+        "s_load_dwordx2 s[4:5], s[0:1], 0x0",
+        "s_movk_i32 s8, 0x400",
+        "v_lshlrev_b32 v1, 2, v0",
+        "s_waitcnt lgkmcnt(0)",
+    ]
     body += [f"v_mov_b32 v{i}, 0" for i in range(4, 120)]
     body += ["loop:"]
     for i in range(4):
         # One MFMA, then the loads and address arithmetic of a typical inner loop.
         first = 120 if c == 4 else 64
-        acc = f"v[{first + i * c}:{first + i * c + c - 1}]" if c == 4 else f"v[{64 + (i % 2) * c}:{64 + (i % 2) * c + c - 1}]"
-        body += [f"{name} {acc}, v[8:{7 + a}], v[16:{15 + b}], {acc}", "ds_read_b128 v[24:27], v1", "v_add_u32 v2, v1, v2",
-                 "v_mul_f32 v3, v2, v3"]
-    body += ["s_sub_u32 s8, s8, 1", "s_cmp_lg_u32 s8, 0", "s_cbranch_scc1 loop", "s_nop 7", "s_nop 7",
-             "global_store_dword v1, v64, s[4:5]"]
+        acc = (
+            f"v[{first + i * c}:{first + i * c + c - 1}]"
+            if c == 4
+            else f"v[{64 + (i % 2) * c}:{64 + (i % 2) * c + c - 1}]"
+        )
+        body += [
+            f"{name} {acc}, v[8:{7 + a}], v[16:{15 + b}], {acc}",
+            "ds_read_b128 v[24:27], v1",
+            "v_add_u32 v2, v1, v2",
+            "v_mul_f32 v3, v2, v3",
+        ]
+    body += [
+        "s_sub_u32 s8, s8, 1",
+        "s_cmp_lg_u32 s8, 0",
+        "s_cbranch_scc1 loop",
+        "s_nop 7",
+        "s_nop 7",
+        "global_store_dword v1, v64, s[4:5]",
+    ]
     return toolchain.kernel_asm("\n".join(body), args=1, vgprs=144, lds=4096, threads=256)
 
 
@@ -63,20 +83,34 @@ def main():
     parser.add_argument("--check", type=int, default=0)
     options = parser.parse_args()
     device.option(threads=options.threads, check=options.check)
-    print(f"host path {device.lib().aiter_gfxemu_host_isa().decode()}, {options.threads} thread(s), check {options.check}: M wave-instructions/s")
+    print(
+        f"host path {device.lib().aiter_gfxemu_host_isa().decode()}, {options.threads} thread(s), check {options.check}: M wave-instructions/s"
+    )
     device.option(arch="gfx942")
     x = device.Buffer(np.random.rand(512 * 8192).astype(np.float32))
     y = device.Buffer(np.zeros(512 * 8192, np.float32))
-    print(f"  rmsnorm 512 x 8192 f32   {measure(device.Module(toolchain.compile_hip(VECTOR, 'gfx942')), 512, 256, x, y, np.int32(2048)):8.1f}")
-    print(f"  f32 and integer ALU      {measure(device.Module(toolchain.compile_hip(ALU, 'gfx942')), 16, 256, y, np.int32(300)):8.1f}")
-    for arch, name, a, b, c in (("gfx942", "v_mfma_f32_32x32x8_bf16", 2, 2, 16), ("gfx942", "v_mfma_f32_16x16x16_f16", 2, 2, 4),
-                                ("gfx942", "v_mfma_f32_16x16x32_fp8_fp8", 2, 2, 4), ("gfx942", "v_mfma_i32_16x16x32_i8", 2, 2, 4),
-                                ("gfx950", "v_mfma_f32_16x16x32_bf16", 4, 4, 4),
-                                ("gfx950", "v_mfma_f32_32x32x16_bf16", 4, 4, 16), ("gfx950", "v_mfma_f32_16x16x128_f8f6f4", 8, 8, 4),
-                                ("gfx950", "v_mfma_f32_32x32x64_f8f6f4", 8, 8, 16)):
+    print(
+        f"  rmsnorm 512 x 8192 f32   {measure(device.Module(toolchain.compile_hip(VECTOR, 'gfx942')), 512, 256, x, y, np.int32(2048)):8.1f}"
+    )
+    print(
+        f"  f32 and integer ALU      {measure(device.Module(toolchain.compile_hip(ALU, 'gfx942')), 16, 256, y, np.int32(300)):8.1f}"
+    )
+    for arch, name, a, b, c in (
+        ("gfx942", "v_mfma_f32_32x32x8_bf16", 2, 2, 16),
+        ("gfx942", "v_mfma_f32_16x16x16_f16", 2, 2, 4),
+        ("gfx942", "v_mfma_f32_16x16x32_fp8_fp8", 2, 2, 4),
+        ("gfx942", "v_mfma_i32_16x16x32_i8", 2, 2, 4),
+        ("gfx950", "v_mfma_f32_16x16x32_bf16", 4, 4, 4),
+        ("gfx950", "v_mfma_f32_32x32x16_bf16", 4, 4, 16),
+        ("gfx950", "v_mfma_f32_16x16x128_f8f6f4", 8, 8, 4),
+        ("gfx950", "v_mfma_f32_32x32x64_f8f6f4", 8, 8, 16),
+    ):
         device.option(arch=arch)
         module = device.Module(toolchain.compile_asm(mfma(name, a, b, c), arch))
-        print(f"  {name:<30} {measure(module, 4, 256, y, repeats=3):8.1f}   (1 in 4 is the MFMA)", flush=True)
+        print(
+            f"  {name:<30} {measure(module, 4, 256, y, repeats=3):8.1f}   (1 in 4 is the MFMA)",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """libaiter_gfxemu.so through ctypes: what a test needs of the HIP runtime, over NumPy arrays."""
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -18,12 +19,18 @@ def library_path():
     return found[-1] if found else None
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def lib():
     handle = ctypes.CDLL(str(library_path()))
     handle.hipGetErrorString.restype = ctypes.c_char_p
-    for name in ("aiter_gfxemu_last_error", "aiter_gfxemu_report", "aiter_gfxemu_disassemble", "aiter_gfxemu_host_isa",
-                 "aiter_gfxemu_sweep", "aiter_gfxemu_describe"):
+    for name in (
+        "aiter_gfxemu_last_error",
+        "aiter_gfxemu_report",
+        "aiter_gfxemu_disassemble",
+        "aiter_gfxemu_host_isa",
+        "aiter_gfxemu_sweep",
+        "aiter_gfxemu_describe",
+    ):
         if hasattr(handle, name):
             getattr(handle, name).restype = ctypes.c_char_p
     return handle
@@ -52,7 +59,14 @@ class Buffer:
         self.like = array
         if array is not None:
             data = np.ascontiguousarray(array)
-            check(lib().hipMemcpy(self.pointer, data.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(self.size), 1))
+            check(
+                lib().hipMemcpy(
+                    self.pointer,
+                    data.ctypes.data_as(ctypes.c_void_p),
+                    ctypes.c_size_t(self.size),
+                    1,
+                )
+            )
         elif fill is not None:
             check(lib().hipMemset(self.pointer, fill, ctypes.c_size_t(self.size)))
 
@@ -63,8 +77,14 @@ class Buffer:
     def read(self, dtype=None, shape=None):
         dtype = np.dtype(dtype if dtype is not None else self.like.dtype)
         out = np.empty(self.size // dtype.itemsize, dtype)
-        check(lib().hipMemcpy(out.ctypes.data_as(ctypes.c_void_p), self.pointer, ctypes.c_size_t(self.size), 2))
-        return out.reshape(shape if shape is not None else self.like.shape if self.like is not None else -1)
+        check(
+            lib().hipMemcpy(
+                out.ctypes.data_as(ctypes.c_void_p), self.pointer, ctypes.c_size_t(self.size), 2
+            )
+        )
+        return out.reshape(
+            shape if shape is not None else self.like.shape if self.like is not None else -1
+        )
 
     def free(self):
         if self.pointer:
@@ -72,10 +92,8 @@ class Buffer:
             self.pointer = ctypes.c_void_p()
 
     def __del__(self):
-        try:
+        with contextlib.suppress(Exception):
             self.free()
-        except Exception:
-            pass
 
 
 class Module:
@@ -92,7 +110,10 @@ class Module:
         """args: Buffers and NumPy scalars in the kernel's order; or raw: the argument bytes."""
         function = ctypes.c_void_p()
         check(lib().hipModuleGetFunction(ctypes.byref(function), self.handle, name.encode()))
-        grid, block = (tuple(x) + (1, 1, 1) if isinstance(x, (tuple, list)) else (x, 1, 1) for x in (grid, block))
+        grid, block = (
+            tuple(x) + (1, 1, 1) if isinstance(x, (tuple, list)) else (x, 1, 1)
+            for x in (grid, block)
+        )
         params = extra = None
         keep = []
         if raw is not None:
@@ -101,7 +122,12 @@ class Module:
             extra = (ctypes.c_void_p * 5)(1, ctypes.addressof(data), 2, ctypes.addressof(size), 3)
         else:
             for a in args:
-                keep.append(ctypes.c_uint64(a.address) if isinstance(a, Buffer)
-                            else ctypes.create_string_buffer(np.asarray(a).tobytes()))
+                keep.append(
+                    ctypes.c_uint64(a.address)
+                    if isinstance(a, Buffer)
+                    else ctypes.create_string_buffer(np.asarray(a).tobytes())
+                )
             params = (ctypes.c_void_p * (len(keep) + 1))(*[ctypes.addressof(k) for k in keep])
-        check(lib().hipModuleLaunchKernel(function, *grid[:3], *block[:3], lds, stream, params, extra))
+        check(
+            lib().hipModuleLaunchKernel(function, *grid[:3], *block[:3], lds, stream, params, extra)
+        )

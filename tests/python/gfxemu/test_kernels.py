@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - kernel sources and expressions keep their lines
 """HIP kernels, compiled at -O0 and -O3 for every arch, against the same computation in NumPy."""
 
 import device
@@ -27,7 +28,9 @@ def rng():
     return np.random.default_rng(7)
 
 
-def launch(source, arch, level, name, arrays, scalars=(), grid=N // 256, block=256, flags=(), lds=0):
+def launch(
+    source, arch, level, name, arrays, scalars=(), grid=N // 256, block=256, flags=(), lds=0
+):
     module = device.Module(toolchain.compile_hip(source, arch, level, flags))
     buffers = [device.Buffer(a) for a in arrays]
     module.launch(name, grid, block, *buffers, *scalars, lds=lds)
@@ -35,29 +38,88 @@ def launch(source, arch, level, name, arrays, scalars=(), grid=N // 256, block=2
 
 
 def elementwise(expression, ctype, extra=""):
-    return f"{extra}\nKERNEL void k(const {ctype}* a, const {ctype}* b, {ctype}* c)" \
-           f"{{ int i = BID * BDIM + TID; {ctype} x = a[i], y = b[i]; c[i] = {expression}; }}"
+    return (
+        f"{extra}\nKERNEL void k(const {ctype}* a, const {ctype}* b, {ctype}* c)"
+        f"{{ int i = BID * BDIM + TID; {ctype} x = a[i], y = b[i]; c[i] = {expression}; }}"
+    )
 
 
 INTS = {
     "div_u64": ("u64", "y ? x / y : 7", lambda x, y: np.where(y != 0, x // np.maximum(y, 1), 7)),
     "mod_u64": ("u64", "y ? x % y : 7", lambda x, y: np.where(y != 0, x % np.maximum(y, 1), 7)),
-    "mul_u64": ("u64", "x * y + (x >> 3) - (y << 5)", lambda x, y: x * y + (x >> np.uint64(3)) - (y << np.uint64(5))),
-    "shift_u64": ("u64", "(x << (y & 63)) ^ (x >> ((y >> 8) & 63))",
-                  lambda x, y: (x << (y & np.uint64(63))) ^ (x >> ((y >> np.uint64(8)) & np.uint64(63)))),
-    "div_u32": ("u32", "y ? x / y + x % y * 3u : 1u", lambda x, y: np.where(y != 0, x // np.maximum(y, 1) + x % np.maximum(y, 1) * np.uint32(3), 1)),
-    "bits_u32": ("u32", "__builtin_popcount(x) + (x ? __builtin_clz(x) : 40) * 64 + (y ? __builtin_ctz(y) : 50) * 4096",
-                 lambda x, y: np.array([bin(i).count("1") + (32 - int(i).bit_length() if i else 40) * 64
-                                        + ((int(j) & -int(j)).bit_length() - 1 if j else 50) * 4096 for i, j in zip(x, y)], np.uint32)),
-    "rotate_u32": ("u32", "__builtin_rotateleft32(x, y & 31) + __builtin_bitreverse32(y) + __builtin_bswap32(x)",
-                   lambda x, y: (((x.astype(np.uint64) << (y & 31).astype(np.uint64)) | (x.astype(np.uint64) >> (32 - (y & 31)).astype(np.uint64))) & 0xFFFFFFFF).astype(np.uint32)
-                   + np.array([int(f"{int(j):032b}"[::-1], 2) for j in y], np.uint32) + x.byteswap()),
-    "minmax_i16": ("i16", "x < y ? x - y : x * y", lambda x, y: np.where(x < y, x - y, x * y).astype(np.int16)),
-    "sat_u32": ("u32", "__builtin_elementwise_add_sat(x, y) ^ __builtin_elementwise_sub_sat(x, y)",
-                lambda x, y: np.minimum(x.astype(np.uint64) + y, 0xFFFFFFFF).astype(np.uint32) ^ np.where(x > y, x - y, 0).astype(np.uint32)),
-    "sat_i32": ("i32", "__builtin_elementwise_add_sat(x, y)", lambda x, y: np.clip(x.astype(np.int64) + y, -2**31, 2**31 - 1).astype(np.int32)),
+    "mul_u64": (
+        "u64",
+        "x * y + (x >> 3) - (y << 5)",
+        lambda x, y: x * y + (x >> np.uint64(3)) - (y << np.uint64(5)),
+    ),
+    "shift_u64": (
+        "u64",
+        "(x << (y & 63)) ^ (x >> ((y >> 8) & 63))",
+        lambda x, y: (x << (y & np.uint64(63))) ^ (x >> ((y >> np.uint64(8)) & np.uint64(63))),
+    ),
+    "div_u32": (
+        "u32",
+        "y ? x / y + x % y * 3u : 1u",
+        lambda x, y: np.where(
+            y != 0, x // np.maximum(y, 1) + x % np.maximum(y, 1) * np.uint32(3), 1
+        ),
+    ),
+    "bits_u32": (
+        "u32",
+        "__builtin_popcount(x) + (x ? __builtin_clz(x) : 40) * 64 + (y ? __builtin_ctz(y) : 50) * 4096",
+        lambda x, y: np.array(
+            [
+                bin(i).count("1")
+                + (32 - int(i).bit_length() if i else 40) * 64
+                + ((int(j) & -int(j)).bit_length() - 1 if j else 50) * 4096
+                for i, j in zip(x, y, strict=False)
+            ],
+            np.uint32,
+        ),
+    ),
+    "rotate_u32": (
+        "u32",
+        "__builtin_rotateleft32(x, y & 31) + __builtin_bitreverse32(y) + __builtin_bswap32(x)",
+        lambda x, y: (
+            (
+                (
+                    (x.astype(np.uint64) << (y & 31).astype(np.uint64))
+                    | (x.astype(np.uint64) >> (32 - (y & 31)).astype(np.uint64))
+                )
+                & 0xFFFFFFFF
+            ).astype(np.uint32)
+            + np.array([int(f"{int(j):032b}"[::-1], 2) for j in y], np.uint32)
+            + x.byteswap()
+        ),
+    ),
+    "minmax_i16": (
+        "i16",
+        "x < y ? x - y : x * y",
+        lambda x, y: np.where(x < y, x - y, x * y).astype(np.int16),
+    ),
+    "sat_u32": (
+        "u32",
+        "__builtin_elementwise_add_sat(x, y) ^ __builtin_elementwise_sub_sat(x, y)",
+        lambda x, y: (
+            np.minimum(x.astype(np.uint64) + y, 0xFFFFFFFF).astype(np.uint32)
+            ^ np.where(x > y, x - y, 0).astype(np.uint32)
+        ),
+    ),
+    "sat_i32": (
+        "i32",
+        "__builtin_elementwise_add_sat(x, y)",
+        lambda x, y: np.clip(x.astype(np.int64) + y, -(2**31), 2**31 - 1).astype(np.int32),
+    ),
 }
-NUMPY = {"u64": np.uint64, "u32": np.uint32, "i32": np.int32, "i16": np.int16, "f64": np.float64, "f32": np.float32, "f16": np.float16}
+NUMPY = {
+    "u64": np.uint64,
+    "u32": np.uint32,
+    "i32": np.int32,
+    "i16": np.int16,
+    "f64": np.float64,
+    "f32": np.float32,
+    "f16": np.float16,
+}
 
 
 def integers(ctype):
@@ -81,26 +143,75 @@ def test_integers(arch, level, case):
 
 
 FLOATS = {
-    "arith_f64": ("f64", "__builtin_fma(x, x, __builtin_fabs(x / y)) + __builtin_sqrt(y * y + 1)",
-                  lambda x, y: x * x + np.abs(x / y) + np.sqrt(y * y + 1), 4e-16),
+    "arith_f64": (
+        "f64",
+        "__builtin_fma(x, x, __builtin_fabs(x / y)) + __builtin_sqrt(y * y + 1)",
+        lambda x, y: x * x + np.abs(x / y) + np.sqrt(y * y + 1),
+        4e-16,
+    ),
     "div_f32": ("f32", "x / y", lambda x, y: x / y, 2e-7),
-    "round_f64": ("f64", "__builtin_floor(x) + 2 * __builtin_ceil(y) + 4 * __builtin_trunc(x) + 8 * __builtin_rint(y)",
-                  lambda x, y: np.floor(x) + 2 * np.ceil(y) + 4 * np.trunc(x) + 8 * np.rint(y), 0),
-    "round_f32": ("f32", "__builtin_floorf(x) + 2 * __builtin_ceilf(y) + 4 * __builtin_truncf(x) + 8 * __builtin_rintf(y)",
-                  lambda x, y: np.floor(x) + 2 * np.ceil(y) + 4 * np.trunc(x) + 8 * np.rint(y), 0),
-    "minmax_f32": ("f32", "__builtin_fminf(x, y) - 2 * __builtin_fmaxf(x, y)", lambda x, y: np.minimum(x, y) - 2 * np.maximum(x, y), 1e-7),
-    "exp_log_f32": ("f32", "__builtin_amdgcn_exp2f(x) + __builtin_amdgcn_logf(__builtin_fabsf(y) + 1.0f)",
-                    lambda x, y: np.exp2(x.astype(np.float64)) + np.log2(np.abs(y).astype(np.float64) + 1), 6e-7),
-    "sin_cos_f32": ("f32", "__builtin_amdgcn_sinf(x) + 2.0f * __builtin_amdgcn_cosf(y)",
-                    lambda x, y: np.sin(2 * np.pi * x.astype(np.float64)) + 2 * np.cos(2 * np.pi * y.astype(np.float64)), 1e-5),
-    "rcp_rsq_f32": ("f32", "__builtin_amdgcn_rcpf(x) + __builtin_amdgcn_rsqf(y * y)", lambda x, y: 1 / x + 1 / np.abs(y), 1e-6),
-    "half": ("f16", "x * x + (y < 0 ? -y : y) + (f16)0.5",
-             lambda x, y: x.astype(np.float64) ** 2 + np.abs(y) + 0.5, 1.5e-3),
+    "round_f64": (
+        "f64",
+        "__builtin_floor(x) + 2 * __builtin_ceil(y) + 4 * __builtin_trunc(x) + 8 * __builtin_rint(y)",
+        lambda x, y: np.floor(x) + 2 * np.ceil(y) + 4 * np.trunc(x) + 8 * np.rint(y),
+        0,
+    ),
+    "round_f32": (
+        "f32",
+        "__builtin_floorf(x) + 2 * __builtin_ceilf(y) + 4 * __builtin_truncf(x) + 8 * __builtin_rintf(y)",
+        lambda x, y: np.floor(x) + 2 * np.ceil(y) + 4 * np.trunc(x) + 8 * np.rint(y),
+        0,
+    ),
+    "minmax_f32": (
+        "f32",
+        "__builtin_fminf(x, y) - 2 * __builtin_fmaxf(x, y)",
+        lambda x, y: np.minimum(x, y) - 2 * np.maximum(x, y),
+        1e-7,
+    ),
+    "exp_log_f32": (
+        "f32",
+        "__builtin_amdgcn_exp2f(x) + __builtin_amdgcn_logf(__builtin_fabsf(y) + 1.0f)",
+        lambda x, y: np.exp2(x.astype(np.float64)) + np.log2(np.abs(y).astype(np.float64) + 1),
+        6e-7,
+    ),
+    "sin_cos_f32": (
+        "f32",
+        "__builtin_amdgcn_sinf(x) + 2.0f * __builtin_amdgcn_cosf(y)",
+        lambda x, y: (
+            np.sin(2 * np.pi * x.astype(np.float64)) + 2 * np.cos(2 * np.pi * y.astype(np.float64))
+        ),
+        1e-5,
+    ),
+    "rcp_rsq_f32": (
+        "f32",
+        "__builtin_amdgcn_rcpf(x) + __builtin_amdgcn_rsqf(y * y)",
+        lambda x, y: 1 / x + 1 / np.abs(y),
+        1e-6,
+    ),
+    "half": (
+        "f16",
+        "x * x + (y < 0 ? -y : y) + (f16)0.5",
+        lambda x, y: x.astype(np.float64) ** 2 + np.abs(y) + 0.5,
+        1.5e-3,
+    ),
     "half_div": ("f16", "x / y", lambda x, y: x / y, 2e-3),
-    "convert_f64": ("f64", "(f64)(i32)(x * 1000) + (f64)(u32)(__builtin_fabs(y) * 1e5) + (f64)(f32)x + (f64)(i64)(y * 1e12)",
-                    lambda x, y: (x * 1000).astype(np.int32) + (np.abs(y) * 1e5).astype(np.uint32) + x.astype(np.float32) + np.trunc(y * 1e12), 1e-9),
-    "ldexp_f32": ("f32", "__builtin_ldexpf(x, (int)(y * 20)) + __builtin_amdgcn_frexp_mantf(y) * __builtin_amdgcn_frexp_expf(x)",
-                  lambda x, y: np.ldexp(x, (y * 20).astype(np.int32)) + np.frexp(y)[0] * np.frexp(x)[1], 1e-6),
+    "convert_f64": (
+        "f64",
+        "(f64)(i32)(x * 1000) + (f64)(u32)(__builtin_fabs(y) * 1e5) + (f64)(f32)x + (f64)(i64)(y * 1e12)",
+        lambda x, y: (
+            (x * 1000).astype(np.int32)
+            + (np.abs(y) * 1e5).astype(np.uint32)
+            + x.astype(np.float32)
+            + np.trunc(y * 1e12)
+        ),
+        1e-9,
+    ),
+    "ldexp_f32": (
+        "f32",
+        "__builtin_ldexpf(x, (int)(y * 20)) + __builtin_amdgcn_frexp_mantf(y) * __builtin_amdgcn_frexp_expf(x)",
+        lambda x, y: np.ldexp(x, (y * 20).astype(np.int32)) + np.frexp(y)[0] * np.frexp(x)[1],
+        1e-6,
+    ),
 }
 
 
@@ -120,7 +231,9 @@ def test_denormals(arch, flush):
     flags = ("-fgpu-flush-denormals-to-zero",) if flush else ()
     a = np.array([1e-39, -3e-40, 1.5, 1e-20] * 256, np.float32)
     b = np.array([1.0, 1.0, 2.0, 1e-20] * 256, np.float32)
-    got = launch(elementwise("x * y", "f32"), arch, "-O3", "k", [a, b, np.zeros_like(a)], flags=flags)[2]
+    got = launch(
+        elementwise("x * y", "f32"), arch, "-O3", "k", [a, b, np.zeros_like(a)], flags=flags
+    )[2]
     expect = a * b
     if flush:
         expect = np.where(np.abs(expect) < 1.1754944e-38, 0, expect)
@@ -175,7 +288,9 @@ def test_recursion_and_spills(arch, level):
     expect = []
     for i in range(256):
         local = [i * j + n[i % 7] for j in range(40)]
-        expect.append(fib[i % 12] + fib[5] + 1 + sum(local[(j * (n[i % 5] | 1)) % 40] for j in range(40)))
+        expect.append(
+            fib[i % 12] + fib[5] + 1 + sum(local[(j * (n[i % 5] | 1)) % 40] for j in range(40))
+        )
     assert (got == np.array(expect)).all()
 
 
@@ -199,8 +314,18 @@ def test_atomics(arch, level):
       while (!__scoped_atomic_compare_exchange_n(&c[8], &old, old + 3, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED, __MEMORY_SCOPE_DEVICE)) {}
       __scoped_atomic_fetch_add(f, 0.5f, __ATOMIC_RELAXED, __MEMORY_SCOPE_DEVICE);
     }"""
-    c, d, f, m = launch(source, arch, level, "k",
-                        [np.zeros(9, np.uint32), np.zeros(1, np.uint64), np.zeros(1, np.float32), np.zeros(2, np.int32)])
+    c, d, f, m = launch(
+        source,
+        arch,
+        level,
+        "k",
+        [
+            np.zeros(9, np.uint32),
+            np.zeros(1, np.uint64),
+            np.zeros(1, np.float32),
+            np.zeros(2, np.int32),
+        ],
+    )
     tid = np.arange(N) % 256
     i = np.arange(N)
     for s in range(4):
@@ -231,15 +356,27 @@ def test_lane_moves(arch, level):
     }"""
     a = rng().integers(-1000, 1000, 64).astype(np.int32)
     c = launch(source, arch, level, "k", [a, np.zeros((64, 12), np.int32)], grid=1, block=64)[1]
-    l = np.arange(64)
-    row, lane = l // 16, l % 16
-    expect = np.stack([
-        a[(l * 5 + 1) % 64], a[l ^ 1], a[l ^ 3],
-        np.where(lane > 0, a[l - 1], -1), np.where(lane < 15, a[np.minimum(l + 1, 63)], 0),
-        np.where(row % 2 == 1, a[np.maximum(row * 16 - 1, 0)], -1), np.where(row >= 2, a[31], -1), a[row * 16 + 15 - lane],
-        np.full(64, a[17] + a[0]),
-        np.full(64, np.uint32(sum(1 << int(i) for i in np.nonzero(a[:32] & 1)[0])).astype(np.int32)),
-        l, a[(l - 9) % 64]], 1)
+    lane_id = np.arange(64)
+    row, lane = lane_id // 16, lane_id % 16
+    expect = np.stack(
+        [
+            a[(lane_id * 5 + 1) % 64],
+            a[lane_id ^ 1],
+            a[lane_id ^ 3],
+            np.where(lane > 0, a[lane_id - 1], -1),
+            np.where(lane < 15, a[np.minimum(lane_id + 1, 63)], 0),
+            np.where(row % 2 == 1, a[np.maximum(row * 16 - 1, 0)], -1),
+            np.where(row >= 2, a[31], -1),
+            a[row * 16 + 15 - lane],
+            np.full(64, a[17] + a[0]),
+            np.full(
+                64, np.uint32(sum(1 << int(i) for i in np.nonzero(a[:32] & 1)[0])).astype(np.int32)
+            ),
+            lane_id,
+            a[(lane_id - 9) % 64],
+        ],
+        1,
+    )
     assert (c == expect).all(), np.argwhere(c != expect)[:5]
 
 
@@ -274,7 +411,9 @@ def test_workgroups_and_dimensions(arch, level):
       u32 group = bx + gx * (by + gy * bz), item = x + sx * (y + sy * z);
       c[group * sx * sy * sz + item] = group * 1000 + item;
     }"""
-    got = launch(source, arch, level, "k", [np.zeros(24 * 90, np.uint32)], grid=(2, 3, 4), block=(5, 6, 3))[0]
+    got = launch(
+        source, arch, level, "k", [np.zeros(24 * 90, np.uint32)], grid=(2, 3, 4), block=(5, 6, 3)
+    )[0]
     expect = (np.arange(24)[:, None] * 1000 + np.arange(90)).ravel()
     assert (got == expect).all()
 
@@ -288,7 +427,9 @@ def test_dynamic_lds_and_early_exit(arch, level):
       buffer[TID] = i;
       c[i] = buffer[TID] * 2;
     }"""
-    got = launch(source, arch, level, "k", [np.full(N, -1, np.int32)], scalars=[np.int32(700)], lds=1024)[0]
+    got = launch(
+        source, arch, level, "k", [np.full(N, -1, np.int32)], scalars=[np.int32(700)], lds=1024
+    )[0]
     assert (got == np.where(np.arange(N) < 700, np.arange(N) * 2, -1)).all()
 
 
@@ -301,7 +442,15 @@ def test_groups_that_wait_for_each_other(arch):
       if (BID == last && TID == 0) __scoped_atomic_store_n(flag, 1u, __ATOMIC_RELEASE, __MEMORY_SCOPE_DEVICE);
       if (TID == 0) c[BID] = BID + 1;
     }"""
-    got = launch(source, arch, "-O3", "k", [np.zeros(1, np.uint32), np.zeros(16, np.uint32)], grid=16, block=64)[1]
+    got = launch(
+        source,
+        arch,
+        "-O3",
+        "k",
+        [np.zeros(1, np.uint32), np.zeros(16, np.uint32)],
+        grid=16,
+        block=64,
+    )[1]
     assert (got == np.arange(16) + 1).all()
 
 
@@ -320,7 +469,16 @@ def test_wave_order_does_not_matter(arch, quantum, seed):
     a = rng().integers(0, 100, 5000).astype(np.float32)
     device.option(quantum=quantum, seed=seed)
     try:
-        got = launch(source, arch, "-O3", "k", [a, np.zeros(2, np.float32)], scalars=[np.int32(5000)], grid=2, block=512)[1]
+        got = launch(
+            source,
+            arch,
+            "-O3",
+            "k",
+            [a, np.zeros(2, np.float32)],
+            scalars=[np.int32(5000)],
+            grid=2,
+            block=512,
+        )[1]
     finally:
         device.option(quantum=16, seed=0)
     assert (got == a.sum()).all()
@@ -328,18 +486,38 @@ def test_wave_order_does_not_matter(arch, quantum, seed):
 
 def test_errors_name_the_cause(arch):
     source = "KERNEL void k(f32* a) { a[TID * 1000000] = 1; }"
-    with pytest.raises(device.EmulatorError, match=r"(?s)kernel k: lane \d+: .*4 bytes at .*global_store"):
+    with pytest.raises(
+        device.EmulatorError, match=r"(?s)kernel k: lane \d+: .*4 bytes at .*global_store"
+    ):
         launch(source, arch, "-O3", "k", [np.zeros(64, np.float32)], grid=1, block=64)
     with pytest.raises(device.EmulatorError, match="kernel k: trap"):
-        launch("KERNEL void k(int* a) { if (a[TID] == 0) __builtin_trap(); }", arch, "-O3", "k", [np.zeros(64, np.int32)], grid=1, block=64)
+        launch(
+            "KERNEL void k(int* a) { if (a[TID] == 0) __builtin_trap(); }",
+            arch,
+            "-O3",
+            "k",
+            [np.zeros(64, np.int32)],
+            grid=1,
+            block=64,
+        )
     with pytest.raises(device.EmulatorError, match="block of 1025"):
         launch(source, arch, "-O3", "k", [np.zeros(64, np.float32)], grid=1, block=1025)
     other = "gfx950" if arch != "gfx950" else "gfx942"
-    with pytest.raises(device.EmulatorError, match=f"is for {other}, the emulated device is {arch}"):
+    with pytest.raises(
+        device.EmulatorError, match=f"is for {other}, the emulated device is {arch}"
+    ):
         device.Module(toolchain.compile_hip(source, other))
     device.option(limit=1)
     try:
         with pytest.raises(device.EmulatorError, match="more than 1 million instructions"):
-            launch("KERNEL void k(volatile int* a) { while (a[0] == 0) {} }", arch, "-O3", "k", [np.zeros(1, np.int32)], grid=1, block=64)
+            launch(
+                "KERNEL void k(volatile int* a) { while (a[0] == 0) {} }",
+                arch,
+                "-O3",
+                "k",
+                [np.zeros(1, np.int32)],
+                grid=1,
+                block=64,
+            )
     finally:
         device.option(limit=0)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - kernel sources and expressions keep their lines
 """Matrix instructions of every form against NumPy, with the register layouts of the ISA documents."""
 
 import re
@@ -32,16 +33,24 @@ def names(arch):
         index += 1
 
 
-FORMATS = {"f32": (np.float32, 32), "xf32": (np.float32, 32), "f16": (np.float16, 16), "bf16": (ml_dtypes.bfloat16, 16),
-           "i8": (np.int8, 8), "f64": (np.float64, 64)}
+FORMATS = {
+    "f32": (np.float32, 32),
+    "xf32": (np.float32, 32),
+    "f16": (np.float16, 16),
+    "bf16": (ml_dtypes.bfloat16, 16),
+    "i8": (np.int8, 8),
+    "f64": (np.float64, 64),
+}
 
 
 def element(kind, arch):
     if kind in FORMATS:
         return FORMATS[kind]
     fnuz = arch == "gfx942"
-    return {"fp8": (ml_dtypes.float8_e4m3fnuz if fnuz else ml_dtypes.float8_e4m3fn, 8),
-            "bf8": (ml_dtypes.float8_e5m2fnuz if fnuz else ml_dtypes.float8_e5m2, 8)}[kind]
+    return {
+        "fp8": (ml_dtypes.float8_e4m3fnuz if fnuz else ml_dtypes.float8_e4m3fn, 8),
+        "bf8": (ml_dtypes.float8_e5m2fnuz if fnuz else ml_dtypes.float8_e5m2, 8),
+    }[kind]
 
 
 def shape(name):
@@ -52,10 +61,16 @@ def shape(name):
     rows, k = int(rows), int(k)
     if blocks is None:
         # gfx90a's names leave the blocks out: they follow from the registers of A.
-        blocks = {4: 4 if kinds[0] == "f64" else 16, 16: 4 if (kinds[0], k) in
-                  {("f32", 1), ("f16", 4), ("bf16", 4), ("bf16", 2), ("i8", 4)} else 1,
-                  32: 2 if (kinds[0], k) in {("f32", 1), ("f16", 4), ("bf16", 4), ("bf16", 2), ("i8", 4)} else 1}[rows]
-        if name in ("v_mfma_f32_32x32x4bf16", ):
+        blocks = {
+            4: 4 if kinds[0] == "f64" else 16,
+            16: 4
+            if (kinds[0], k) in {("f32", 1), ("f16", 4), ("bf16", 4), ("bf16", 2), ("i8", 4)}
+            else 1,
+            32: 2
+            if (kinds[0], k) in {("f32", 1), ("f16", 4), ("bf16", 4), ("bf16", 2), ("i8", 4)}
+            else 1,
+        }[rows]
+        if name in ("v_mfma_f32_32x32x4bf16",):
             blocks = 1
         if name.endswith("b_f32") or name in ("v_mfma_f32_32x32x4_xf32",):
             blocks = 1
@@ -66,14 +81,19 @@ def run(arch, name, a, b, c, d_regs, modifiers="", index=None, extra=None, scale
     """a, b, c: (registers, 64) of uint32. Returns D the same way."""
     na, nb, nc = len(a), len(b), len(c)
     va, vb, vc = 8, 8 + (na + 1) // 2 * 2, 8 + (na + 1) // 2 * 2 + (nb + 1) // 2 * 2
-    lines = ["s_load_dwordx8 s[4:11], s[0:1], 0x0", "s_load_dwordx4 s[12:15], s[0:1], 0x20", "v_lshlrev_b32 v1, 2, v0",
-             "s_waitcnt lgkmcnt(0)"]
+    lines = [
+        "s_load_dwordx8 s[4:11], s[0:1], 0x0",
+        "s_load_dwordx4 s[12:15], s[0:1], 0x20",
+        "v_lshlrev_b32 v1, 2, v0",
+        "s_waitcnt lgkmcnt(0)",
+    ]
 
     def load(first, count, base):
         for r in range(count):
             lines.append(f"global_load_dword v{first + r}, v1, s[{base}:{base + 1}]")
             lines.append(f"s_add_u32 s{base}, s{base}, 256")
             lines.append(f"s_addc_u32 s{base + 1}, s{base + 1}, 0")
+
     load(va, na, 4)
     load(vb, nb, 6)
     load(vc, nc, 8)
@@ -81,6 +101,7 @@ def run(arch, name, a, b, c, d_regs, modifiers="", index=None, extra=None, scale
 
     def reg(first, count):
         return f"v{first}" if count == 1 else f"v[{first}:{first + count - 1}]"
+
     lines.append("s_waitcnt vmcnt(0)")
     third = "v2" if index is not None else reg(vc, nc)
     scales = ", v2, v3" if scale is not None else ""
@@ -134,7 +155,11 @@ def to_lanes(matrix, rows, blocks):
     """(blocks, rows, K) to (64, K / groups) by lane: row, then block, then group of k."""
     k = matrix.shape[2]
     groups = 64 // (rows * blocks)
-    return matrix.reshape(blocks, rows, groups, k // groups).transpose(2, 0, 1, 3).reshape(64, k // groups)
+    return (
+        matrix.reshape(blocks, rows, groups, k // groups)
+        .transpose(2, 0, 1, 3)
+        .reshape(64, k // groups)
+    )
 
 
 def d_coordinates(rows, blocks, wide):
@@ -164,11 +189,18 @@ def c_planes(c, result, rows, blocks):
 
 def unpack_result(regs, result):
     if result == "f64":
-        return (regs[0::2].astype(np.uint64) | regs[1::2].astype(np.uint64) << np.uint64(32)).view(np.float64)
+        return (regs[0::2].astype(np.uint64) | regs[1::2].astype(np.uint64) << np.uint64(32)).view(
+            np.float64
+        )
     return regs.view(np.float32 if result == "f32" else np.int32)
 
 
-CASES = [(arch, n) for arch in ("gfx90a", "gfx942", "gfx950") for n in names(arch) if "smfmac" not in n and "f8f6f4" not in n]
+CASES = [
+    (arch, n)
+    for arch in ("gfx90a", "gfx942", "gfx950")
+    for n in names(arch)
+    if "smfmac" not in n and "f8f6f4" not in n
+]
 
 
 @pytest.mark.parametrize("arch,name", CASES)
@@ -180,9 +212,16 @@ def test_mfma(arch, name):
     ct = {"f32": np.float32, "i32": np.int32, "f64": np.float64}[result]
     c = (rng.standard_normal((blocks, rows, rows)) * 3).astype(ct)
     if result == "i32":
-        c = rng.integers(-2**30, 2**30, c.shape).astype(np.int32)
+        c = rng.integers(-(2**30), 2**30, c.shape).astype(np.int32)
     planes, where = c_planes(c, result, rows, blocks)
-    got = run(arch, name, pack(codes(to_lanes(a, rows, blocks)), bits), pack(codes(to_lanes(b, rows, blocks)), bits), planes, len(planes))
+    got = run(
+        arch,
+        name,
+        pack(codes(to_lanes(a, rows, blocks)), bits),
+        pack(codes(to_lanes(b, rows, blocks)), bits),
+        planes,
+        len(planes),
+    )
     got = unpack_result(got, result)
     wide = np.float64 if result != "i32" else np.int64
     expect = np.einsum("bik,bjk->bij", a.astype(wide), b.astype(wide)) + c.astype(wide)
@@ -192,7 +231,9 @@ def test_mfma(arch, name):
     else:
         bound = 1e-12 if result == "f64" else 2e-2 if ka == "xf32" else 2e-5
         assert np.abs(got - expect).max() < bound * (1 + np.abs(expect).max())
-        assert np.abs(got * 1.05 - expect).max() > bound * (1 + np.abs(expect).max())  # the bound bites
+        assert np.abs(got * 1.05 - expect).max() > bound * (
+            1 + np.abs(expect).max()
+        )  # the bound bites
 
 
 SPARSE = [(arch, n) for arch in ("gfx942", "gfx950") for n in names(arch) if "smfmac" in n]
@@ -217,19 +258,38 @@ def test_smfmac(arch, name):
     for lane in range(64):
         for e in range(per_a):
             dense[lane % rows, per_b * (lane // rows) + 4 * (e // 2) + pos[lane, e]] = a[lane, e]
-    c = (rng.standard_normal((1, rows, rows)) * 3).astype(np.float32 if result == "f32" else np.int32)
+    c = (rng.standard_normal((1, rows, rows)) * 3).astype(
+        np.float32 if result == "f32" else np.int32
+    )
     planes, where = c_planes(c, result, rows, 1)
-    got = unpack_result(run(arch, name, pack(codes(a), bits), pack(codes(to_lanes(b, rows, 1)), bits), planes, len(planes), index=index), result)
+    got = unpack_result(
+        run(
+            arch,
+            name,
+            pack(codes(a), bits),
+            pack(codes(to_lanes(b, rows, 1)), bits),
+            planes,
+            len(planes),
+            index=index,
+        ),
+        result,
+    )
     expect = (dense @ b[0].astype(wide).T + c[0].astype(wide))[where[1], where[2]]
     assert np.abs(got - expect).max() <= 2e-5 * (1 + np.abs(expect).max())
 
 
-SMALL = [ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2, ml_dtypes.float6_e2m3fn, ml_dtypes.float6_e3m2fn, ml_dtypes.float4_e2m1fn]
+SMALL = [
+    ml_dtypes.float8_e4m3fn,
+    ml_dtypes.float8_e5m2,
+    ml_dtypes.float6_e2m3fn,
+    ml_dtypes.float6_e3m2fn,
+    ml_dtypes.float4_e2m1fn,
+]
 SMALL_BITS = [8, 8, 6, 6, 4]
 
 
 def small_lanes(matrix, rows, bits):
-    k = matrix.shape[1]
+    matrix.shape[1]
     groups = 64 // rows
     if bits == 8:  # two chunks of 16 k, the groups taking turns
         return matrix.reshape(rows, 2, groups, 16).transpose(2, 0, 1, 3).reshape(64, 32)
@@ -243,7 +303,10 @@ def small_lanes(matrix, rows, bits):
 def test_f8f6f4(rows, fa, fb, scaled):
     rng = np.random.default_rng(fa * 5 + fb)
     k = 128 if rows == 16 else 64
-    a, b = rng.standard_normal((rows, k)).astype(SMALL[fa]), rng.standard_normal((rows, k)).astype(SMALL[fb])
+    a, b = (
+        rng.standard_normal((rows, k)).astype(SMALL[fa]),
+        rng.standard_normal((rows, k)).astype(SMALL[fb]),
+    )
     c = rng.standard_normal((1, rows, rows)).astype(np.float32)
     planes, where = c_planes(c, "f32", rows, 1)
     name = f"v_mfma_{'scale_' if scaled else ''}f32_{rows}x{rows}x{k}_f8f6f4"
@@ -251,12 +314,17 @@ def test_f8f6f4(rows, fa, fb, scaled):
     scale, sa, sb = None, np.ones((rows, k // 32)), np.ones((rows, k // 32))
     if scaled:
         scale = rng.integers(120, 134, (2, 64, 4)).astype(np.uint8)
-        modifiers = "op_sel:[1,0,0] op_sel_hi:[0,1,0] " + modifiers  # byte 1 of A's scales, byte 2 of B's
+        modifiers = (
+            "op_sel:[1,0,0] op_sel_hi:[0,1,0] " + modifiers
+        )  # byte 1 of A's scales, byte 2 of B's
         lane = np.arange(64)
         sa[lane % rows, lane // rows] = 2.0 ** (scale[0, :, 1].astype(int) - 127)
         sb[lane % rows, lane // rows] = 2.0 ** (scale[1, :, 2].astype(int) - 127)
         scale = scale.view(np.uint32).reshape(2, 64)
-    pa, pb = (pack(codes(small_lanes(x, rows, SMALL_BITS[f])), SMALL_BITS[f]) for x, f in ((a, fa), (b, fb)))
+    pa, pb = (
+        pack(codes(small_lanes(x, rows, SMALL_BITS[f])), SMALL_BITS[f])
+        for x, f in ((a, fa), (b, fb))
+    )
     got = run("gfx950", name, pa, pb, planes, len(planes), modifiers, scale=scale).view(np.float32)
     full_a = a.astype(np.float64) * np.repeat(sa, 32, 1)
     full_b = b.astype(np.float64) * np.repeat(sb, 32, 1)
@@ -267,13 +335,30 @@ def test_f8f6f4(rows, fa, fb, scaled):
 def test_broadcast_modifiers():
     """cbsz and abid repeat a block of A, blgp rearranges B's lanes."""
     rng = np.random.default_rng(1)
-    a, b = rng.standard_normal((4, 16, 4)).astype(np.float16), rng.standard_normal((4, 16, 4)).astype(np.float16)
+    a, b = (
+        rng.standard_normal((4, 16, 4)).astype(np.float16),
+        rng.standard_normal((4, 16, 4)).astype(np.float16),
+    )
     c = np.zeros((4, 16, 16), np.float32)
     planes, where = c_planes(c, "f32", 16, 4)
-    for modifiers, pick_a, pick_b in (("cbsz:2 abid:3", [3] * 4, range(4)), ("cbsz:1 abid:1", [1, 1, 3, 3], range(4)),
-                                      ("blgp:1", range(4), [0, 1, 0, 1]), ("blgp:2", range(4), [2, 3, 2, 3]),
-                                      ("blgp:3", range(4), [1, 2, 3, 0]), ("blgp:5", range(4), [1] * 4)):
-        got = run("gfx942", "v_mfma_f32_16x16x4_4b_f16", pack(codes(to_lanes(a, 16, 4)), 16), pack(codes(to_lanes(b, 16, 4)), 16),
-                  planes, len(planes), modifiers).view(np.float32)
-        expect = np.einsum("bik,bjk->bij", a[list(pick_a)].astype(np.float64), b[list(pick_b)].astype(np.float64))[where]
+    for modifiers, pick_a, pick_b in (
+        ("cbsz:2 abid:3", [3] * 4, range(4)),
+        ("cbsz:1 abid:1", [1, 1, 3, 3], range(4)),
+        ("blgp:1", range(4), [0, 1, 0, 1]),
+        ("blgp:2", range(4), [2, 3, 2, 3]),
+        ("blgp:3", range(4), [1, 2, 3, 0]),
+        ("blgp:5", range(4), [1] * 4),
+    ):
+        got = run(
+            "gfx942",
+            "v_mfma_f32_16x16x4_4b_f16",
+            pack(codes(to_lanes(a, 16, 4)), 16),
+            pack(codes(to_lanes(b, 16, 4)), 16),
+            planes,
+            len(planes),
+            modifiers,
+        ).view(np.float32)
+        expect = np.einsum(
+            "bik,bjk->bij", a[list(pick_a)].astype(np.float64), b[list(pick_b)].astype(np.float64)
+        )[where]
         assert np.abs(got - expect).max() < 1e-4, modifiers

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - kernel sources and expressions keep their lines
 """Every detector of the sanitizer: a kernel with the planted bug, which must be reported, and its clean
 twin, which must not."""
 
@@ -34,7 +35,12 @@ def asm(body, *arrays, block=64, lds=0):
 
 
 def reported(match):
-    return pytest.raises(device.EmulatorError, match=r"(?s)kernel k: " + match + r".*at pc 0x[0-9a-f]+, workgroup \(0,0,0\), wave \d+: [a-z]")
+    return pytest.raises(
+        device.EmulatorError,
+        match=r"(?s)kernel k: "
+        + match
+        + r".*at pc 0x[0-9a-f]+, workgroup \(0,0,0\), wave \d+: [a-z]",
+    )
 
 
 ZEROS = np.zeros(256, np.float32)
@@ -43,7 +49,9 @@ COPY = "KERNEL void k(const f32* a, f32* c, int shift) { c[TID] = a[TID + shift]
 
 def test_out_of_bounds():
     hip(COPY, ZEROS[:64], ZEROS, scalars=[np.int32(0)])
-    with reported(r"lane 60: out of bounds: 4 bytes at .*0 bytes past the end of an allocation of 256"):
+    with reported(
+        r"lane 60: out of bounds: 4 bytes at .*0 bytes past the end of an allocation of 256"
+    ):
         hip(COPY, ZEROS[:64], ZEROS, scalars=[np.int32(4)])
 
 
@@ -60,7 +68,9 @@ def test_use_after_free():
 def test_uninitialized_memory():
     hip(COPY, ZEROS, ZEROS, scalars=[np.int32(0)])
     hip(COPY, device.Buffer(size=1024, fill=0), ZEROS, scalars=[np.int32(0)])
-    with reported(r"lane 0: 4 bytes at .* are read but were never written \(byte 0 of an allocation of 1024\)"):
+    with reported(
+        r"lane 0: 4 bytes at .* are read but were never written \(byte 0 of an allocation of 1024\)"
+    ):
         hip(COPY, device.Buffer(size=1024), ZEROS, scalars=[np.int32(0)])
 
 
@@ -184,10 +194,19 @@ WAIT = """
 
 
 def test_missing_waitcnt():
-    asm(WAIT.format(scalar="s_waitcnt lgkmcnt(0)", vector="s_waitcnt vmcnt(0)", register="v3"), ZEROS)
-    asm(WAIT.format(scalar="s_waitcnt lgkmcnt(0)", vector="s_waitcnt vmcnt(1)", register="v2"), ZEROS)
+    asm(
+        WAIT.format(scalar="s_waitcnt lgkmcnt(0)", vector="s_waitcnt vmcnt(0)", register="v3"),
+        ZEROS,
+    )
+    asm(
+        WAIT.format(scalar="s_waitcnt lgkmcnt(0)", vector="s_waitcnt vmcnt(1)", register="v2"),
+        ZEROS,
+    )
     with reported(r"v3 is read before the s_waitcnt vmcnt that covers its load"):
-        asm(WAIT.format(scalar="s_waitcnt lgkmcnt(0)", vector="s_waitcnt vmcnt(1)", register="v3"), ZEROS)
+        asm(
+            WAIT.format(scalar="s_waitcnt lgkmcnt(0)", vector="s_waitcnt vmcnt(1)", register="v3"),
+            ZEROS,
+        )
     with reported(r"s4 is read before the s_waitcnt lgkmcnt that covers its load"):
         asm(WAIT.format(scalar="", vector="s_waitcnt vmcnt(0)", register="v3"), ZEROS)
     lds = "v_lshlrev_b32 v1, 2, v0\n ds_write_b32 v1, v0\n ds_read_b32 v2, v1\n {}\n v_add_u32 v3, v2, v2\n s_waitcnt lgkmcnt(0)"
@@ -195,13 +214,19 @@ def test_missing_waitcnt():
     with reported(r"v2 is read before the s_waitcnt lgkmcnt that covers its load"):
         asm(lds.format("s_waitcnt lgkmcnt(1)"), lds=256)
     with reported(r"v2 is written while a load into it is under way"):
-        asm("v_lshlrev_b32 v1, 2, v0\n ds_write_b32 v1, v0\n ds_read_b32 v2, v1\n v_mov_b32 v2, 0\n s_waitcnt lgkmcnt(0)", lds=256)
+        asm(
+            "v_lshlrev_b32 v1, 2, v0\n ds_write_b32 v1, v0\n ds_read_b32 v2, v1\n v_mov_b32 v2, 0\n s_waitcnt lgkmcnt(0)",
+            lds=256,
+        )
 
 
-MFMA = "\n".join(f"v_mov_b32 v{i}, 0" for i in range(4, 28)) + """
+MFMA = (
+    "\n".join(f"v_mov_b32 v{i}, 0" for i in range(4, 28))
+    + """
   v_mfma_f32_32x32x8_f16 v[8:23], v[4:5], v[6:7], 0
   {}
   v_add_f32 v24, v8, v9"""
+)
 
 
 def test_mfma_read_too_early():
@@ -215,7 +240,9 @@ def test_mfma_read_too_early():
 def test_missing_nop():
     dpp = "v_mov_b32 v1, 1\n {}\n v_mov_b32_dpp v2, v1 row_shr:1 row_mask:0xf bank_mask:0xf"
     asm(dpp.format("s_nop 1"))
-    with reported(r"v1 is read through DPP 1 wait states after a vector instruction wrote it, 2 are needed"):
+    with reported(
+        r"v1 is read through DPP 1 wait states after a vector instruction wrote it, 2 are needed"
+    ):
         asm(dpp.format(""))
     vmem = """
   s_load_dwordx2 s[4:5], s[0:1], 0x0

@@ -1,10 +1,10 @@
+# ruff: noqa: E501 - kernel sources and expressions keep their lines
 """Every row of the instruction tables, against LLVM's assembler: the text that the disassembler gives
 for an encoding must assemble to that encoding."""
 
 import ctypes
 import re
 import struct
-import subprocess
 
 import device
 import pytest
@@ -31,7 +31,9 @@ def examples(arch, seeds=4):
                 break
             assert n > 0, f"{arch} {name.value.decode()}: no encoding found"
             size = ctypes.c_int()
-            text = lib.aiter_gfxemu_disassemble(arch.encode(), words, 4, ctypes.byref(size)).decode()
+            text = lib.aiter_gfxemu_disassemble(
+                arch.encode(), words, 4, ctypes.byref(size)
+            ).decode()
             assert size.value == n
             yield name.value.decode(), tuple(words[:n]), text
         index += 1
@@ -51,8 +53,10 @@ def assemble_lines(lines, arch):
             obj = toolchain.assemble("\n".join(marked) + "\n", arch)
             break
         except RuntimeError as e:
-            found = {(int(m.group(1)) - 1) // 2: m.group(2)
-                     for m in re.finditer(r"a\.s:(\d+):\d+: error: (.*)", str(e))}
+            found = {
+                (int(m.group(1)) - 1) // 2: m.group(2)
+                for m in re.finditer(r"a\.s:(\d+):\d+: error: (.*)", str(e))
+            }
             new = {k: v for k, v in found.items() if k not in errors}
             if not new:
                 raise
@@ -71,12 +75,12 @@ def assemble_lines(lines, arch):
 
 
 def text_section(obj):
-    shoff, = struct.unpack_from("<Q", obj, 0x28)
-    count, = struct.unpack_from("<H", obj, 0x3C)
+    (shoff,) = struct.unpack_from("<Q", obj, 0x28)
+    (count,) = struct.unpack_from("<H", obj, 0x3C)
     for i in range(count):
         _, kind, flags, _, offset, size = struct.unpack_from("<IIQQQQ", obj, shoff + 64 * i)
         if kind == 1 and flags & 4:
-            return obj[offset:offset + size]
+            return obj[offset : offset + size]
     raise AssertionError("no text section")
 
 
@@ -86,16 +90,24 @@ def test_round_trip(arch):
     assert len({name for name, _, _ in rows}) > 900
     assembled, errors = assemble_lines([text for _, _, text in rows], arch)
     problems = []
-    for i, (name, words, text) in enumerate(rows):
+    for i, (_name, words, text) in enumerate(rows):
         if assembled[i] is None:
             problems.append(f"{text}   refused: {errors[i]}")
         elif assembled[i] != words:
             # Another encoding of the same instruction is fine when it decodes to the same text.
             again = (ctypes.c_uint32 * 4)(*assembled[i])
             size = ctypes.c_int()
-            back = device.lib().aiter_gfxemu_disassemble(arch.encode(), again, len(assembled[i]), ctypes.byref(size)).decode()
+            back = (
+                device.lib()
+                .aiter_gfxemu_disassemble(
+                    arch.encode(), again, len(assembled[i]), ctypes.byref(size)
+                )
+                .decode()
+            )
             if back != text or size.value != len(assembled[i]):
-                problems.append(f"{text}: {[hex(w) for w in words]} assembles to {[hex(w) for w in assembled[i]]}, which reads {back}")
+                problems.append(
+                    f"{text}: {[hex(w) for w in words]} assembles to {[hex(w) for w in assembled[i]]}, which reads {back}"
+                )
     assert not problems, f"{len(problems)} of {len(rows)}:\n" + "\n".join(problems[:60])
 
 

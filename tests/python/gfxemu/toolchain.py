@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - kernel sources and expressions keep their lines
 """Build AMD code objects with the `ziglang` wheel: assembly or header-free HIP in, code object out."""
 
 import functools
@@ -10,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def zig():
     """Command line of the compiler, or None. AITER_ZIG_PYTHON names a Python that has ziglang."""
     for python in (os.environ.get("AITER_ZIG_PYTHON"), sys.executable):
@@ -28,7 +29,7 @@ def zig():
 MISSING = "no AMD device compiler: pip install ziglang==0.17.1 (or set AITER_ZIG_PYTHON)"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def cache_dir():
     root = os.environ.get("AITER_TEST_CACHE")
     path = Path(root) if root else Path(tempfile.gettempdir()) / "aiter-gfxemu-tests"
@@ -37,7 +38,9 @@ def cache_dir():
 
 
 def run(*arguments, text=None):
-    result = subprocess.run([*zig(), *map(str, arguments)], capture_output=True, text=True, input=text)
+    result = subprocess.run(
+        [*zig(), *map(str, arguments)], capture_output=True, text=True, input=text
+    )
     if result.returncode:
         raise RuntimeError(result.stderr.strip()[-4000:])
     return result.stdout
@@ -91,8 +94,22 @@ def compile_hip(text, arch, optimize="-O3", flags=()):
         with tempfile.TemporaryDirectory() as tmp:
             source, asm = Path(tmp) / "k.hip", Path(tmp) / "k.s"
             source.write_text(PRELUDE + text)
-            run("clang", "-x", "hip", "--cuda-device-only", "-nogpuinc", "-nogpulib", f"--offload-arch={arch}",
-                "-mcode-object-version=5", optimize, *flags, "-S", source, "-o", asm)
+            run(
+                "clang",
+                "-x",
+                "hip",
+                "--cuda-device-only",
+                "-nogpuinc",
+                "-nogpulib",
+                f"--offload-arch={arch}",
+                "-mcode-object-version=5",
+                optimize,
+                *flags,
+                "-S",
+                source,
+                "-o",
+                asm,
+            )
             code = link(assemble(asm.read_text(), arch))
             partial = out.with_suffix(f".{os.getpid()}")
             partial.write_bytes(code)
@@ -100,12 +117,16 @@ def compile_hip(text, arch, optimize="-O3", flags=()):
     return out.read_bytes()
 
 
-def kernel_asm(body, *, name="k", args=1, vgprs=64, sgprs=48, lds=0, threads=64, accum=None, extra=""):
+def kernel_asm(
+    body, *, name="k", args=1, vgprs=64, sgprs=48, lds=0, threads=64, accum=None, extra=""
+):
     """A kernel in assembly: pointers in s[0:1], ... as kernarg segment in s[0:1]; workgroup id in s2."""
     accum = accum or (vgprs + 3) // 4 * 4
     kernarg = 8 * args
     arguments = "\n".join(
-        f"      - {{.address_space: global, .offset: {8 * i}, .size: 8, .value_kind: global_buffer}}" for i in range(args))
+        f"      - {{.address_space: global, .offset: {8 * i}, .size: 8, .value_kind: global_buffer}}"
+        for i in range(args)
+    )
     return f"""
 .text
 .globl {name}

@@ -52,6 +52,26 @@ def to_device(x: ArrayLike, device: Device) -> Array:
     return _aiter.to_device(x, device)
 
 
+def devices() -> list[str]:
+    """Names of the devices of this machine: "cpu", then "cuda:N" and "hip:N"."""
+    counts = {"cuda": _aiter.device_count(2), "hip": _aiter.device_count(10)}
+    return ["cpu", *(f"{kind}:{i}" for kind, n in counts.items() for i in range(n))]
+
+
+def device_info(device: Device) -> dict[str, str | int]:
+    """Properties of a GPU: name, arch, multiprocessors, wave_size, and sizes in bytes."""
+    return _aiter.device_info(device)
+
+
+def prepare(device: Device, ops: str | list[str] | None = None) -> None:
+    """Load the kernels of operators for a GPU, and build those that were not built ahead of time.
+
+    After it, calls can be captured in a graph, and the first one is as quick as the others.
+    ops: names of operators as aiter.explain shows them, a list or joined by commas; None = all.
+    """
+    _aiter.prepare(device, ops if ops is None or isinstance(ops, str) else ",".join(ops))
+
+
 def set_num_threads(n: int) -> None:
     """Set the number of threads of CPU calls, the caller's included; 0 restores the default."""
     _aiter.set_num_threads(n)

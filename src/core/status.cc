@@ -2,6 +2,7 @@
 
 #include <cstdarg>
 #include <cstdio>
+#include <cstring>
 #include <new>
 
 namespace aiter {
@@ -27,9 +28,8 @@ aiter_status record_current_exception(const char* op) noexcept {
       status = e.status();
       // What fails below the operator (a device, a driver) does not know its name.
       const std::string prefix = std::string(op) + ":";
-      last_error = e.what();
-      if (last_error.compare(0, prefix.size(), prefix) != 0)
-        last_error.insert(0, prefix + " ");
+      const bool named = std::strncmp(e.what(), prefix.c_str(), prefix.size()) == 0;
+      last_error = named ? e.what() : prefix + " " + e.what();
     } catch (const std::bad_alloc&) {
       status = AITER_OUT_OF_MEMORY;
       last_error = std::string(op) + ": out of host memory";

@@ -95,6 +95,35 @@ Array reshape(const Array& a, nb::args arguments) {
   return r;
 }
 
+// The bytes from the array's lowest element to the end of its highest.
+std::pair<const char*, const char*> extent(const Array& a) {
+  const int64_t size = bytes_of(a.dtype);
+  const char *low = static_cast<const char*>(a.data), *high = low + size;
+  for (int i = 0; i < a.ndim; ++i)
+    (a.strides[i] < 0 ? low : high) += (a.shape[i] - 1) * a.strides[i] * size;
+  return {low, high};
+}
+
+// For tests: any strides, as far as the array's memory reaches.
+Array as_strided(const Array& a, nb::handle dtype, nb::handle shape, nb::handle strides,
+                 int64_t byte_offset) {
+  Array r = a;
+  const Spec extents = parse_spec(shape, parse_dtype(dtype, a.dtype));
+  const Spec steps = parse_spec(strides, extents.dtype);
+  if (steps.ndim != extents.ndim) refuse(PyExc_ValueError, "as_strided: as many strides as extents");
+  r.dtype = extents.dtype;
+  r.ndim = extents.ndim;
+  std::memcpy(r.shape, extents.shape, sizeof(r.shape));
+  std::memcpy(r.strides, steps.shape, sizeof(r.strides));
+  if (a.data) r.data = static_cast<char*>(a.data) + byte_offset;
+  if (r.elements() > 0) {
+    const auto whole = extent(a), part = extent(r);
+    if (a.elements() == 0 || part.first < whole.first || part.second > whole.second)
+      refuse(PyExc_ValueError, "as_strided: outside of the array's memory");
+  }
+  return r;
+}
+
 // Integers, slices and an ellipsis.
 Array item(const Array& a, nb::handle key) {
   nb::object keys = nb::borrow(key);
@@ -142,59 +171,71 @@ Array item(const Array& a, nb::handle key) {
   return r;
 }
 
-void copy_elements(char* to, const Array& target, const char* from, const Array& source, int axis) {
+// Where bytes are moved: within the host, or on a GPU's default stream.
+struct Mover {
+  aiter_device device;
+  void operator()(void* to, const void* from, int64_t bytes) const {
+    if (on_host(device))
+      std::memcpy(to, from, bytes);
+    else
+      check(aiter_copy(device, to, from, bytes, nullptr));
+  }
+};
+
+void copy_elements(const Mover& move, char* to, const Array& target, const char* from,
+                   const Array& source, int axis) {
   const int64_t size = bytes_of(target.dtype);
   if (axis == target.ndim) {
-    std::memcpy(to, from, size);
+    move(to, from, size);
     return;
   }
   if (axis == target.ndim - 1 && target.strides[axis] == 1 && source.strides[axis] == 1) {
-    std::memcpy(to, from, size * target.shape[axis]);
+    move(to, from, size * target.shape[axis]);
     return;
   }
   for (int64_t i = 0; i < target.shape[axis]; ++i)
-    copy_elements(to + i * target.strides[axis] * size, target,
+    copy_elements(move, to + i * target.strides[axis] * size, target,
                   from + i * source.strides[axis] * size, source, axis + 1);
 }
 
-// The bytes from the array's lowest element to the end of its highest.
-std::pair<const char*, const char*> extent(const Array& a) {
-  const int64_t size = bytes_of(a.dtype);
-  const char *low = static_cast<const char*>(a.data), *high = low + size;
-  for (int i = 0; i < a.ndim; ++i)
-    (a.strides[i] < 0 ? low : high) += (a.shape[i] - 1) * a.strides[i] * size;
-  return {low, high};
-}
-
 Array copied(const Array& a);
+Array to_device(const Array& a, aiter_device device);
 
 void copy(const Array& target, const Array& source) {
-  if (!on_host(target.device) || !on_host(source.device))
-    refuse(PyExc_NotImplementedError, "copies of GPU arrays: this build has no GPU support");
+  const bool to_gpu = !on_host(target.device), from_gpu = !on_host(source.device);
+  if (to_gpu && from_gpu && target.device.type != source.device.type)
+    return copy(target, to_device(source, {AITER_CPU, 0}));  // no driver reaches both
+  const Mover move{to_gpu ? target.device : source.device};
   if (target.elements() == 0) return;
   if (target.contiguous() && source.contiguous()) {
-    std::memmove(target.data, source.data, target.bytes());
+    if (to_gpu || from_gpu)
+      move(target.data, source.data, target.bytes());
+    else
+      std::memmove(target.data, source.data, target.bytes());
+  } else {
+    const auto to = extent(target), from = extent(source);
+    const bool overlap = to.first < from.second && from.first < to.second;
+    const Array apart = overlap ? copied(source) : source;
+    copy_elements(move, static_cast<char*>(target.data), target, static_cast<char*>(apart.data),
+                  apart, 0);
+    if (to_gpu || from_gpu) check(aiter_stream_synchronize(move.device, nullptr));
     return;
   }
-  const auto to = extent(target), from = extent(source);
-  if (to.first < from.second && from.first < to.second) {
-    const Array apart = copied(source);
-    copy_elements(static_cast<char*>(target.data), target, static_cast<char*>(apart.data), apart, 0);
-  } else {
-    copy_elements(static_cast<char*>(target.data), target, static_cast<char*>(source.data), source,
-                  0);
-  }
+  if (to_gpu || from_gpu) check(aiter_stream_synchronize(move.device, nullptr));
 }
 
-Array copied(const Array& a) {
+Array to_device(const Array& a, aiter_device device) {
   Spec spec;
   spec.ndim = a.ndim;
   std::memcpy(spec.shape, a.shape, sizeof(spec.shape));
   spec.dtype = a.dtype;
-  Array r = new_array(spec, a.device);
+  Array r = new_array(spec, device);
+  r.single_lanes = a.single_lanes;
   copy(r, a);
   return r;
 }
+
+Array copied(const Array& a) { return to_device(a, a.device); }
 
 void set_item(const Array& a, nb::handle key, nb::handle value) {
   if (a.readonly) refuse(PyExc_ValueError, "the array is read-only");
@@ -258,6 +299,21 @@ nb::object capsule(Managed* managed, const char* name) {
   return nb::steal(made);
 }
 
+// The consumer's stream sees the work that precedes on the default stream, as DLPack asks.
+void make_wait(aiter_device device, nb::handle stream) {
+  const int64_t number = stream.is_none() ? 0 : nb::cast<int64_t>(stream);
+  constexpr int64_t kNoWait = -1, kLegacyDefault = 1;
+  if (number == kNoWait || number == 0 || (number == kLegacyDefault && device.type == AITER_CUDA))
+    return;
+  aiter_event event;
+  check(aiter_event_create(device, &event));
+  aiter_event_record(device, event, nullptr);
+  const aiter_status status = aiter_stream_wait(
+      device, event, reinterpret_cast<aiter_stream>(static_cast<intptr_t>(number)));
+  aiter_event_destroy(device, event);
+  check(status);
+}
+
 nb::object dlpack(const Array& a, nb::handle stream, nb::handle max_version, nb::handle dl_device,
                   nb::handle copy) {
   if (!dl_device.is_none()) {
@@ -266,7 +322,7 @@ nb::object dlpack(const Array& a, nb::handle stream, nb::handle max_version, nb:
       refuse(PyExc_BufferError, "the array is on " + device_text(a.device) + ", not on " +
                                     device_text(wanted) + "; use aiter.to_device");
   }
-  (void)stream;  // CPU work has finished
+  if (!on_host(a.device)) make_wait(a.device, stream);
   const bool make_copy = !copy.is_none() && nb::cast<bool>(copy);
   const Array result = make_copy ? copied(a) : a;
   const bool versioned = !max_version.is_none() && nb::cast<int>(max_version[0]) >= 1;
@@ -383,12 +439,11 @@ Array view_any(nb::handle object, nb::handle dtype) {
   return view(array_over(object, "view"), parse_dtype(dtype, {}));
 }
 
-Array to_device(nb::handle object, nb::handle device) {
+Array move_to_device(nb::handle object, nb::handle device) {
   const Array a = asarray(object, nb::none(), nb::none());
   const aiter_device target = parse_device(device);
   if (target.type == a.device.type && target.id == a.device.id) return a;
-  refuse(PyExc_NotImplementedError, "to_device: from " + device_text(a.device) + " to " +
-                                        device_text(target) + ": this build has no GPU support");
+  return to_device(a, target);
 }
 
 Array make(nb::handle shape, nb::handle dtype, nb::handle device, bool zero) {
@@ -441,9 +496,6 @@ Spec parse_spec(nb::handle shape, aiter_dtype dtype) {
 }
 
 Array new_array(const Spec& spec, aiter_device device, bool zero) {
-  if (!on_host(device))
-    refuse(PyExc_NotImplementedError, "memory on " + device_text(device) +
-                                          ": this build has no GPU support");
   int64_t bytes = bytes_of(spec.dtype);
   bool empty = false;
   for (int i = 0; i < spec.ndim; ++i) {
@@ -460,9 +512,18 @@ Array new_array(const Spec& spec, aiter_device device, bool zero) {
   if (empty) bytes = 0;
   Array a;
   void* data = nullptr;
-  if (posix_memalign(&data, kAlignment, bytes ? bytes : 1)) no_memory();
-  a.memory = std::shared_ptr<void>(data, std::free);
-  if (zero) std::memset(data, 0, bytes);
+  if (!on_host(device)) {
+    check(aiter_malloc(device, bytes, &data));
+    a.memory = std::shared_ptr<void>(data, [device](void* p) { aiter_free(device, p); });
+    if (zero) {
+      check(aiter_fill(device, data, 0, bytes, nullptr));
+      check(aiter_stream_synchronize(device, nullptr));
+    }
+  } else {
+    if (posix_memalign(&data, kAlignment, bytes ? bytes : 1)) no_memory();
+    a.memory = std::shared_ptr<void>(data, std::free);
+    if (zero) std::memset(data, 0, bytes);
+  }
   a.data = data;
   a.device = device;
   a.dtype = spec.dtype;
@@ -533,7 +594,8 @@ void bind_array(nb::module_& m) {
   }, "shape"_a, "dtype"_a = "float32", "device"_a = "cpu");
   m.def("asarray", &asarray, "x"_a, "dtype"_a.none() = nb::none(), "copy"_a.none() = nb::none());
   m.def("view", &view_any, "x"_a, "dtype"_a);
-  m.def("to_device", &to_device, "x"_a, "device"_a);
+  m.def("as_strided", &as_strided, "x"_a, "dtype"_a, "shape"_a, "strides"_a, "byte_offset"_a);
+  m.def("to_device", &move_to_device, "x"_a, "device"_a);
 }
 
 }  // namespace aiter::python

@@ -157,6 +157,35 @@ void bind_core(nb::module_& m) {
   m.def("get_cpu_isa", &aiter_get_cpu_isa);
   m.def("set_force", [](const char* rows) { check(aiter_set_force(rows)); }, "rows"_a);
   m.def("dispatch_table", &aiter_dispatch_table);
+  m.def("device_count", [](int type) {
+    int32_t n = 0;
+    check(aiter_device_count(type, &n));
+    return n;
+  }, "type"_a);
+  m.def("device_info", [](nb::handle device) {
+    aiter_device_info info{};
+    info.struct_size = sizeof(info);
+    check(aiter_get_device_info(parse_device(device), &info));
+    nb::dict d;
+    d["name"] = info.name;
+    d["arch"] = info.arch;
+    d["multiprocessors"] = info.multiprocessors;
+    d["wave_size"] = info.wave_size;
+    d["shared_bytes"] = info.shared_bytes;
+    d["cache_bytes"] = info.cache_bytes;
+    d["memory_bytes"] = info.memory_bytes;
+    return d;
+  }, "device"_a);
+  m.def("prepare", [](nb::handle device, nb::handle ops) {
+    const aiter_device d = parse_device(device);
+    const char* names = ops.is_none() ? nullptr : nb::cast<const char*>(ops);
+    aiter_status status;
+    {
+      nb::gil_scoped_release release;
+      status = aiter_prepare(d, names);
+    }
+    check(status);
+  }, "device"_a, "ops"_a.none());
   m.def("explain", [](nb::handle function, nb::args args, nb::kwargs kwargs) {
     std::string text;
     struct Scope {

@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 
 from .. import _aiter
+from .devices import gpus, on_device
 
 
 class Case(dict):
@@ -49,20 +50,33 @@ def isas():
     return found
 
 
+def variants(op):
+    """Where an operator is to be tested: (row, instruction set) on the CPU, (row, device) on GPUs."""
+    cpu = [(row, isa) for row in rows(op) for isa in isas()]
+    return cpu + [(row, device) for device in gpus() for row in rows(op, "GPU")]
+
+
 @contextlib.contextmanager
-def using(op=None, row=None, isa=None, threads=None):
-    """Run the calls inside with a forced row, instruction set or number of threads."""
+def using(op=None, row=None, place=None, threads=None, *, isa=None):
+    """Run the calls inside with a forced row, and in a place: an instruction set or a GPU ("cuda:0").
+
+    On a GPU, calls that get NumPy arrays work on copies there, and give NumPy arrays back.
+    """
+    place = place or isa
     isa_before, threads_before = _aiter.get_cpu_isa(), _aiter.get_num_threads()
-    try:
-        if row is not None:
-            _aiter.set_force(f"{op}:{row}")
-        if isa is not None:
-            _aiter.set_cpu_isa(isa)
-        if threads is not None:
-            _aiter.set_num_threads(threads)
-        yield
-    finally:
-        if row is not None:
-            _aiter.set_force("")
-        _aiter.set_cpu_isa(isa_before)
-        _aiter.set_num_threads(threads_before)
+    with contextlib.ExitStack() as stack:
+        try:
+            if row is not None:
+                _aiter.set_force(f"{op}:{row}")
+            if place is not None and ":" in place:
+                stack.enter_context(on_device(place))
+            elif place is not None:
+                _aiter.set_cpu_isa(place)
+            if threads is not None:
+                _aiter.set_num_threads(threads)
+            yield
+        finally:
+            if row is not None:
+                _aiter.set_force("")
+            _aiter.set_cpu_isa(isa_before)
+            _aiter.set_num_threads(threads_before)

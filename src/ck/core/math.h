@@ -23,7 +23,7 @@ AITER_DEVICE float round_even(float x) { return __builtin_rintf(x); }
 
 using f32 = float;  // beside f16 and bf16, for names
 
-constexpr float kInfinity = __builtin_huge_valf();
+constexpr float kInfinity = __builtin_huge_valf(), kNaN = __builtin_nanf("");
 
 // 2^x to 2 units in the last place, by the hardware; results below the normal range are 0.
 AITER_DEVICE float exp2_fast(float x) {
@@ -54,7 +54,7 @@ AITER_DEVICE float exp(float x) {
   const float rest = fma(x, kLog2ELow, fma(x, kLog2E, -t));
   const float y = exp2_fast(t);
   // Beyond the range of floats the rest is not finite.
-  return t > 128.0f || t < -150.0f ? y : fma(y, rest * kLn2, y);
+  return t >= 128.0f || t < -150.0f ? y : fma(y, rest * kLn2, y);
 }
 
 AITER_DEVICE float to_float(float x) { return x; }
@@ -133,6 +133,14 @@ AITER_DEVICE float load_float(const void* data, int64_t index, DType dtype) {
     case DType::kF32: return static_cast<const float*>(data)[index];
     case DType::kF16: return to_float(static_cast<const f16*>(data)[index]);
     default: return to_float(static_cast<const bf16*>(data)[index]);
+  }
+}
+
+AITER_DEVICE void store_float(void* data, int64_t index, DType dtype, float value) {
+  switch (dtype) {
+    case DType::kF32: static_cast<float*>(data)[index] = value; break;
+    case DType::kF16: static_cast<f16*>(data)[index] = from_float<f16>(value); break;
+    default: static_cast<bf16*>(data)[index] = from_float<bf16>(value); break;
   }
 }
 

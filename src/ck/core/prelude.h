@@ -15,12 +15,14 @@
 #define AITER_DEVICE __device__ __forceinline__
 #define AITER_SHARED __shared__
 #define AITER_DYNAMIC_SHARED(name) extern __shared__ __align__(16) char name[]
+#define AITER_LAMBDA
 #define AITER_GLOBAL __global__
 #define AITER_LAUNCH_BOUNDS(threads) __launch_bounds__(threads)
 #else
 #define AITER_DEVICE __attribute__((device, always_inline)) inline
 #define AITER_SHARED __attribute__((shared))
 #define AITER_DYNAMIC_SHARED(name) extern __attribute__((shared, aligned(16))) char name[]
+#define AITER_LAMBDA __attribute__((device))
 #define AITER_GLOBAL __attribute__((global))
 #define AITER_LAUNCH_BOUNDS(threads) __attribute__((launch_bounds(threads)))
 #endif
@@ -65,11 +67,20 @@ AITER_DEVICE int block_threads() { return __builtin_amdgcn_workgroup_size_x(); }
 AITER_DEVICE int grid_blocks() {
   return __builtin_amdgcn_grid_size_x() / __builtin_amdgcn_workgroup_size_x();
 }
+AITER_DEVICE int grid_blocks_y() {
+  return __builtin_amdgcn_grid_size_y() / __builtin_amdgcn_workgroup_size_y();
+}
 // Waits for all threads of the block; what they wrote to memory is seen after it.
 AITER_DEVICE void barrier() {
   __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
   __builtin_amdgcn_s_barrier();
   __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
+}
+// The lanes of the wave see each other's writes to shared memory.
+AITER_DEVICE void wave_barrier() {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "wavefront");
+  __builtin_amdgcn_wave_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "wavefront");
 }
 // The value of lane ^ mask of the same wave. All lanes must take part.
 AITER_DEVICE uint32_t shuffle_xor(uint32_t value, int mask) {
@@ -90,6 +101,7 @@ AITER_DEVICE int block_index_y() { return __nvvm_read_ptx_sreg_ctaid_y(); }
 AITER_DEVICE int block_index_z() { return __nvvm_read_ptx_sreg_ctaid_z(); }
 AITER_DEVICE int block_threads() { return __nvvm_read_ptx_sreg_ntid_x(); }
 AITER_DEVICE int grid_blocks() { return __nvvm_read_ptx_sreg_nctaid_x(); }
+AITER_DEVICE int grid_blocks_y() { return __nvvm_read_ptx_sreg_nctaid_y(); }
 AITER_DEVICE void barrier() { __syncthreads(); }
 #else
 AITER_DEVICE int thread_index() { return threadIdx.x; }
@@ -98,8 +110,10 @@ AITER_DEVICE int block_index_y() { return blockIdx.y; }
 AITER_DEVICE int block_index_z() { return blockIdx.z; }
 AITER_DEVICE int block_threads() { return blockDim.x; }
 AITER_DEVICE int grid_blocks() { return gridDim.x; }
+AITER_DEVICE int grid_blocks_y() { return gridDim.y; }
 AITER_DEVICE void barrier() { __syncthreads(); }
 #endif
+AITER_DEVICE void wave_barrier() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
 AITER_DEVICE uint32_t shuffle_xor(uint32_t value, int mask) {
   uint32_t result;
   asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(result) : "r"(value), "r"(mask));

@@ -9,8 +9,6 @@
 //   scale  minimums[16]        4-bit only; zero when there are none
 #pragma once
 
-#include <stdint.h>
-
 #include "core/dtype.h"
 #include "core/rows.h"
 
@@ -18,6 +16,7 @@ namespace aiter {
 
 constexpr int kGroup = 32;      // k that share a scale
 constexpr int kPanelRows = 16;  // rows of w in a panel
+constexpr int kGroupGemmRows = 4;  // GPU: rows of x that a wave takes at a time
 
 struct PackedHead {
   char magic[8];

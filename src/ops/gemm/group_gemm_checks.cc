@@ -1,5 +1,6 @@
 #include "ops/gemm/group_gemm_checks.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "ops/gemm/gemm_checks.h"
@@ -147,7 +148,19 @@ GroupGemmProblem check_group_gemm(const Check& check, int bits, const GroupGemmT
   const Arg y = check_gemm_output(check, tensors.y, args->w.n, x);
   args->x = x.data(), args->x_rows = x.rows(), args->x_dtype = x.dtype();
   args->y = y.data(), args->y_rows = y.rows(), args->y_dtype = y.dtype();
-  return {args->x_rows.count, args->w.n, args->w.k, x.dtype(), packed, activation};
+  const bool aligned16 = is_aligned16(args->x, args->x_rows, dtype_bytes(x.dtype())) &&
+                         is_aligned16(args->w.codes) && args->w.codes_stride % 16 == 0;
+  return {args->x_rows.count, args->w.n, args->w.k, x.dtype(), packed, activation, aligned16};
+}
+
+void group_gemm_hip(const FloatKernels& kernels, const GroupGemmArgs& args, const Call& call) {
+  const int threads = 256, waves = threads / device_of(call.device).wave;
+  const int64_t row_tiles = (args.x_rows.count + kGroupGemmRows - 1) / kGroupGemmRows;
+  launch(kernels[args.x_dtype], call,
+         {.x = (args.w.n + waves - 1) / waves,
+          .y = std::min<int64_t>(row_tiles, 65535),
+          .threads = threads},
+         args);
 }
 
 GroupPackArgs check_group_pack(const Check& check, int bits, const GroupGemmTensors& row_major,
@@ -158,6 +171,9 @@ GroupPackArgs check_group_pack(const Check& check, int bits, const GroupGemmTens
   args.w = row_major_weight(check, bits, w, row_major.w_scale, row_major.w_min);
   const Arg packed = check.tensor("packed", packed_);
   packed.on_device_of(w);
+  if (machine_of(w.device()).target != ANY_CPU)
+    w.refuse("is on device %d:%d, expected host memory (GPUs take the row-major form)",
+             w.device().type, w.device().id);
   const PackedHead head = args.head =
       make_head(bits, args.w.n, args.w.k, args.w.scale_dtype, args.w.min != nullptr);
   if (unpack) {

@@ -4,6 +4,7 @@
 #include "aiter/gemm.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
+#include "launch/launch.h"
 #include "ops/gemm/group_gemm.h"
 
 namespace aiter {
@@ -13,7 +14,11 @@ struct GroupGemmProblem {
   DType x_dtype;
   bool packed;
   int32_t activation;
+  bool aligned16;  // rows of x and of row-major w begin at multiples of 16 bytes
 };
+
+// The launch of a GPU row; see ck/gemm/group_gemm.h.
+void group_gemm_hip(const FloatKernels& kernels, const GroupGemmArgs& args, const Call& call);
 
 struct GroupGemmTensors {
   const aiter_tensor *x, *w, *w_scale, *w_min, *bias, *y;

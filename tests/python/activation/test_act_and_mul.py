@@ -4,7 +4,7 @@ import aiter
 import cases_act_and_mul as cases
 import numpy as np
 import pytest
-from aiter.testing import assert_close, dtype_of, isas, rows, using
+from aiter.testing import assert_close, dtype_of, using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf"]
 FUNCTIONS = {
@@ -15,7 +15,7 @@ FUNCTIONS = {
 }
 
 
-@pytest.fixture(params=[(row, isa) for row in rows("act_and_mul") for isa in isas()], ids="-".join)
+@pytest.fixture(params=variants("act_and_mul"), ids="-".join)
 def row(request):
     with using("act_and_mul", *request.param):
         yield

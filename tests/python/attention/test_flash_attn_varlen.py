@@ -4,13 +4,13 @@ import aiter
 import cases_flash_attn_varlen as cases
 import numpy as np
 import pytest
-from aiter.testing import Case, assert_close, isas, rows, using
+from aiter.testing import Case, assert_close, using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf"]
 OP = "flash_attn_varlen"
 
 
-@pytest.fixture(params=[(row, isa) for row in rows(OP) for isa in isas()], ids="-".join)
+@pytest.fixture(params=variants(OP), ids="-".join)
 def row(request):
     with using(OP, *request.param):
         yield

@@ -4,12 +4,12 @@ import aiter
 import cases_embedding as cases
 import numpy as np
 import pytest
-from aiter.testing import assert_equal, dtype_of, isas, rows, using
+from aiter.testing import assert_equal, dtype_of, using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf"]
 
 
-@pytest.fixture(params=[(row, isa) for row in rows("embedding") for isa in isas()], ids="-".join)
+@pytest.fixture(params=variants("embedding"), ids="-".join)
 def row(request):
     with using("embedding", *request.param):
         yield

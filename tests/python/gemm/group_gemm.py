@@ -3,7 +3,7 @@
 import aiter
 import numpy as np
 import pytest
-from aiter.testing import Case, assert_close, bound, dtype_of, isas, rows, using
+from aiter.testing import Case, assert_close, bound, dtype_of, isas, using, variants
 
 GROUP = 32
 DTYPES = ("bf16", "fp16", "fp32")
@@ -115,8 +115,8 @@ def tolerance(x, weight, bias, dtype, step):
         return np.nan_to_num(scale + rounding / bound(dtype, k), posinf=0)
 
 
-ROWS = [(row, isa) for row in rows("gemm_a16w4") for isa in isas()
-        if row != "cpu_vnni" or isa == "avx512"]  # fmt: skip
+ROWS = [(row, place) for row, place in variants("gemm_a16w4")
+        if row != "cpu_vnni" or place == "avx512"]  # fmt: skip
 
 
 class GroupGemmTests:
@@ -124,10 +124,11 @@ class GroupGemmTests:
 
     bits: int
     op: str
+    gpu = False  # the row of this test runs on a GPU
     gemm = pack = unpack = None
 
     def call(self, x, weight, bias, packed, **options):
-        if packed:
+        if packed and not self.gpu:  # GPUs take the row-major form
             return self.gemm(x, self.pack(weight), bias=bias, **options)
         if self.bits == 4:
             return self.gemm(x, *weight, bias, **options)
@@ -135,8 +136,10 @@ class GroupGemmTests:
 
     @pytest.fixture(params=ROWS, ids="-".join)
     def row(self, request):
+        type(self).gpu = ":" in request.param[1]
         with using(self.op, *request.param):
             yield request.param[0]
+        type(self).gpu = False
 
     @pytest.mark.parametrize("packed", [True, False], ids=["packed", "rowmajor"])
     @pytest.mark.parametrize("tag", ["smoke", "edge", "model"])

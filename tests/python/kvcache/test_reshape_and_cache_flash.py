@@ -4,13 +4,13 @@ import aiter
 import cases_reshape_and_cache_flash as cases
 import numpy as np
 import pytest
-from aiter.testing import assert_equal, isas, rows, using
+from aiter.testing import assert_equal, using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf"]
 OP = "reshape_and_cache_flash"
 
 
-@pytest.fixture(params=[(row, isa) for row in rows(OP) for isa in isas()], ids="-".join)
+@pytest.fixture(params=variants(OP), ids="-".join)
 def row(request):
     with using(OP, *request.param):
         yield

@@ -4,12 +4,12 @@ import aiter
 import cases_rmsnorm as cases
 import numpy as np
 import pytest
-from aiter.testing import assert_close, assert_equal, bound, isas, rows, using
+from aiter.testing import assert_close, assert_equal, bound, using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf"]
 
 
-@pytest.fixture(params=[(row, isa) for row in rows("rmsnorm") for isa in isas()], ids="-".join)
+@pytest.fixture(params=variants("rmsnorm"), ids="-".join)
 def row(request):
     with using("rmsnorm", *request.param):
         yield

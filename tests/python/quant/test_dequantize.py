@@ -5,12 +5,12 @@ import cases_dequantize as cases
 import ml_dtypes
 import numpy as np
 import pytest
-from aiter.testing import assert_close, assert_equal, isas, rows, using
+from aiter.testing import assert_close, assert_equal, using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf" and c.get("values") != "huge"]
 
 
-@pytest.fixture(params=[(row, isa) for row in rows("dequantize") for isa in isas()], ids="-".join)
+@pytest.fixture(params=variants("dequantize"), ids="-".join)
 def row(request):
     with using("dequantize", *request.param):
         yield

@@ -5,12 +5,12 @@ import cases_quantize as cases
 import ml_dtypes
 import numpy as np
 import pytest
-from aiter.testing import isas, rows, using
+from aiter.testing import using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf"]
 
 
-@pytest.fixture(params=[(row, isa) for row in rows("quantize") for isa in isas()], ids="-".join)
+@pytest.fixture(params=variants("quantize"), ids="-".join)
 def row(request):
     with using("quantize", *request.param):
         yield

@@ -4,10 +4,10 @@ import aiter
 import cases_rotary_embedding as cases
 import numpy as np
 import pytest
-from aiter.testing import assert_close, assert_equal, isas, rows, using
+from aiter.testing import assert_close, assert_equal, using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf"]
-ROWS = [(row, isa) for row in rows("rotary_embedding") for isa in isas()]
+ROWS = variants("rotary_embedding")
 
 
 @pytest.fixture(params=ROWS, ids="-".join)

@@ -4,12 +4,12 @@ import aiter
 import cases_greedy_sample as cases
 import numpy as np
 import pytest
-from aiter.testing import assert_equal, isas, rows, using
+from aiter.testing import assert_equal, using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf"]
 
 
-@pytest.fixture(params=[(row, isa) for row in rows("greedy_sample") for isa in isas()], ids="-".join)
+@pytest.fixture(params=variants("greedy_sample"), ids="-".join)
 def row(request):
     with using("greedy_sample", *request.param):
         yield

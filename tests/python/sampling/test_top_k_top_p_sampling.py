@@ -5,14 +5,14 @@ import aiter
 import cases_top_k_top_p_sampling as cases
 import numpy as np
 import pytest
-from aiter.testing import assert_equal, isas, rows, using
+from aiter.testing import assert_equal, using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf"]
 FUNCTIONS = {
     "logits": aiter.top_k_top_p_sampling_from_logits,
     "probs": aiter.top_k_top_p_sampling_from_probs,
 }
-ROWS = [(row, isa) for row in rows("top_k_top_p_sampling") for isa in isas()]
+ROWS = variants("top_k_top_p_sampling")
 
 
 @pytest.fixture(params=ROWS, ids="-".join)

@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <cmath>
 
 #include "aiter/activation.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
+#include "launch/launch.h"
 #include "ops/activation/act_and_mul/act_and_mul_args.h"
 
 namespace aiter {
@@ -11,10 +13,47 @@ struct ActAndMulProblem {
   DType x_dtype, y_dtype;
   int64_t tokens, d;
   int32_t activation;
+  bool aligned16;  // gates, ups and results begin at, and are, multiples of 16 bytes
 };
 
 AITER_CPU_ROW(act_and_mul_cpu_simd, ActAndMulArgs)
 AITER_CPU_ROW(act_and_mul_cpu_ref, ActAndMulArgs)
+
+// Kernels by the types of x and y.
+struct ActAndMulKernels {
+  Kernel f32_f32, f32_f16, f32_bf16, f16_f16, bf16_bf16;
+  const Kernel& of(DType x, DType y) const {
+    if (x == DType::kF16) return f16_f16;
+    if (x == DType::kBF16) return bf16_bf16;
+    return y == DType::kF32 ? f32_f32 : y == DType::kF16 ? f32_f16 : f32_bf16;
+  }
+};
+#define AITER_ACT_AND_MUL_KERNELS(row)                                               \
+  {{"act_and_mul", "act_and_mul_" #row "_f32_f32"}, {"act_and_mul", "act_and_mul_" #row "_f32_f16"}, \
+   {"act_and_mul", "act_and_mul_" #row "_f32_bf16"}, {"act_and_mul", "act_and_mul_" #row "_f16_f16"}, \
+   {"act_and_mul", "act_and_mul_" #row "_bf16_bf16"}}
+
+static void act_and_mul_hip(const ActAndMulKernels& kernels, int64_t pack,
+                            const ActAndMulArgs& args, const Call& call) {
+  const int64_t packs = (args.d + pack - 1) / pack, each = ActAndMulArgs::kPacks;
+  const int64_t threads = std::clamp<int64_t>((packs / each + 63) / 64 * 64, 64, 256);
+  const int64_t pieces = (packs + threads * each - 1) / (threads * each);
+  launch(kernels.of(args.x_dtype, args.y_dtype), call,
+         {.x = std::min<int64_t>(args.x_rows.count, 1 << 20),
+          .y = std::min<int64_t>(pieces, 1 << 15),
+          .threads = static_cast<int>(threads)},
+         args);
+}
+
+static void act_and_mul_hip_vec(const ActAndMulArgs& args, const Call& call) {
+  static constexpr ActAndMulKernels kernels = AITER_ACT_AND_MUL_KERNELS(hip_vec);
+  act_and_mul_hip(kernels, 16 / dtype_bytes(args.x_dtype), args, call);
+}
+
+static void act_and_mul_hip_any(const ActAndMulArgs& args, const Call& call) {
+  static constexpr ActAndMulKernels kernels = AITER_ACT_AND_MUL_KERNELS(hip_any);
+  act_and_mul_hip(kernels, 1, args, call);
+}
 
 static constexpr Row<ActAndMulProblem, ActAndMulArgs> kRows[] = {
 #include "ops/activation/act_and_mul/act_and_mul.def"
@@ -61,7 +100,11 @@ static void act_and_mul(const aiter_tensor* x_, const aiter_tensor* y_,
   args.d = d;
   args.activation = opts.activation;
   args.limit = opts.limit > 0 ? opts.limit : INFINITY;
-  const ActAndMulProblem problem{x.dtype(), y.dtype(), args.x_rows.count, d, opts.activation};
+  const int64_t bytes = dtype_bytes(x.dtype());
+  const bool aligned16 = is_aligned16(args.x, args.x_rows, bytes) && d * bytes % 16 == 0 &&
+                         is_aligned16(args.y, args.y_rows, dtype_bytes(y.dtype()));
+  const ActAndMulProblem problem{x.dtype(), y.dtype(),       args.x_rows.count,
+                                 d,         opts.activation, aligned16};
   dispatch(act_and_mul_op, kRows, problem, args, x.device(), stream, opts.flags);
 }
 

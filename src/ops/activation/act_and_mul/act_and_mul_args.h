@@ -6,6 +6,8 @@
 namespace aiter {
 
 struct ActAndMulArgs {
+  static constexpr int kPacks = 2;  // GPU: packs (16 bytes, or an element) of a thread
+
   const void* x;
   void* y;
   Rows x_rows, y_rows;

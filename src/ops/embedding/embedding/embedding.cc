@@ -1,6 +1,9 @@
+#include <algorithm>
+
 #include "aiter/embedding.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
+#include "launch/launch.h"
 #include "ops/embedding/embedding/embedding_args.h"
 
 namespace aiter {
@@ -8,10 +11,29 @@ namespace aiter {
 struct EmbeddingProblem {
   DType table_dtype, out_dtype;
   int64_t tokens, vocab, hidden, group;
+  bool aligned16;  // rows of table and out begin at, and are, multiples of 16 bytes
 };
 
 AITER_CPU_ROW(embedding_cpu_simd, EmbeddingArgs)
 AITER_CPU_ROW(embedding_cpu_ref, EmbeddingArgs)
+
+static void embedding_hip(const Kernel& kernel, const EmbeddingArgs& args, const Call& call) {
+  const int64_t packs = (args.hidden + 7) / 8;  // a thread each, in whole waves
+  launch(kernel, call,
+         {.x = args.hidden ? std::min<int64_t>(args.tokens, 1 << 20) : 0,
+          .threads = static_cast<int>(std::clamp<int64_t>((packs + 63) / 64 * 64, 64, 256))},
+         args);
+}
+
+static void embedding_hip_vec(const EmbeddingArgs& args, const Call& call) {
+  static constexpr Kernel kernel{"embedding", "embedding_hip_vec"};
+  embedding_hip(kernel, args, call);
+}
+
+static void embedding_hip_any(const EmbeddingArgs& args, const Call& call) {
+  static constexpr Kernel kernel{"embedding", "embedding_hip_any"};
+  embedding_hip(kernel, args, call);
+}
 
 static constexpr Row<EmbeddingProblem, EmbeddingArgs> kRows[] = {
 #include "ops/embedding/embedding/embedding.def"
@@ -62,10 +84,14 @@ static void embedding(const aiter_tensor* ids_, const aiter_tensor* table_,
   args.table = table.data(), args.table_dtype = table.dtype(), args.table_stride = table.stride(0);
   args.out = out.data(), args.out_dtype = out.dtype(), args.out_rows = out.rows();
   args.tokens = ids.elements();
+  args.vocab = vocab;
   args.hidden = hidden;
   ids.values_in(INT64_MIN, vocab);
+  const int64_t bytes = dtype_bytes(args.out_dtype);
+  const bool aligned16 = is_aligned16(args.table) && args.table_stride * bytes % 16 == 0 &&
+                         is_aligned16(args.out, args.out_rows, bytes) && hidden * bytes % 16 == 0;
   const EmbeddingProblem problem{args.table_dtype, args.out_dtype, args.tokens, vocab, hidden,
-                                 args.group};
+                                 args.group, aligned16};
   dispatch(embedding_op, kRows, problem, args, table.device(), stream, opts.flags);
 }
 

@@ -11,7 +11,7 @@ struct EmbeddingArgs {
   const void* scale;  // null unless the table is int8
   void* out;
   Rows ids_rows, out_rows;
-  int64_t tokens, hidden;
+  int64_t tokens, vocab, hidden;
   int64_t group;  // elements that share a scale
   int64_t table_stride, scale_stride;
   DType ids_dtype;  // i32 or i64

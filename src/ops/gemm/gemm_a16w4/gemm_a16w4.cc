@@ -9,6 +9,16 @@ AITER_CPU_ROW(gemm_a16w4_cpu_simd, GemmA16w4Args)
 AITER_CPU_ROW(gemm_a16w4_cpu_ref, GemmA16w4Args)
 AITER_CPU_ROW(gemm_a16w4_pack, GemmA16w4PackArgs)
 
+static void gemm_a16w4_hip_vec(const GemmA16w4Args& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(gemm_a16w4, hip_vec);
+  group_gemm_hip(kernels, args, call);
+}
+
+static void gemm_a16w4_hip_any(const GemmA16w4Args& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(gemm_a16w4, hip_any);
+  group_gemm_hip(kernels, args, call);
+}
+
 static constexpr Row<GroupGemmProblem, GemmA16w4Args> kRows[] = {
 #include "ops/gemm/gemm_a16w4/gemm_a16w4.def"
 };

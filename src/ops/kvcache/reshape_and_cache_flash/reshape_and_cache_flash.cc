@@ -1,7 +1,10 @@
+#include <algorithm>
+
 #include "aiter/kvcache.h"
 
 #include "core/check.h"
 #include "dispatch/dispatch.h"
+#include "launch/launch.h"
 #include "ops/kvcache/reshape_and_cache_flash/reshape_and_cache_flash_args.h"
 
 namespace aiter {
@@ -9,10 +12,32 @@ namespace aiter {
 struct ReshapeAndCacheFlashProblem {
   DType dtype, cache_dtype;
   int64_t tokens;
+  bool aligned16;  // heads begin at, and are, multiples of 16 bytes
 };
 
 AITER_CPU_ROW(reshape_and_cache_flash_cpu_simd, ReshapeAndCacheFlashArgs)
 AITER_CPU_ROW(reshape_and_cache_flash_cpu_ref, ReshapeAndCacheFlashArgs)
+
+static void reshape_and_cache_flash_hip(const Kernel& kernel, int64_t unit,
+                                        const ReshapeAndCacheFlashArgs& args, const Call& call) {
+  const int64_t items = args.heads * std::max(args.key.dim, args.value.dim) / unit;
+  launch(kernel, call,
+         {.x = args.capacity ? std::min<int64_t>(args.tokens, 1 << 20) : 0,
+          .threads = static_cast<int>(std::clamp<int64_t>((items + 63) / 64 * 64, 64, 256))},
+         args);
+}
+
+static void reshape_and_cache_flash_hip_vec(const ReshapeAndCacheFlashArgs& args,
+                                            const Call& call) {
+  static constexpr Kernel kernel{"reshape_and_cache_flash", "reshape_and_cache_flash_hip_vec"};
+  reshape_and_cache_flash_hip(kernel, 16 / dtype_bytes(args.dtype), args, call);
+}
+
+static void reshape_and_cache_flash_hip_any(const ReshapeAndCacheFlashArgs& args,
+                                            const Call& call) {
+  static constexpr Kernel kernel{"reshape_and_cache_flash", "reshape_and_cache_flash_hip_any"};
+  reshape_and_cache_flash_hip(kernel, 1, args, call);
+}
 
 static constexpr Row<ReshapeAndCacheFlashProblem, ReshapeAndCacheFlashArgs> kRows[] = {
 #include "ops/kvcache/reshape_and_cache_flash/reshape_and_cache_flash.def"
@@ -22,6 +47,13 @@ AITER_OP(kvcache, reshape_and_cache_flash)
 static ReshapeAndCacheFlashArgs::Side side(const Arg& from, const Arg& cache) {
   return {from.data(),     cache.data(),    from.stride(0),  from.stride(1),
           cache.stride(0), cache.stride(1), cache.stride(2), from.dim(2)};
+}
+
+static bool is_aligned16(const ReshapeAndCacheFlashArgs::Side& s, int64_t bytes) {
+  bool aligned = is_aligned16(s.from) && is_aligned16(s.cache);
+  for (int64_t stride : {s.from_token, s.from_head, s.page, s.slot, s.head, s.dim})
+    aligned = aligned && stride * bytes % 16 == 0;
+  return aligned;
 }
 
 template <class Int>
@@ -86,7 +118,10 @@ static void reshape_and_cache_flash(const aiter_tensor* key_, const aiter_tensor
     else
       check_slots<int32_t>(check, args);
   }
-  const ReshapeAndCacheFlashProblem problem{args.dtype, args.cache_dtype, args.tokens};
+  const int64_t bytes = dtype_bytes(args.dtype);
+  const ReshapeAndCacheFlashProblem problem{
+      args.dtype, args.cache_dtype, args.tokens,
+      is_aligned16(args.key, bytes) && is_aligned16(args.value, bytes)};
   dispatch(reshape_and_cache_flash_op, kRows, problem, args, key.device(), stream, opts.flags);
 }
 

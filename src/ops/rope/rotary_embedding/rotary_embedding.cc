@@ -1,6 +1,9 @@
+#include <algorithm>
+
 #include "aiter/rope.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
+#include "launch/launch.h"
 #include "ops/rope/rotary_embedding/rotary_embedding_args.h"
 
 namespace aiter {
@@ -9,10 +12,31 @@ struct RotaryEmbeddingProblem {
   DType dtype, cache_dtype;
   int64_t tokens, query_heads, key_heads, head_size, rotary_dim;
   bool interleaved, nope_first;
+  bool aligned16;  // heads and their parts, and rows of the caches, in units of 16 bytes
 };
 
 AITER_CPU_ROW(rotary_embedding_cpu_simd, RotaryEmbeddingArgs)
 AITER_CPU_ROW(rotary_embedding_cpu_ref, RotaryEmbeddingArgs)
+
+static void rotary_embedding_hip(const FloatKernels& kernels, int64_t pack,
+                                 const RotaryEmbeddingArgs& args, const Call& call) {
+  const int64_t items = std::max(args.sides[0].heads, args.sides[1].heads) *
+                        std::max(args.pairs, args.head_size - 2 * args.pairs) / pack;
+  launch(kernels[args.dtype], call,
+         {.x = std::min<int64_t>(args.tokens, 1 << 20),
+          .threads = static_cast<int>(std::clamp<int64_t>((items + 63) / 64 * 64, 64, 256))},
+         args);
+}
+
+static void rotary_embedding_hip_vec(const RotaryEmbeddingArgs& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(rotary_embedding, hip_vec);
+  rotary_embedding_hip(kernels, 16 / dtype_bytes(args.dtype), args, call);
+}
+
+static void rotary_embedding_hip_any(const RotaryEmbeddingArgs& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(rotary_embedding, hip_any);
+  rotary_embedding_hip(kernels, 1, args, call);
+}
 
 static constexpr Row<RotaryEmbeddingProblem, RotaryEmbeddingArgs> kRows[] = {
 #include "ops/rope/rotary_embedding/rotary_embedding.def"
@@ -55,6 +79,20 @@ void check_cache(const Arg& cache) {
     cache.shape({-1, 1, 1, -1});
   else
     cache.rank(2);
+}
+
+bool heads_aligned16(const RotaryEmbeddingArgs& a) {
+  const int64_t bytes = dtype_bytes(a.dtype), cache_bytes = dtype_bytes(a.cache_dtype);
+  bool aligned = is_aligned16(a.cos) && is_aligned16(a.sin) && a.pairs * bytes % 16 == 0 &&
+                 a.head_size * bytes % 16 == 0 && a.cos_stride * cache_bytes % 16 == 0 &&
+                 a.sin_stride * cache_bytes % 16 == 0;
+  for (int i = 0; i < a.side_count; ++i) {
+    const RopeHeads& s = a.sides[i];
+    aligned = aligned && is_aligned16(s.in, s.in_tokens, bytes) &&
+              is_aligned16(s.out, s.out_tokens, bytes) && s.in_head_stride * bytes % 16 == 0 &&
+              s.out_head_stride * bytes % 16 == 0;
+  }
+  return aligned;
 }
 
 void rotary_embedding(const aiter_tensor* positions_, const aiter_tensor* query_,
@@ -112,6 +150,7 @@ void rotary_embedding(const aiter_tensor* positions_, const aiter_tensor* query_
   args.positions_rows = positions.rows(0);
   args.cos = cos.data(), args.cos_stride = cos.stride(0);
   args.sin = sin.data(), args.sin_stride = sin.stride(0);
+  args.max_position = cos.dim(0);
   args.cache_dtype = cos.dtype();
   args.tokens = positions.elements();
   args.head_size = head_size;
@@ -122,7 +161,7 @@ void rotary_embedding(const aiter_tensor* positions_, const aiter_tensor* query_
   const RotaryEmbeddingProblem problem{
       args.dtype,          args.cache_dtype, args.tokens,    args.sides[0].heads,
       args.sides[1].heads, head_size,        2 * args.pairs, args.interleaved != 0,
-      args.nope_first != 0};
+      args.nope_first != 0, heads_aligned16(args)};
   dispatch(rotary_embedding_op, kRows, problem, args, query.device(), stream, opts.flags);
 }
 

@@ -1,6 +1,10 @@
+#include <algorithm>
+
 #include "aiter/sampling.h"
 #include "core/check.h"
+#include "core/rows.h"
 #include "dispatch/dispatch.h"
+#include "launch/launch.h"
 #include "ops/sampling/greedy_sample/greedy_sample_args.h"
 
 namespace aiter {
@@ -8,10 +12,28 @@ namespace aiter {
 struct GreedySampleProblem {
   DType dtype;
   int64_t batch, vocab;
+  bool aligned16;  // rows begin at multiples of 16 bytes
 };
 
 AITER_CPU_ROW(greedy_sample_cpu_simd, GreedySampleArgs)
 AITER_CPU_ROW(greedy_sample_cpu_ref, GreedySampleArgs)
+
+static void greedy_sample_hip(const FloatKernels& kernels, const GreedySampleArgs& args,
+                              const Call& call) {
+  launch(kernels[args.dtype], call,
+         {.x = std::min<int64_t>(args.batch, 1 << 20), .threads = args.vocab < 4096 ? 256 : 1024},
+         args);
+}
+
+static void greedy_sample_hip_vec(const GreedySampleArgs& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(greedy_sample, hip_vec);
+  greedy_sample_hip(kernels, args, call);
+}
+
+static void greedy_sample_hip_any(const GreedySampleArgs& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(greedy_sample, hip_any);
+  greedy_sample_hip(kernels, args, call);
+}
 
 static constexpr Row<GreedySampleProblem, GreedySampleArgs> kRows[] = {
 #include "ops/sampling/greedy_sample/greedy_sample.def"
@@ -34,7 +56,9 @@ static void greedy_sample(const aiter_tensor* logits_, const aiter_tensor* out_,
   const GreedySampleArgs args{logits.data(),  out.data(),      batch,
                               vocab,          logits.stride(0), out.stride(0),
                               logits.dtype(), out.dtype()};
-  const GreedySampleProblem problem{logits.dtype(), batch, vocab};
+  const bool aligned16 = is_aligned16(args.logits) &&
+                         args.logits_stride * dtype_bytes(args.dtype) % 16 == 0;
+  const GreedySampleProblem problem{logits.dtype(), batch, vocab, aligned16};
   dispatch(greedy_sample_op, kRows, problem, args, logits.device(), stream, opts.flags);
 }
 

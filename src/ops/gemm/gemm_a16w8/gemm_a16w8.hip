@@ -1,0 +1,3 @@
+#include "ck/gemm/group_gemm.h"
+
+AITER_GROUP_GEMM_KERNELS(gemm_a16w8, 8)

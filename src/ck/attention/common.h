@@ -55,14 +55,6 @@ AITER_DEVICE KeyPlace place_of(const AttentionArgs& a, int64_t b, const Attentio
   return {page >= 0 && page < a.k_extent ? page : -1, j - column * a.block};
 }
 
-AITER_DEVICE void store_float(void* data, int64_t index, DType dtype, float x) {
-  switch (dtype) {
-    case DType::kF32: static_cast<float*>(data)[index] = x; break;
-    case DType::kF16: static_cast<f16*>(data)[index] = from_float<f16>(x); break;
-    default: static_cast<bf16*>(data)[index] = from_float<bf16>(x);
-  }
-}
-
 // The denominator and what the weights are divided by: the keys' sum is `sum` * e^top.
 struct Denominator {
   float factor;  // out = weight * factor

@@ -5,7 +5,10 @@
 
 namespace aiter {
 
-AITER_DEVICE float sigmoid(float x) { return 1.0f / (1.0f + exp(-x)); }
+AITER_DEVICE float sigmoid(float x) {
+  const float e = exp(-abs(x));  // at most 1: nothing overflows, and the tail stays accurate
+  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
 
 // The normal distribution, relatively accurate in both tails: exp(-a^2 / 2) t P(t) for -a, with
 // t = 1 / (1 + 0.35 a) and P fitted to a relative error of 3e-8 (as src/simd/activation.h).

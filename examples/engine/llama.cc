@@ -60,8 +60,8 @@ Codes int8_codes(const std::vector<const GgufTensor*>& weights, int64_t n, int64
 }
 
 Tensor plain_f32(const std::vector<const GgufTensor*>& weights,
-                 std::initializer_list<int64_t> shape) {
-  Tensor out(kF32, shape);
+                 std::initializer_list<int64_t> shape, Arena* arena = nullptr) {
+  Tensor out(kF32, shape, arena);
   auto* target = out.data<float>();
   for (const GgufTensor* w : weights) {
     if (w->format == Format::kF32) {
@@ -142,7 +142,7 @@ Config::Config(const GgufFile& file) {
 }
 
 Linear::Linear(const GgufFile& file, const std::vector<std::string>& names,
-               aiter_gemm_activation activation)
+               aiter_gemm_activation activation, Arena* arena)
     : activation_(activation) {
   auto same_kind = [](Format a, Format b) {
     return a == b || (is_int4(a) && is_int4(b)) || (is_plain(a) && is_plain(b));
@@ -160,16 +160,16 @@ Linear::Linear(const GgufFile& file, const std::vector<std::string>& names,
     Part part{format, first, rows, {}};
     int64_t bytes = 0;
     if (is_plain(format)) {
-      part.weight = plain_f32(group, {rows, k});
+      part.weight = plain_f32(group, {rows, k}, arena);
     } else if (is_int4(format)) {
       const Codes c = int4_codes(group, rows, k);
       check(aiter_gemm_a16w4_packed_bytes(rows, k, kF16, &bytes));
-      part.weight = Tensor(kU8, {bytes});
+      part.weight = Tensor(kU8, {bytes}, arena);
       check(aiter_gemm_a16w4_pack(c.codes, c.scale, c.min, part.weight, nullptr, nullptr));
     } else {
       const Codes c = int8_codes(group, rows, k);
       check(aiter_gemm_a16w8_packed_bytes(rows, k, kF16, &bytes));
-      part.weight = Tensor(kU8, {bytes});
+      part.weight = Tensor(kU8, {bytes}, arena);
       check(aiter_gemm_a16w8_pack(c.codes, c.scale, part.weight, nullptr, nullptr));
     }
     parts_.push_back(part);
@@ -211,13 +211,13 @@ Llama::Llama(const GgufFile& file, const Options& options) : config_(file), opti
   } else {
     file.fail("token_embd.weight is of 4 bits; this engine looks up F32, F16 and Q8_0");
   }
-  head_ = Linear(file, {c.tied ? "token_embd.weight" : "output.weight"}, options_.activation);
   output_norm_ = vector_f32(file, "output_norm.weight");
+  Arena arena;
   for (int64_t i = 0; i < c.layers; ++i) {
     auto linear = [&](std::initializer_list<const char*> parts) {
       std::vector<std::string> names;
       for (const char* part : parts) names.push_back(layer_name(i, part));
-      return Linear(file, names, options_.activation);
+      return Linear(file, names, options_.activation, &arena);
     };
     layers_.push_back({vector_f32(file, layer_name(i, "attn_norm")),
                        vector_f32(file, layer_name(i, "ffn_norm")),
@@ -226,6 +226,9 @@ Llama::Llama(const GgufFile& file, const Options& options) : config_(file), opti
                        Tensor(kF16, {blocks, kBlock, c.kv_heads, c.head_dim}),
                        Tensor(kF16, {blocks, kBlock, c.kv_heads, c.head_dim})});
   }
+
+  head_ = Linear(file, {c.tied ? "token_embd.weight" : "output.weight"}, options_.activation,
+                 &arena);
 
   Tensor divisors;
   if (file.has("rope_freqs.weight")) divisors = vector_f32(file, "rope_freqs.weight");

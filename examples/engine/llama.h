@@ -31,7 +31,7 @@ class Linear {
  public:
   Linear() = default;
   Linear(const GgufFile& file, const std::vector<std::string>& names,
-         aiter_gemm_activation activation);
+         aiter_gemm_activation activation, Arena* arena);
   void operator()(const Tensor& x, const Tensor& y) const;
 
  private:

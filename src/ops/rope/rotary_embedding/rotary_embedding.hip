@@ -13,20 +13,19 @@ AITER_DEVICE void turn(const RotaryEmbeddingArgs& a, const T* in, T* out, int64_
   if (a.interleaved) {
     load_floats<N>(in + 2 * pair, x);
     load_floats<N>(in + 2 * pair + N, y);
+    float turned[2 * N];
     AITER_UNROLL
     for (int k = 0; k < N; ++k) {
       // Elements 2k and 2k + 1 of the two packs together.
       const float even = 2 * k < N ? x[2 * k % N] : y[2 * k % N];
       const float odd = 2 * k + 1 < N ? x[(2 * k + 1) % N] : y[(2 * k + 1) % N];
-      const float turned_even = even * c[k] - odd * s[k], turned_odd = fma(even, s[k], odd * c[k]);
-      Pack<T, 2> both{{from_float<T>(turned_even), from_float<T>(turned_odd)}};
-      if (N == 1) {
-        out[2 * pair] = both.elements[0];
-        out[2 * pair + 1] = both.elements[1];
-      } else {
-        store_pack<2>(out + 2 * (pair + k), both);
-      }
+      turned[2 * k] = even * c[k] - odd * s[k];
+      turned[2 * k + 1] = fma(even, s[k], odd * c[k]);
     }
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) x[k] = turned[k], y[k] = turned[N + k];
+    store_floats<N>(out + 2 * pair, x);
+    store_floats<N>(out + 2 * pair + N, y);
   } else {
     load_floats<N>(in + pair, x);
     load_floats<N>(in + a.pairs + pair, y);

@@ -1,0 +1,113 @@
+"""Run by test_mock_driver.py with the mock driver in place of HIP's: prints a failure a line."""
+
+import ctypes
+import sys
+from pathlib import Path
+
+import aiter
+import ml_dtypes
+import numpy as np
+from aiter import _aiter
+
+mock = ctypes.CDLL(sys.argv[1])
+mock.mock_log.restype = ctypes.c_char_p
+library = ctypes.CDLL(next((Path(aiter.__file__).parent / "lib").glob("libaiter.so.*")))
+
+
+class Device(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int32), ("id", ctypes.c_int32)]
+
+
+DEVICE = "hip:1"
+GPU = Device(10, 1)
+STREAM = 0x1230
+rng = np.random.default_rng(0)
+
+
+def on_gpu(array):
+    return aiter.to_device(array, DEVICE)
+
+
+def bf16(*shape):
+    return on_gpu(rng.standard_normal(shape).astype(ml_dtypes.bfloat16))
+
+
+def f16(*shape):
+    return on_gpu(rng.standard_normal(shape).astype(np.float16))
+
+
+def ints(*values, dtype=np.int32):
+    return on_gpu(np.array(values, dtype))
+
+
+def calls():
+    """One call of each operator with GPU rows, which makes no array of its own."""
+    x, y, w = bf16(4, 64), bf16(4, 64), bf16(64)
+    gate_up, ids, table = bf16(4, 128), ints(0, 3, -1, 2), bf16(8, 64)
+    key, value, cache = bf16(4, 2, 32), bf16(4, 2, 32), [bf16(2, 16, 2, 32) for _ in range(2)]
+    slots = ints(0, 5, -1, 31, dtype=np.int64)
+    cos, sin = bf16(16, 16), bf16(16, 16)
+    q, q_out, pages, used = bf16(2, 4, 32), bf16(2, 4, 32), ints([0, 1], [1, 0]), ints(5, 20)
+    codes, scale = on_gpu(np.zeros((8, 32), np.uint8)), f16(8, 2)
+    codes8, narrow = on_gpu(np.zeros((8, 64), np.int8)), bf16(4, 8)
+    cu = ints(0, 1, 4)
+    return {
+        "rmsnorm": lambda: aiter.rms_norm(x, w, out=y, stream=STREAM),
+        "act_and_mul": lambda: aiter.silu_and_mul(gate_up, out=y, stream=STREAM),
+        "embedding": lambda: aiter.embedding(ids, table, out=y, stream=STREAM),
+        "reshape_and_cache_flash": lambda: aiter.reshape_and_cache_flash(
+            key, value, *cache, slots, stream=STREAM
+        ),
+        "rotary_embedding": lambda: aiter.rotary_embedding_fwd(
+            ids, key, value, 32, cos, sin, True, out=(key, value), stream=STREAM
+        ),
+        "greedy_sample": lambda: aiter.greedy_sample(x, out=ids, stream=STREAM),
+        "gemm_a16w4": lambda: aiter.gemm_a16w4(x, codes, scale, out=narrow, stream=STREAM),
+        "gemm_a16w8": lambda: aiter.gemm_a16w8(x, codes8, scale, out=narrow, stream=STREAM),
+        "gemm_a16w16": lambda: aiter.gemm_a16w16(x, bf16_weight, out=narrow, stream=STREAM),
+        "flash_attn_varlen": lambda: aiter.flash_attn_varlen_func(
+            key, key, value, cu, cu, out=key_out, stream=STREAM
+        ),
+        "paged_attention_decode": lambda: aiter.paged_attention_decode(
+            q, *cache, used, pages, out=q_out, stream=STREAM
+        ),
+    }
+
+
+bf16_weight = bf16(8, 64)
+key_out = bf16(4, 2, 32)
+
+
+def main():
+    table = [line.split("\t") for line in _aiter.dispatch_table().splitlines()]
+    ops = {op for _, op, _, targets, _ in table if "CPU" not in targets}
+    made = calls()
+    for op in sorted(ops - set(made)):
+        print(f"{op}: no call here")
+    for op in sorted(ops & set(made)):
+        stream = ctypes.c_void_p(STREAM)
+        assert library.aiter_capture_begin(GPU, stream) == 0
+        try:
+            made[op]()
+            print(f"{op}: runs under capture, unprepared")
+        except RuntimeError as e:
+            if "aiter_prepare" not in str(e):
+                print(f"{op}: {e}")
+        graph = ctypes.c_void_p()
+        if library.aiter_capture_end(GPU, ctypes.byref(graph), stream):
+            print(f"{op}: the refused call ended the capture")
+
+        aiter.prepare(DEVICE, op)
+        assert library.aiter_capture_begin(GPU, stream) == 0
+        mock.mock_clear()
+        made[op]()
+        log = mock.mock_log().decode().splitlines()
+        launches = [line for line in log if line.startswith(f"launch {op}_")]
+        where = [line for line in log if line.endswith(f" stream {STREAM:#x} device 1")]
+        if not log or log != launches or log != where:
+            print(f"{op}: expected launches on the given stream and device alone: {log}")
+        if library.aiter_capture_end(GPU, ctypes.byref(graph), stream):
+            print(f"{op}: a prepared call ended the capture")
+
+
+main()

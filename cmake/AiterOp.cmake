@@ -12,7 +12,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(AITER_ISA_FLAGS_avx512
       -march=haswell -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16
       -mavx512vbmi -mprefer-vector-width=512
-      -Wno-maybe-uninitialized -Wno-uninitialized) # gcc 12's own AVX-512 headers
+      # gcc 12's own AVX-512 headers
+      $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized;-Wno-uninitialized>)
 endif()
 
 function(aiter_op family op)

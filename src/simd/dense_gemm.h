@@ -136,11 +136,9 @@ AITER_INLINE void transpose(Vec (&a)[kLanes]) {
 #else
   for (int i = 0; i < kLanes; ++i)
     for (int j = 0; j < i; ++j) {
-      IntV& p = reinterpret_cast<IntV&>(a[i].v);
-      IntV& q = reinterpret_cast<IntV&>(a[j].v);
-      const int32_t t = p[j];
-      p[j] = q[i];
-      q[i] = t;
+      const float t = a[i].v[j];  // moved, never computed with: any 32 bits survive
+      a[i].v[j] = a[j].v[i];
+      a[j].v[i] = t;
     }
 #endif
 }
@@ -196,11 +194,28 @@ struct IntProduct {
   }
 };
 
+// Rows of memory to prefetch, line by line, while tiles are computed.
+struct Ahead {
+  const char* at;
+  int64_t lines;      // left
+  int64_t row_lines;  // in a row
+  int64_t skip;       // bytes from the end of a row's lines to the next row
+  int64_t line;       // in the row
+  int64_t pace;       // lines in 16 steps
+
+  AITER_INLINE void next() {
+    if (lines <= 0) return;
+    --lines;
+    __builtin_prefetch(at, 0, 2);
+    at += 64;
+    if (++line == row_lines) line = 0, at += skip;
+  }
+};
+
 // c[r][0 .. V * kLanes) += x block * w panel over `units` units; c has rows of kVecs * kLanes.
-// Meanwhile the memory at `ahead`, kVecs * kLanes rows of `units` units, is prefetched (not if null).
 template <class Product, int R, int V>
 inline void dense_tile(const uint32_t* w, const uint32_t* x, int64_t units, float* c,
-                       const char* ahead, int64_t ahead_stride, int64_t ahead_step) {
+                       Ahead& ahead) {
   constexpr int kStride = kVecs * kLanes;
   Vec sum[R][V];
 #pragma GCC unroll 8
@@ -221,16 +236,12 @@ inline void dense_tile(const uint32_t* w, const uint32_t* x, int64_t units, floa
     x += kRows;
   };
   int64_t u = 0;
-  if (ahead) {
-    // A row's next 16 units are one cache line or less; 16 steps visit all rows once.
-    for (; u + 16 <= units; u += 16, ahead += ahead_step) {
-      const char* line = ahead;
+  if (ahead.lines > 0)
+    for (; u + 16 <= units; u += 16)
       for (int i = 0; i < 16; ++i) {
-        for (int j = 0; j < kStride / 16; ++j, line += ahead_stride) __builtin_prefetch(line, 0, 2);
+        for (int64_t j = i; j < ahead.pace; j += 16) ahead.next();
         step();
       }
-    }
-  }
   for (; u < units; ++u) step();
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -240,15 +251,15 @@ inline void dense_tile(const uint32_t* w, const uint32_t* x, int64_t units, floa
 
 template <class Product, int V>
 inline void dense_tile_rows(int rows, const uint32_t* w, const uint32_t* x, int64_t units, float* c,
-                            const char* ahead, int64_t ahead_stride, int64_t ahead_step) {
+                            Ahead& ahead) {
   // The rows that a block lacks are zero, so they may be computed.
-  if (rows == 1) return dense_tile<Product, 1, V>(w, x, units, c, ahead, ahead_stride, ahead_step);
-  if (rows == 2) return dense_tile<Product, 2, V>(w, x, units, c, ahead, ahead_stride, ahead_step);
+  if (rows == 1) return dense_tile<Product, 1, V>(w, x, units, c, ahead);
+  if (rows == 2) return dense_tile<Product, 2, V>(w, x, units, c, ahead);
   if constexpr (kRows > 4)
     if (rows <= 4)
-      return dense_tile<Product, 4, V>(w, x, units, c, ahead, ahead_stride, ahead_step);
+      return dense_tile<Product, 4, V>(w, x, units, c, ahead);
   if constexpr (kRows > 2)
-    dense_tile<Product, kRows, V>(w, x, units, c, ahead, ahead_stride, ahead_step);
+    dense_tile<Product, kRows, V>(w, x, units, c, ahead);
 }
 
 // ---- packing ------------------------------------------------------------------------------------
@@ -285,6 +296,7 @@ inline void dense_gemm(const Args& args, const DenseOperands& a) {
   static_assert(XUnits::kPer == WUnits::kPer);
   constexpr int kPer = XUnits::kPer;
   constexpr int kCols = kVecs * kLanes;
+  constexpr int64_t kUnitBytes = kPer * sizeof(WElement);  // in memory
   constexpr int64_t kChunk = 512;           // units of k that a panel holds: 96 KiB with AVX-512
   constexpr int64_t kPassBytes = 2 << 20;   // of packed x
   constexpr int64_t kPassRows = 256;
@@ -292,7 +304,6 @@ inline void dense_gemm(const Args& args, const DenseOperands& a) {
   const int64_t m_total = a.x_rows.count;
   if (m_total == 0 || a.n == 0) return;
   const int64_t units = (a.k + kPer - 1) / kPer;
-  const int64_t block_units = units * kRows;  // of a packed block of x
   const int threads = num_threads();
   const int64_t panels = (a.n + kCols - 1) / kCols;
 
@@ -348,8 +359,11 @@ inline void dense_gemm(const Args& args, const DenseOperands& a) {
           uint32_t strip[kLanes * kLanes];
           const int64_t count = units - u < kLanes ? units - u : kLanes;
           pack_rows<XUnits>(row, rows, u * kPer, a.k, count, strip, kLanes);
+          const int64_t chunk = u / kChunk * kChunk;
+          const int64_t chunk_units = units - chunk < kChunk ? units - chunk : kChunk;
           for (int b = 0; b < kLanes / kRows; ++b) {
-            uint32_t* out = packed_x + (s * (kLanes / kRows) + b) * block_units + u * kRows;
+            uint32_t* out = packed_x + chunk * strips * kLanes +
+                            (s * kLanes + b * kRows) * chunk_units + (u - chunk) * kRows;
             for (int64_t i = 0; i < count; ++i)
               memcpy(out + i * kRows, strip + i * kLanes + b * kRows, kRows * 4);
           }
@@ -388,22 +402,26 @@ inline void dense_gemm(const Args& args, const DenseOperands& a) {
           const bool last = u + kChunk >= units;
           const int64_t next_n = last ? (job + 1) / pieces * kCols : n;
           const int64_t next_u = last ? 0 : u + kChunk;
-          const char* ahead = nullptr;
-          if (next_n + kCols <= a.n)
-            ahead = reinterpret_cast<const char*>(w_row(next_n) + next_u * kPer);
-          const int64_t ahead_stride = a.w_stride * static_cast<int64_t>(sizeof(WElement));
-          const int64_t ahead_step = 16 * kPer * static_cast<int64_t>(sizeof(WElement));
+          const int64_t next_units = units - next_u < kChunk ? units - next_u : kChunk;
+          const int64_t next_rows = a.n - next_n < kCols ? a.n - next_n : kCols;
+          const int64_t steps = (rows + kRows - 1) / kRows * (count / 16) + 1;
+          Ahead ahead{};
+          ahead.at = reinterpret_cast<const char*>(w_row(next_n) + next_u * kPer);
+          ahead.row_lines = (next_units * kUnitBytes + 63) / 64;
+          ahead.lines = ahead.row_lines * next_rows;
+          ahead.skip = a.w_stride * static_cast<int64_t>(sizeof(WElement)) - ahead.row_lines * 64;
+          ahead.pace = (ahead.lines + steps - 1) / steps;
 
-          for (int64_t r = 0; r < rows; r += kRows, ahead = nullptr) {
+          for (int64_t r = 0; r < rows; r += kRows) {
             const int block = rows - r < kRows ? static_cast<int>(rows - r) : kRows;
-            const uint32_t* x = packed_x + (row0 + r) / kRows * block_units + u * kRows;
+            const uint32_t* x = packed_x + u * strips * kLanes + (row0 + r) * count;
             float* c = sums + r * kCols;
             if (vecs == 1)
-              dense_tile_rows<Product, 1>(block, panel, x, count, c, ahead, ahead_stride, ahead_step);
+              dense_tile_rows<Product, 1>(block, panel, x, count, c, ahead);
             else if (vecs == 2)
-              dense_tile_rows<Product, 2>(block, panel, x, count, c, ahead, ahead_stride, ahead_step);
+              dense_tile_rows<Product, 2>(block, panel, x, count, c, ahead);
             else if constexpr (kVecs > 2)
-              dense_tile_rows<Product, 3>(block, panel, x, count, c, ahead, ahead_stride, ahead_step);
+              dense_tile_rows<Product, 3>(block, panel, x, count, c, ahead);
           }
         }
         Traits::end(args, first + row0, static_cast<int>(rows), n, cols, sums, kCols);

@@ -11,6 +11,7 @@ CASES = [
     *(Case("edge", m=m, n=49, k=33, dtype=d) for d in DTYPES for m in (1, 2, 3, 4, 7, 8, 9, 16, 17)),
     *(Case("edge", m=3, n=n, k=33, dtype="bf16") for n in (1, 8, 15, 16, 17, 24, 25, 32, 47, 48, 97)),
     *(Case("edge", m=9, n=50, k=k, dtype=d) for d in DTYPES for k in (1, 2, 15, 16, 31, 32, 511, 513)),
+    *(Case("edge", m=m, n=21, k=k, dtype=d) for d in DTYPES for m in (1, 4) for k in (1, 16, 31, 300)),
     # Past the chunk of k, past the rows of a pass, and few columns for the threads.
     *(Case("edge", m=9, n=50, k=1100, dtype=d) for d in DTYPES),
     *(Case("edge", m=267, n=17, k=65, dtype=d) for d in DTYPES),

@@ -12,6 +12,7 @@ struct GemmA16w16Problem {
   int64_t m, n, k;
 };
 
+AITER_CPU_ROW(gemm_a16w16_cpu_gemv, GemmA16w16Args)
 AITER_CPU_ROW(gemm_a16w16_cpu_simd, GemmA16w16Args)
 AITER_CPU_ROW(gemm_a16w16_cpu_ref, GemmA16w16Args)
 

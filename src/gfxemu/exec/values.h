@@ -175,14 +175,14 @@ static inline I to_norm(float f) {
 template <class F>
 static inline F min_num(F a, F b) {
   F r = a < b ? a : b;
-  r = (a == b) & (bool)std::signbit(a) ? a : r;
+  r = ((a == b) & (bool)std::signbit(a)) ? a : r;
   r = a != a ? b : r;
   return b != b ? a : r;
 }
 template <class F>
 static inline F max_num(F a, F b) {
   F r = a > b ? a : b;
-  r = (a == b) & !(bool)std::signbit(a) ? a : r;
+  r = ((a == b) & !(bool)std::signbit(a)) ? a : r;
   r = a != a ? b : r;
   return b != b ? a : r;
 }

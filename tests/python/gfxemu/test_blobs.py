@@ -403,7 +403,8 @@ def shuffle_weight(w):
     ).reshape(w.shape)
 
 
-def test_fused_moe(blobs):
+@pytest.mark.parametrize("arch", ["gfx942", "gfx950"])
+def test_fused_moe(blobs, arch):
     tokens, dim, inter, experts, topk, tile = 40, 512, 512, 4, 2, 32
     r = np.random.default_rng(6)
     x = bf16(r.standard_normal((tokens, dim)))
@@ -423,7 +424,7 @@ def test_fused_moe(blobs):
         block_expert += [e] * ((len(rows) + pad) // tile)
     out = device.Buffer(np.zeros((tokens, dim), ml_dtypes.bfloat16))
     name = "fmoe_bf16_noquantBf16_g1u0_vs_atm_inlv_silu_1tg_32x512"
-    path = next(n for n in blobs if n.endswith(f"/{name}.co") and n.startswith("gfx942"))
+    path = next(n for n in blobs if n.endswith(f"/{name}.co") and n.startswith(arch))
     args = (
         out,
         device.Buffer(x),
@@ -456,7 +457,7 @@ def test_fused_moe(blobs):
     )
     run(
         blobs,
-        "gfx942",
+        arch,
         path.split("/", 1)[1],
         f"_ZN5aiter{len(name)}{name}E",
         (inter // 512, len(block_expert), 1),
@@ -495,3 +496,62 @@ def test_sanitizer_finds_a_missing_wait(blobs):
             test_paged_attention(blobs, "gfx942", 8)
     finally:
         device.option(check=0)
+
+
+def shuffle_scale(scale):
+    """E8M0 scales of (rows, k / 32), padded to 256 x 8, in the order in which the kernel reads them."""
+    rows, n = scale.shape
+    padded = np.zeros(((rows + 255) // 256 * 256, (n + 7) // 8 * 8), np.uint8)
+    padded[:rows, :n] = scale
+    r, c = padded.shape
+    return np.ascontiguousarray(
+        padded.reshape(r // 32, 2, 16, c // 8, 2, 4).transpose(0, 3, 5, 2, 4, 1)
+    ).reshape(r, c)
+
+
+@pytest.mark.parametrize("tile", [(128, 128), (256, 256)])
+def test_fp4_gemm(blobs, tile):
+    m, n, k = tile[0], tile[1] * 2, 512
+    r = np.random.default_rng(8)
+    a, b = (r.standard_normal((x, k)).astype(ml_dtypes.float4_e2m1fn) for x in (m, n))
+    sa, sb = (r.integers(120, 132, (x, k // 32)).astype(np.uint8) for x in (m, n))
+
+    def packed(x):
+        codes = x.view(np.uint8)
+        return (codes[:, 0::2] | codes[:, 1::2] << 4).astype(np.uint8)
+
+    out = device.Buffer(np.zeros((m, n), ml_dtypes.bfloat16))
+    ssa, ssb = shuffle_scale(sa), shuffle_scale(sb)
+    name = f"f4gemm_bf16_per1x32Fp4_BpreShuffle_{tile[0]}x{tile[1]}"
+    args = (
+        out,
+        None,
+        device.Buffer(packed(a)),
+        device.Buffer(shuffle_weight(packed(b)[None])[0]),
+        1.0,
+        0.0,
+        0,
+        0,
+        n,
+        0,
+        k,
+        0,
+        k,
+        0,
+        m,
+        n,
+        k,
+        device.Buffer(ssa),
+        device.Buffer(ssb),
+        ssa.shape[1],
+        0,
+        ssb.shape[1],
+        0,
+        0,
+    )
+    grid = (n // tile[1], m // tile[0], 1)
+    run(blobs, "gfx950", f"f4gemm/{name}.co", f"_ZN5aiter{len(name)}{name}E", grid, 256, args)
+    full_a = exact(a) * np.repeat(2.0 ** (sa.astype(int) - 127), 32, 1)
+    full_b = exact(b) * np.repeat(2.0 ** (sb.astype(int) - 127), 32, 1)
+    expect = full_a @ full_b.T
+    assert np.abs(exact(out.read()) - expect).max() < 1e-2 * np.abs(expect).max()

@@ -9,7 +9,8 @@ import pytest
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+ARRAYS = (ROOT / "docs/arrays.md").read_text()
+PYTHON = re.findall(r"^```python\n(.*?)^```", README + ARRAYS, re.M | re.S)
 
 
 def imports(block):
@@ -17,7 +18,7 @@ def imports(block):
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda b: "-".join(imports(b)))
-def test_readme_python(block):
+def test_python_examples(block):
     for module in imports(block):
         pytest.importorskip(module)
     if "cupy" in imports(block):
@@ -27,7 +28,7 @@ def test_readme_python(block):
             cupy.cuda.runtime.getDeviceCount()
         except cupy.cuda.runtime.CUDARuntimeError as e:
             pytest.skip(f"CuPy finds no GPU: {e}")
-    exec(compile(block, "README.md", "exec"), {})
+    exec(compile(block, "example", "exec"), {})
 
 
 def test_readme_c():

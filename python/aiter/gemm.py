@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from .typing import ArrayLike, ArrayT, DType, Stream
 
 
-def gemm_a16w16(A, B, bias=None, otype=None, *, out=None, stream=None):
+def gemm_a16w16(
+    A: ArrayT,
+    B: ArrayLike,
+    bias: ArrayLike | None = None,
+    otype: DType | None = None,
+    *,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
     """Multiply plain matrices: y = A @ B.T + bias, with fp32 sums.
 
     A: (..., K) bf16, f16 or f32; the last stride is 1, the leading dimensions fold into two.

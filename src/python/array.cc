@@ -333,6 +333,73 @@ nb::object dlpack(const Array& a, nb::handle stream, nb::handle max_version, nb:
   return capsule(export_array(result, &Exported::legacy), "dltensor");
 }
 
+// ---- the DLPack C exchange API ----
+
+template <class F>
+int as_status(F&& f) {
+  try {
+    f();
+    return 0;
+  } catch (nb::python_error& error) {
+    error.restore();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return -1;
+}
+
+const Array& array_at(void* object) {
+  const Array* array = as_array(nb::handle(static_cast<PyObject*>(object)));
+  if (!array) refuse(PyExc_TypeError, "the object is no aiter.Array");
+  return *array;
+}
+
+int exchange_allocate(aiter_tensor* prototype, DlManagedVersioned** out, void* context,
+                      void (*set_error)(void* context, const char* kind, const char* message)) {
+  nb::gil_scoped_acquire gil;
+  try {
+    Spec spec;
+    if (prototype->ndim < 0 || prototype->ndim > kMaxRank)
+      refuse(PyExc_ValueError, "an array has at most 8 dimensions");
+    spec.ndim = prototype->ndim;
+    for (int i = 0; i < spec.ndim; ++i) spec.shape[i] = prototype->shape[i];
+    spec.dtype = prototype->dtype;
+    *out = export_versioned(new_array(spec, prototype->device), false);
+    return 0;
+  } catch (const nb::python_error& error) {
+    const nb::str name(nb::object(nb::handle(error.type()).attr("__name__")));
+    set_error(context, name.c_str(), nb::str(error.value()).c_str());
+  } catch (const std::exception& error) {
+    set_error(context, "RuntimeError", error.what());
+  }
+  return -1;
+}
+
+int exchange_export(void* object, DlManagedVersioned** out) {
+  return as_status([&] { *out = export_versioned(array_at(object), false); });
+}
+
+int exchange_import(DlManagedVersioned* tensor, void** object) {
+  return as_status([&] { *object = nb::cast(array_over(tensor)).release().ptr(); });
+}
+
+int exchange_borrow(void* object, aiter_tensor* out) {
+  return as_status([&] {
+    const Array& array = array_at(object);
+    if (array.readonly)
+      refuse(PyExc_BufferError, "the array is read-only, which a DLTensor cannot tell");
+    *out = array.tensor();
+  });
+}
+
+int exchange_stream(int32_t, int32_t, void** stream) {
+  *stream = nullptr;  // the default one
+  return 0;
+}
+
+constexpr DlExchange kExchange{kDlVersion,      nullptr,         exchange_allocate, exchange_export,
+                               exchange_import, exchange_borrow, exchange_stream};
+
 // NumPy's letters; empty for a dtype that NumPy itself lacks.
 std::string typestr(aiter_dtype d) {
   if (d.lanes != 1) return {};
@@ -586,6 +653,8 @@ void bind_array(nb::module_& m) {
       .def("__dlpack_device__", [](const Array& a) {
         return nb::make_tuple(a.device.type, a.device.id);
       });
+  type.attr("__dlpack_c_exchange_api__") = nb::steal(
+      PyCapsule_New(const_cast<DlExchange*>(&kExchange), "dlpack_exchange_api", nullptr));
   m.def("empty", [](nb::handle shape, nb::handle dtype, nb::handle device) {
     return make(shape, dtype, device, false);
   }, "shape"_a, "dtype"_a = "float32", "device"_a = "cpu");

@@ -227,6 +227,17 @@ void Importer::from_array_struct(Imported& t, nb::handle object) {
   t.tensor.strides = t.strides;
 }
 
+void Importer::adopt(Imported& t, DlManagedVersioned* managed) {
+  t.managed_ = managed;
+  t.release_ = [](void* p) {
+    auto* managed = static_cast<DlManagedVersioned*>(p);
+    if (managed->deleter) managed->deleter(managed);
+  };
+  // A copy would take the writes away with it.
+  t.readonly = managed->flags & (kDlReadOnly | kDlCopied);
+  take(t, managed->tensor, managed->flags & kDlPadded);
+}
+
 nb::object Importer::call_dlpack(nb::handle object, const TypeInfo& info, nb::handle stream) {
   static PyObject *version, *names, *names_without_stream, *stream_name;
   kept(version, [] { return nb::make_tuple(kDlVersion.major, kDlVersion.minor); });
@@ -276,14 +287,7 @@ void Importer::from_dlpack(Imported& t, nb::handle object, const TypeInfo& info)
       refuse(PyExc_ValueError, "comes as DLPack %u.%u, expected %u.x", managed->version.major,
              managed->version.minor, kDlVersion.major);
     PyCapsule_SetName(capsule.ptr(), "used_dltensor_versioned");
-    t.managed_ = managed;
-    t.release_ = [](void* p) {
-      auto* managed = static_cast<DlManagedVersioned*>(p);
-      if (managed->deleter) managed->deleter(managed);
-    };
-    // A copy would take the writes away with it.
-    t.readonly = managed->flags & (kDlReadOnly | kDlCopied);
-    take(t, managed->tensor, managed->flags & kDlPadded);
+    adopt(t, managed);
   } else if (PyCapsule_IsValid(capsule.ptr(), "dltensor")) {
     auto* managed = static_cast<DlManaged*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
     PyCapsule_SetName(capsule.ptr(), "used_dltensor");
@@ -299,21 +303,25 @@ void Importer::from_dlpack(Imported& t, nb::handle object, const TypeInfo& info)
   }
 }
 
-Array array_over(nb::handle object, const char* op, bool writable) {
-  StreamChoice stream{nb::none()};
-  struct Holder {
-    Imported imported;
-    PyObject* object = nullptr;
-  };
+namespace {
+
+// What an Array keeps alive: an imported tensor, and the object it came from.
+struct Holder {
+  Imported imported;
+  PyObject* object = nullptr;
+};
+
+std::shared_ptr<Holder> new_holder() {
   // Other threads, of other libraries too, may let go of the last reference.
-  std::shared_ptr<Holder> holder(new Holder, [](Holder* h) {
+  return std::shared_ptr<Holder>(new Holder, [](Holder* h) {
     if (!Py_IsInitialized()) return;  // at exit: the system takes it all
     nb::gil_scoped_acquire gil;
     Py_XDECREF(h->object);
     delete h;
   });
-  Importer(op, "x", stream).import(holder->imported, object, writable);
-  holder->object = nb::borrow(object).release().ptr();
+}
+
+Array array_of(std::shared_ptr<Holder> holder) {
   const aiter_tensor& t = holder->imported.tensor;
   Array array;
   array.data = static_cast<char*>(t.data) + (t.data ? t.byte_offset : 0);
@@ -326,6 +334,23 @@ Array array_over(nb::handle object, const char* op, bool writable) {
   std::memcpy(array.strides, t.strides, sizeof(int64_t) * t.ndim);
   array.memory = std::move(holder);
   return array;
+}
+
+}  // namespace
+
+Array array_over(nb::handle object, const char* op) {
+  StreamChoice stream{nb::none()};
+  const auto holder = new_holder();
+  Importer(op, "x", stream).import(holder->imported, object, false);
+  holder->object = nb::borrow(object).release().ptr();
+  return array_of(holder);
+}
+
+Array array_over(DlManagedVersioned* managed) {
+  StreamChoice stream{nb::none()};
+  const auto holder = new_holder();
+  Importer("aiter.Array", "tensor", stream).adopt(holder->imported, managed);
+  return array_of(holder);
 }
 
 }  // namespace aiter::python

@@ -53,6 +53,8 @@ class Importer {
 
   // Fills `t`; throws TypeError or ValueError. The object must outlive `t`.
   void import(Imported& t, nb::handle object, bool writable);
+  // The same with a tensor that is ours from now on, also when this throws.
+  void adopt(Imported& t, DlManagedVersioned* managed);
 
   [[noreturn]] __attribute__((format(printf, 3, 4))) void refuse(PyObject* type,
                                                                  const char* format, ...) const;
@@ -73,6 +75,7 @@ class Importer {
 };
 
 // An array over the object's memory, which it keeps alive.
-Array array_over(nb::handle object, const char* op, bool writable = false);
+Array array_over(nb::handle object, const char* op);
+Array array_over(DlManagedVersioned* managed);
 
 }  // namespace aiter::python

@@ -104,9 +104,6 @@ class LegacyProducer(Producer):
     legacy_signature = True
 
 
-ERROR = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p)
-
-
 class Exchange(ctypes.Structure):
     """DLPackExchangeAPI, version 1.3."""
 
@@ -114,13 +111,20 @@ class Exchange(ctypes.Structure):
     Stream = ctypes.PYFUNCTYPE(
         ctypes.c_int, ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(ctypes.c_void_p)
     )
+    Error = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p)
+    Managed = ctypes.POINTER(Versioned)
+    Allocate = ctypes.PYFUNCTYPE(
+        ctypes.c_int, ctypes.POINTER(DLTensor), ctypes.POINTER(Managed), ctypes.c_void_p, Error
+    )
+    Export = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(Managed))
+    Import = ctypes.PYFUNCTYPE(ctypes.c_int, Managed, ctypes.POINTER(ctypes.py_object))
     _fields_ = [
         ("major", ctypes.c_uint32),
         ("minor", ctypes.c_uint32),
         ("previous", ctypes.c_void_p),
-        ("allocate", ctypes.c_void_p),
-        ("export_managed", ctypes.c_void_p),
-        ("import_managed", ctypes.c_void_p),
+        ("allocate", Allocate),
+        ("export_managed", Export),
+        ("import_managed", Import),
         ("borrow", Borrow),
         ("current_stream", Stream),
     ]
@@ -151,10 +155,21 @@ def exchange_producer(device, stream):
         out[0] = stream
         return 0
 
-    table = Exchange(1, 3, None, None, None, None, Exchange.Borrow(borrow),
-                     Exchange.Stream(current_stream))
+    table = Exchange(1, 3, borrow=Exchange.Borrow(borrow),
+                     current_stream=Exchange.Stream(current_stream))
     ExchangeProducer.table = table
     ExchangeProducer.__dlpack_c_exchange_api__ = new_capsule(
         ctypes.addressof(table), b"dlpack_exchange_api", None
     )
     return ExchangeProducer
+
+
+capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+capsule_pointer.restype = ctypes.c_void_p
+capsule_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+
+
+def exchange_of(kind):
+    """The exchange table of a type, to be called from here."""
+    pointer = capsule_pointer(kind.__dlpack_c_exchange_api__, b"dlpack_exchange_api")
+    return Exchange.from_address(pointer)

@@ -1,9 +1,12 @@
 """aiter.Array: what empty, zeros, asarray, view and to_device make."""
 
+import ctypes
+
 import aiter
 import ml_dtypes
 import numpy as np
 import pytest
+from producers import DLTensor, Exchange, exchange_of
 
 
 def test_new():
@@ -203,3 +206,51 @@ def test_arrays_as_arguments():
     out = aiter.empty((4, 16), "bfloat16")
     assert aiter.rms_norm(x, out=out) is out
     np.testing.assert_array_equal(out.numpy(), y.numpy())
+
+
+def test_exchange_api():
+    """aiter.Array by the DLPack C exchange API, as tvm-ffi would use it."""
+    api = exchange_of(aiter.Array)
+    assert (api.major, api.minor, api.previous) == (1, 3, None)
+    x = aiter.asarray(np.arange(12, dtype=np.float32).reshape(3, 4))[:, 1:3]
+
+    tensor = DLTensor()
+    assert api.borrow(x, ctypes.byref(tensor)) == 0
+    assert (tensor.data, tensor.ndim, tensor.code, tensor.bits) == (x.data_ptr, 2, 2, 32)
+    assert tensor.shape[:2] == [3, 2] and tensor.strides[:2] == [4, 1]
+    stream = ctypes.c_void_p(1)
+    assert api.current_stream(1, 0, ctypes.byref(stream)) == 0 and not stream.value
+
+    managed = Exchange.Managed()
+    assert api.export_managed(x, ctypes.byref(managed)) == 0
+    back = ctypes.py_object()
+    assert api.import_managed(managed, ctypes.byref(back)) == 0
+    ctypes.pythonapi.Py_DecRef(back)  # the reference that ctypes does not know of
+    assert back.value.data_ptr == x.data_ptr and back.value.strides == (4, 1)
+    np.testing.assert_array_equal(back.value.numpy(), x.numpy())
+
+    errors = []
+    error = Exchange.Error(lambda _, kind, text: errors.append((kind, text)))
+    assert api.allocate(ctypes.byref(tensor), ctypes.byref(managed), None, error) == 0
+    made = managed.contents
+    assert made.tensor.data % 64 == 0 and made.tensor.shape[:2] == [3, 2]
+    made.deleter(ctypes.addressof(made))
+    tensor.shape[0] = -1
+    assert api.allocate(ctypes.byref(tensor), ctypes.byref(managed), None, error) == -1
+    tensor.shape[0] = 3
+    assert errors == [(b"ValueError", b"the shape (-1, 2) is negative")]
+
+    with pytest.raises(TypeError, match="no aiter.Array"):
+        api.borrow("text", ctypes.byref(tensor))
+    frozen = np.zeros(3)
+    frozen.flags.writeable = False
+    with pytest.raises(BufferError, match="read-only"):
+        api.borrow(aiter.asarray(frozen), ctypes.byref(tensor))
+
+
+def test_tvm_ffi():
+    tvm_ffi = pytest.importorskip("tvm_ffi")
+    x = aiter.asarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    tensor = tvm_ffi.from_dlpack(x)
+    assert tuple(tensor.shape) == (2, 3)
+    np.testing.assert_array_equal(aiter.rms_norm(tensor).numpy(), aiter.rms_norm(x).numpy())

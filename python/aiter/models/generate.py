@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=16,
         help="bits of the activations inside GEMMs with quantized weights (default 16)",
     )
-    add("--device", default="cpu", help="where to run (default cpu)")
+    add("--device", default="cpu", help="where to run: cpu, cuda:N or hip:N (default cpu)")
     add("--ignore-eos", action="store_true", help="go on behind the token that ends an answer")
     add("--quiet", action="store_true", help="do not print the speed")
     parser.set_defaults(run=run)
@@ -116,8 +116,6 @@ def _generate(args: argparse.Namespace) -> None:
     from .llama import BLOCK_SIZE, Llama, LlamaConfig
     from .tokenizer import Tokenizer
 
-    if args.device != "cpu":
-        raise NotImplementedError(f"--device is {args.device!r}; this build runs models on 'cpu'")
     sampling = Sampling(args.temperature, args.top_k, args.top_p, args.seed)
     texts = _prompts(args)
     if args.threads:
@@ -140,6 +138,7 @@ def _generate(args: argparse.Namespace) -> None:
         activations=args.activations,
         max_batch=batch,
         cache_blocks=sum(sorted(needs)[-batch:]),
+        device=args.device,
     )
     engine = Engine(model)
     stop = () if args.ignore_eos else tokenizer.eos_ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -157,11 +158,14 @@ class Arena:
 
     PIECE = 64 << 20
 
-    def __init__(self):
+    def __init__(self, device: str):
+        self.device = device
         self._piece = np.empty(0, np.uint8)
 
     def store(self, values: np.ndarray):
-        """An aiter.Array of values, aligned to 64 bytes."""
+        """An aiter.Array of values, aligned to 64 bytes; on a GPU, in memory of its own."""
+        if self.device != "cpu":
+            return aiter.to_device(np.ascontiguousarray(values), self.device)
         skip = -self._piece.ctypes.data % 64
         if skip + values.nbytes > self._piece.nbytes:
             self._piece = np.empty(max(self.PIECE, values.nbytes + 64), np.uint8)
@@ -188,8 +192,8 @@ class Linear:
         self._parts = []
         first = 0
         for group in groups:
-            product, weight = _product(group, dtype, f"{activations}bit")
-            weight = arena.store(weight)
+            product, weight = _product(group, dtype, f"{activations}bit", arena.device)
+            weight = [arena.store(w) for w in weight]
             rows = sum(w.shape[0] for w in group)
             columns = slice(first, first + rows) if len(groups) > 1 else None
             self._parts.append((product, weight, columns))
@@ -197,22 +201,26 @@ class Linear:
 
     def __call__(self, x, out) -> None:
         for product, weight, columns in self._parts:
-            product(x, weight, out=out if columns is None else out[:, columns])
+            product(x, *weight, out=out if columns is None else out[:, columns])
 
 
-def _product(group: list, dtype: str, activation: str):
-    """The operator for weights of one kind, and these stacked in the form that it reads fastest."""
+def _product(group: list, dtype: str, activation: str, device: str):
+    """The operator for weights of one kind, and these stacked in the form that it reads fastest.
+
+    The CPU reads packed weights, a GPU their rows.
+    """
 
     def stacked(field: str):
         return np.concatenate([getattr(w, field) for w in group])
 
     if isinstance(group[0], Int4Weight):
-        packed = aiter.gemm_a16w4_pack(stacked("codes"), stacked("scale"), stacked("min"))
-        return functools.partial(aiter.gemm_a16w4, activation=activation), packed
-    if isinstance(group[0], Int8Weight):
-        packed = aiter.gemm_a16w8_pack(stacked("codes"), stacked("scale"))
-        return functools.partial(aiter.gemm_a16w8, activation=activation), packed
-    return aiter.gemm_a16w16, _cast(np.concatenate(group), dtype)
+        gemm, pack, fields = aiter.gemm_a16w4, aiter.gemm_a16w4_pack, ("codes", "scale", "min")
+    elif isinstance(group[0], Int8Weight):
+        gemm, pack, fields = aiter.gemm_a16w8, aiter.gemm_a16w8_pack, ("codes", "scale")
+    else:
+        return aiter.gemm_a16w16, [_cast(np.concatenate(group), dtype)]
+    rows = [stacked(f) for f in fields]
+    return functools.partial(gemm, activation=activation), rows if device != "cpu" else [pack(*rows)]
 
 
 def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -223,15 +231,15 @@ def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
     return np.ascontiguousarray(values, dtype)
 
 
-def _array(values: np.ndarray, dtype: str):
-    return aiter.asarray(_cast(values, dtype))
+def _array(values: np.ndarray, dtype: str, device: str):
+    return aiter.to_device(_cast(values, dtype), device)
 
 
-def _table(weight, dtype: str) -> tuple:
+def _table(weight, dtype: str, device: str) -> tuple:
     """table and scale of the embedding lookup."""
     if isinstance(weight, Int8Weight):
-        return aiter.asarray(weight.codes), aiter.asarray(weight.scale)
-    return _array(dequantize(weight), dtype), None
+        return aiter.to_device(weight.codes, device), aiter.to_device(weight.scale, device)
+    return _array(dequantize(weight), dtype, device), None
 
 
 @dataclasses.dataclass
@@ -249,11 +257,12 @@ class Layer:
 class PagedCache:
     """Keys and values of all layers, in blocks of `block_size` tokens."""
 
-    def __init__(self, config: LlamaConfig, blocks: int, dtype: str):
+    def __init__(self, config: LlamaConfig, blocks: int, dtype: str, device: str = "cpu"):
         self.blocks, self.block_size = blocks, BLOCK_SIZE
         shape = (blocks, BLOCK_SIZE, config.kv_heads, config.head_dim)
         self.layers = [
-            (aiter.zeros(shape, dtype), aiter.zeros(shape, dtype)) for _ in range(config.layers)
+            (aiter.zeros(shape, dtype, device), aiter.zeros(shape, dtype, device))
+            for _ in range(config.layers)
         ]
 
 
@@ -287,28 +296,32 @@ class _Views:
 class _Step:
     """Preallocated arrays of the largest step, and the integers that describe the current one."""
 
-    def __init__(self, config: LlamaConfig, batch: int, tokens: int, longest: int, dtype: str):
+    def __init__(
+        self, config: LlamaConfig, batch: int, tokens: int, longest: int, dtype: str, device: str
+    ):
         self.config = config
         blocks = -(-longest // BLOCK_SIZE)
-        # host integers: filled as NumPy arrays, read by the operators as aiter.Arrays
-        self._tokens, self.tokens = _integers((tokens,))
-        self._positions, self.positions = _integers((tokens,))
-        self._slots, self.slots = _integers((tokens,))
-        self._table, self.table = _integers((batch, blocks))
-        self._lengths, self.lengths = _integers((batch,))
-        self._starts, self.starts = _integers((batch + 1,))
-        self._ends, self._ends_array = _integers((batch,))
+        # filled as NumPy arrays, read by the operators as aiter.Arrays
+        self._integers = _Integers(4 * tokens + batch * (blocks + 4) + 1 + 7 * 16, device)
+        self._tokens, self.tokens = self._integers.take((tokens,))
+        self._positions, self.positions = self._integers.take((tokens,))
+        self._slots, self.slots = self._integers.take((tokens,))
+        self._table, self.table = self._integers.take((batch, blocks))
+        self._lengths, self.lengths = self._integers.take((batch,))
+        self._starts, self.starts = self._integers.take((batch + 1,))
+        self._ends, self._ends_array = self._integers.take((batch,))
 
         heads = config.heads + 2 * config.kv_heads
-        self.stream = aiter.empty((tokens, config.hidden), dtype)
-        self.normed = aiter.empty((tokens, config.hidden), dtype)
-        self.projected = aiter.empty((tokens, config.hidden), dtype)
-        self.qkv = aiter.empty((tokens, heads, config.head_dim), dtype)
-        self.attended = aiter.empty((tokens, config.heads, config.head_dim), dtype)
-        self.gate_up = aiter.empty((tokens, 2 * config.intermediate), dtype)
-        self.activated = aiter.empty((tokens, config.intermediate), dtype)
-        self.last = aiter.empty((batch, config.hidden), dtype)
-        self.logits = aiter.empty((batch, config.vocab))
+        empty = functools.partial(aiter.empty, dtype=dtype, device=device)
+        self.stream = empty((tokens, config.hidden))
+        self.normed = empty((tokens, config.hidden))
+        self.projected = empty((tokens, config.hidden))
+        self.qkv = empty((tokens, heads, config.head_dim))
+        self.attended = empty((tokens, config.heads, config.head_dim))
+        self.gate_up = empty((tokens, 2 * config.intermediate))
+        self.activated = empty((tokens, config.intermediate))
+        self.last = empty((batch, config.hidden))
+        self.logits = aiter.empty((batch, config.vocab), device=device)
         self._views = functools.lru_cache(maxsize=64)(functools.partial(_Views, self))
 
     def fill(self, chunks: list[Chunk]) -> _Views:
@@ -333,20 +346,42 @@ class _Step:
                 )
                 self._starts[row - singles + 1] = count + n - singles
             count += n
+        ends = self._rows_of_ends(chunks)
+        self._ends[: len(ends)] = ends
+        self._integers.upload()
         return self._views(count, singles, len(chunks) - singles)
 
     def ends(self, chunks: list[Chunk]):
         """The rows whose logits are wanted."""
+        return self._ends_array[: len(self._rows_of_ends(chunks))]
+
+    @staticmethod
+    def _rows_of_ends(chunks: list[Chunk]) -> list[int]:
         behind = itertools.accumulate(c.count for c in chunks)
-        rows = [row - 1 for c, row in zip(chunks, behind, strict=True) if c.reaches_end]
-        self._ends[: len(rows)] = rows
-        return self._ends_array[: len(rows)]
+        return [row - 1 for c, row in zip(chunks, behind, strict=True) if c.reaches_end]
 
 
-def _integers(shape: tuple[int, ...]):
-    """Zeros as a NumPy array, and the same memory as an aiter.Array."""
-    values = np.zeros(shape, np.int32)
-    return values, aiter.asarray(values)
+class _Integers:
+    """Arrays of integers in one piece of memory, on the host and, in one copy, on the device."""
+
+    def __init__(self, count: int, device: str):
+        self._host = np.zeros(count, np.int32)
+        self._device = aiter.asarray(self._host)  # on the CPU the same memory
+        self._copied = device != "cpu"
+        if self._copied:
+            self._device = aiter.to_device(self._host, device)
+        self._used = 0
+
+    def take(self, shape: tuple[int, ...]):
+        """Zeros as a NumPy array, and as the aiter.Array that it becomes by `upload`."""
+        count = math.prod(shape)
+        part = slice(self._used, self._used + count)
+        self._used = -(-part.stop // 16) * 16
+        return self._host[part].reshape(shape), self._device[part].reshape(shape)
+
+    def upload(self) -> None:
+        if self._copied:
+            self._device[:] = self._host
 
 
 class Llama:
@@ -357,6 +392,7 @@ class Llama:
     cache_blocks: blocks of BLOCK_SIZE tokens, by default enough for max_batch full contexts.  The
         cache is of dtype, or float16 under float32.
     max_batch, max_tokens: sequences and tokens in a step.
+    device: "cpu", "cuda:N" or "hip:N".
     """
 
     def __init__(
@@ -368,6 +404,7 @@ class Llama:
         cache_blocks: int | None = None,
         max_batch: int = 1,
         max_tokens: int = 512,
+        device: str = "cpu",
     ):
         if dtype not in ("float32", "float16", "bfloat16"):
             raise ValueError(f"dtype is {dtype!r}, expected float32, float16 or bfloat16")
@@ -377,12 +414,12 @@ class Llama:
         self.max_batch, self.max_tokens = max_batch, max(max_tokens, max_batch)
         if cache_blocks is None:
             cache_blocks = max_batch * -(-config.context // BLOCK_SIZE)
-        self.cache = PagedCache(config, cache_blocks, "float16" if dtype == "float32" else dtype)
+        self.cache = PagedCache(config, cache_blocks, "float16" if dtype == "float32" else dtype, device)
 
         def vector(name: str):
-            return _array(dequantize(file.weight(name)), "float32")
+            return _array(dequantize(file.weight(name)), "float32", device)
 
-        arena = Arena()
+        arena = Arena(device)
 
         def linear(*names: str) -> Linear:
             return Linear([file.weight(n) for n in names], dtype, activations, arena)
@@ -403,14 +440,15 @@ class Llama:
 
         self._layers = [layer(i) for i in range(config.layers)]
         self._output_norm = vector("output_norm.weight")
-        self._embedding = _table(file.weight("token_embd.weight"), dtype)
+        self._embedding = _table(file.weight("token_embd.weight"), dtype, device)
         self._head = linear("token_embd.weight" if config.tied else "output.weight")
         freqs = "rope_freqs.weight"
         divisors = dequantize(file.weight(freqs), np.float64) if freqs in file.tensors else None
         longest = min(config.context, cache_blocks * BLOCK_SIZE)
-        self._rope = [_array(t, "float32") for t in config.rope_tables(longest, divisors)]
-        self._step = _Step(config, self.max_batch, self.max_tokens, longest, dtype)
-        self._chosen = aiter.empty(max_batch, "int32")
+        self._rope = [_array(t, "float32", device) for t in config.rope_tables(longest, divisors)]
+        self._step = _Step(config, self.max_batch, self.max_tokens, longest, dtype, device)
+        self._chosen = aiter.empty(max_batch, "int32", device)
+        self._device = device
 
     def forward(self, chunks: list[Chunk], every_token: bool = False):
         """Compute chunks, those of a single token first; returns logits, an aiter.Array float32.
@@ -443,7 +481,7 @@ class Llama:
                 v.projected, v.stream, next_norm, eps, out=v.normed, residual_out=v.stream
             )
         if every_token:
-            logits = aiter.empty((v.count, config.vocab))
+            logits = aiter.empty((v.count, config.vocab), device=self._device)
             self._head(v.normed, logits)
             return logits
         ends = self._step.ends(chunks)
@@ -474,9 +512,11 @@ class Llama:
         ways = [s.sampling for s in sequences]
         if all(way.temperature == 0 for way in ways):
             aiter.greedy_sample(logits, out=out)
+            out = aiter.to_device(out, "cpu")
         else:
+            out = aiter.empty(len(ways), "int32")
             aiter.top_k_top_p_sampling_from_logits(
-                logits,
+                aiter.to_device(logits, "cpu"),
                 np.array([way.top_k for way in ways], np.int32),
                 np.array([way.top_p for way in ways], np.float32),
                 temperature=np.array([way.temperature for way in ways], np.float32),

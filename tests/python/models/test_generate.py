@@ -86,7 +86,7 @@ def test_seeds(model):
         (["x", "--model", "/no/such.gguf"], 1, "No such file.*'/no/such.gguf'"),
         (["x", "--model", "OTHER"], 1, "general.architecture is 'gpt2'; only 'llama' is supported"),
         (["x", "--model", __file__], 1, "not a readable GGUF file"),
-        (["x", "--model", "MODEL", "--device", "npu:0"], 1, "--device is 'npu:0'"),
+        (["x", "--model", "MODEL", "--device", "npu:0"], 1, "unknown device npu:0"),
         (["x", "--model", "MODEL", "--top-p", "0"], 1, "top_p is 0.0, expected above 0"),
         (["x", "--model", "MODEL", "--temperature", "-1"], 1, "temperature is -1.0"),
         (["x" * 600, "--model", "MODEL", "--raw"], 1, "600 tokens; the model's context is 512"),

@@ -7,6 +7,7 @@ import synthetic
 from aiter.models.engine import Chunk, Engine, Sampling, Sequence
 from aiter.models.gguf_file import GgufFile
 from aiter.models.llama import Llama
+from aiter.testing import gpus
 from reference_llama import Reference, relative_error
 
 # Bounds on the relative error of the logits.  They are the issue's; these models are shallower than
@@ -63,7 +64,8 @@ def run_pieces(model, tokens, counts):
     sequence.blocks = order[: -(-len(tokens) // model.cache.block_size)].tolist()
     logits, start = [], 0
     for count in counts:
-        logits.append(np.array(model.forward([Chunk(sequence, start, count)], every_token=True)))
+        piece = model.forward([Chunk(sequence, start, count)], every_token=True)
+        logits.append(np.array(aiter.to_device(piece, "cpu")))
         start += count
     assert start == len(tokens)
     return np.concatenate(logits)
@@ -209,3 +211,26 @@ def test_threads_do_not_change_greedy_text(path):
     finally:
         aiter.set_num_threads(before)
     assert texts[0] == texts[1] == texts[2]
+
+
+@pytest.mark.parametrize("device", gpus())
+@pytest.mark.parametrize("name", ["q4_1", "q8_0, own output", "f16"])
+def test_on_a_gpu(path, name, device):
+    """The logits, in one step and in pieces, and the text of a batch, as on the CPU."""
+    file = GgufFile(path(**MODELS[name]))
+    tokens = tokens_of(30)
+    want = Reference(file.path).logits(tokens)
+    model = Llama(file, device=device)
+    for counts in ([30], [17, 1, 12]):
+        assert relative_error(run_pieces(model, tokens, counts), want) <= BOUND[16]
+
+    ways = Sampling(), Sampling(temperature=0.8, top_k=20, top_p=0.9, seed=3)
+
+    def text(device):
+        engine = Engine(Llama(file, max_batch=2, device=device))
+        sequences = [engine.add(tokens[:n], 6, way) for n in (5, 9, 12) for way in ways]
+        for _ in engine.run():
+            pass
+        return [s.tokens for s in sequences]
+
+    assert text(device) == text("cpu")

@@ -1,8 +1,11 @@
 #include "ops/gemm/gemm_a16w16/gemm_a16w16_args.h"
 
+#include <algorithm>
+
 #include "aiter/gemm.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
+#include "launch/launch.h"
 #include "ops/gemm/gemm_checks.h"
 
 namespace aiter {
@@ -10,11 +13,33 @@ namespace aiter {
 struct GemmA16w16Problem {
   DType dtype;
   int64_t m, n, k;
+  bool aligned16;  // rows of x and w begin at, and are, multiples of 16 bytes
 };
 
 AITER_CPU_ROW(gemm_a16w16_cpu_gemv, GemmA16w16Args)
 AITER_CPU_ROW(gemm_a16w16_cpu_simd, GemmA16w16Args)
 AITER_CPU_ROW(gemm_a16w16_cpu_ref, GemmA16w16Args)
+
+static void gemm_a16w16_hip(const FloatKernels& kernels, const GemmA16w16Args& args,
+                            const Call& call) {
+  const int threads = 256, waves = threads / device_of(call.device).wave;
+  const int64_t row_tiles = (args.x_rows.count + GemmA16w16Args::kRows - 1) / GemmA16w16Args::kRows;
+  launch(kernels[args.dtype], call,
+         {.x = (args.n + waves - 1) / waves,
+          .y = std::min<int64_t>(row_tiles, 65535),
+          .threads = threads},
+         args);
+}
+
+static void gemm_a16w16_hip_vec(const GemmA16w16Args& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(gemm_a16w16, hip_vec);
+  gemm_a16w16_hip(kernels, args, call);
+}
+
+static void gemm_a16w16_hip_any(const GemmA16w16Args& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(gemm_a16w16, hip_any);
+  gemm_a16w16_hip(kernels, args, call);
+}
 
 static constexpr Row<GemmA16w16Problem, GemmA16w16Args> kRows[] = {
 #include "ops/gemm/gemm_a16w16/gemm_a16w16.def"
@@ -46,7 +71,10 @@ extern "C" aiter_status aiter_gemm_a16w16(const aiter_tensor* x_, const aiter_te
     args.y = y.data(), args.y_rows = y.rows();
     args.n = n, args.k = x.dim(-1);
     args.dtype = x.dtype(), args.y_dtype = y.dtype();
-    const GemmA16w16Problem problem{x.dtype(), args.x_rows.count, n, args.k};
+    const int64_t bytes = dtype_bytes(x.dtype());
+    const bool aligned16 = is_aligned16(args.x, args.x_rows, bytes) && is_aligned16(args.w) &&
+                           args.w_stride * bytes % 16 == 0 && args.k * bytes % 16 == 0;
+    const GemmA16w16Problem problem{x.dtype(), args.x_rows.count, n, args.k, aligned16};
     dispatch(gemm_a16w16_op, kRows, problem, args, x.device(), stream, opts.flags);
   });
 }

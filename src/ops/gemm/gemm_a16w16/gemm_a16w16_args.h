@@ -6,6 +6,8 @@
 namespace aiter {
 
 struct GemmA16w16Args {
+  static constexpr int kRows = 4;  // GPU: rows of x that a wave takes at a time
+
   const void* x;
   const void* w;
   const void* bias;  // or null

@@ -4,12 +4,12 @@ import aiter
 import cases_gemm_a16w16 as cases
 import numpy as np
 import pytest
-from aiter.testing import assert_close, dtype_of, isas, rows, using
+from aiter.testing import assert_close, dtype_of, isas, using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf"]
 
 
-@pytest.fixture(params=[(row, isa) for row in rows("gemm_a16w16") for isa in isas()], ids="-".join)
+@pytest.fixture(params=variants("gemm_a16w16"), ids="-".join)
 def row(request):
     with using("gemm_a16w16", *request.param):
         yield request.param[0]

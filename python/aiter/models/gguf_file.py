@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from typing import NamedTuple
 
 import gguf
@@ -80,25 +81,37 @@ def dequantize(weight: Weight, dtype=np.float32) -> np.ndarray:
     return weight.dequantize(dtype)
 
 
-def concat_rows(weights: list[Weight]) -> Weight:
-    """Stack matrices along N (fused QKV, gate + up); unlike formats stack as plain float16."""
-    first = weights[0]
-    if any(type(w) is not type(first) for w in weights):
-        return np.concatenate([dequantize(w, np.float16) for w in weights])
-    if isinstance(first, np.ndarray):
-        return np.concatenate(weights)
-    fields = [f.name for f in dataclasses.fields(first)]
-    return type(first)(*(np.concatenate([getattr(w, f) for w in weights]) for f in fields))
-
-
 class _Reader(gguf.GGUFReader):
-    """Refuses reads past the end; the package's reader would go on with what is left of them."""
+    """Refuses reads past the end; the package's reader would go on with what is left of them.
+
+    Arrays are read in one go: the package's reader takes seconds for the strings of a vocabulary.
+    """
 
     def _get(self, offset, dtype, count=1, override_order=None):
         part = super()._get(offset, dtype, count, override_order)
         if len(part) != count:
             raise IndexError(f"truncated: {count} values at byte {offset}, {len(part)} are left")
         return part
+
+    def _get_field_parts(self, orig_offs, raw_type):
+        array, string = gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.STRING
+        if raw_type != array or self.byte_order != "I":
+            return super()._get_field_parts(orig_offs, raw_type)
+        head = [self._get(orig_offs, np.uint32), self._get(orig_offs + 4, np.uint64)]
+        item, count, start = gguf.GGUFValueType(head[0][0]), int(head[1][0]), orig_offs + 12
+        if item in self.gguf_scalar_to_np:
+            values = self._get(start, self.gguf_scalar_to_np[item], count)
+            return 12 + values.nbytes, [*head, values], [2], [array, item]
+        if item != string:
+            return super()._get_field_parts(orig_offs, raw_type)
+        data, at, strings = memoryview(self.data), start, []
+        for _ in range(count):
+            begin = at + 8
+            at = begin + int.from_bytes(data[at:begin], sys.byteorder)
+            if max(begin, at) > len(data):
+                raise IndexError(f"truncated: a string ends at byte {at}, the file has {len(data)}")
+            strings.append(data[begin:at])
+        return at - orig_offs, head + strings, list(range(2, 2 + count)), [array, item]
 
 
 class TensorInfo(NamedTuple):

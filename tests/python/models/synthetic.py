@@ -24,6 +24,7 @@ def write(
     *,
     arch="llama",
     matrix="Q4_1",
+    formats=None,
     embedding="Q8_0",
     tied=True,
     layers=2,
@@ -35,7 +36,11 @@ def write(
     extra=None,
     seed=0,
 ):
-    """Write the file; extra: more (key, value) metadata, where value None drops the key."""
+    """Write the file.
+
+    formats: {"attn_k": "Q8_0"}: of some matrices, instead of `matrix`.  extra: more metadata; a
+    value of None drops the key.
+    """
     rng = np.random.default_rng(seed)
     head_dim = hidden // heads
     merges = ["h e", "l l", "he ll", "Ġ w", "o r"]
@@ -96,7 +101,7 @@ def write(
             ("ffn_up", intermediate, hidden),
             ("ffn_down", hidden, intermediate),
         ):
-            add(f"blk.{i}.{name}.weight", (n, k), matrix, k**-0.5)
+            add(f"blk.{i}.{name}.weight", (n, k), (formats or {}).get(name, matrix), k**-0.5)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -46,6 +46,7 @@ def same_tokens(engine, path, prompt, count, *options, activations=16):
         {"tied": False},
         {"matrix": "Q4_0", "tied": False},
         {"matrix": "Q8_0", "kv_heads": 1, "tied": False},
+        {"formats": {"attn_k": "Q8_0", "attn_v": "F16", "ffn_up": "Q4_0"}, "tied": False},
         {"matrix": "F16", "embedding": "F16", "tied": False},
         {"matrix": "F32", "embedding": "F32", "rope_freqs": True},
     ],

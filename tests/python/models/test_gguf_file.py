@@ -58,17 +58,6 @@ def test_int4_layout(tmp_path):
         assert plain[n, k] == code * scale + low
 
 
-def test_concat_rows(tmp_path):
-    f = gguf_file.GgufFile(synthetic.write(tmp_path / "m.gguf", embedding="F16"))
-    names = [f"blk.0.attn_{n}.weight" for n in "qkv"]
-    fused = gguf_file.concat_rows([f.weight(n) for n in names])
-    assert isinstance(fused, gguf_file.Int4Weight)
-    parts = np.concatenate([f.weight(n).dequantize() for n in names])
-    np.testing.assert_array_equal(fused.dequantize(), parts)
-    mixed = gguf_file.concat_rows([f.weight(names[0]), f.weight("token_embd.weight")])
-    assert isinstance(mixed, np.ndarray) and mixed.shape == (64 + 264, 64)
-
-
 def damaged(tmp_path, data):
     path = tmp_path / "bad.gguf"
     path.write_bytes(data)

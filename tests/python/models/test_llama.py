@@ -23,6 +23,9 @@ MODELS = {
     "q8_0, own output": {"matrix": "Q8_0", "tied": False},
     "f16": {"matrix": "F16", "embedding": "F16"},
     "f32, no sharing of kv": {"matrix": "F32", "embedding": "F32", "kv_heads": 4},
+    "mixed formats": {
+        "formats": {"attn_k": "Q8_0", "attn_v": "F16", "ffn_up": "Q4_0", "ffn_down": "Q5_1"}
+    },
     "one kv head": {"kv_heads": 1},
     "rope divisors": {"rope_freqs": True},
     "linear rope": {

@@ -159,6 +159,7 @@ function(aiter_kernels_finish target)
     return()
   endif()
   message(STATUS "Kernels built ahead of time: ${archs} (clang: ${clang})")
+  file(WRITE ${PROJECT_BINARY_DIR}/kernels.txt "${archs} (clang: ${clang})\n")
   set_property(GLOBAL PROPERTY AITER_BUILT_ARCHS ${archs})
 
   set(jobs ${MAX_JOBS})

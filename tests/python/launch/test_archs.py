@@ -1,0 +1,49 @@
+"""Device code for other architectures than the one that the suite runs on."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+OPS = re.findall(
+    r"^aiter_op\((\w+) (\w+) .*HIP\)", (ROOT / "src/ops/CMakeLists.txt").read_text(), re.M
+)
+
+
+@pytest.mark.parametrize("family, op", OPS, ids=[op for _, op in OPS])
+def test_builds_for_nvidia(build_dir, tmp_path, family, op):
+    """With the best compiler that is found: nvcc, NVRTC or a clang."""
+    tool = build_dir / "aiter_build_kernels"
+    if not tool.exists():
+        pytest.skip("no kernels are built ahead of time")
+    clang = re.search(r"clang: (.+)\)", (build_dir / "kernels.txt").read_text())
+    source = ROOT / "src/ops" / family / op / f"{op}.hip"
+    result = subprocess.run(
+        [tool, op, "sm_90", ROOT / "src", source, tmp_path, tmp_path / "manifest.txt"],
+        env=os.environ | ({"AITER_CLANG": clang[1]} if clang else {}),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    lines = (tmp_path / "manifest.txt").read_text().splitlines()
+    assert all(line.startswith(f"{op}_hip") for line in lines[1:]) and len(lines) > 1
+    assert "warning" not in result.stderr, result.stderr
+
+
+def test_gfx950(package):
+    """The smoke cases of every operator, executed as gfx950."""
+    if not (package / "lib/libaiter_gfxemu.so").exists():
+        pytest.skip("built without the emulator")
+    if not (package / "lib/aiter_kernels/gfx950").is_dir():
+        pytest.skip("no kernels were built for gfx950")
+    families = sorted({str(ROOT / "tests/python" / family) for family, _ in OPS})
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "hip and smoke",
+         *families],
+        env=os.environ | {"AITER_EMULATE": "gfx950"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout
+    assert int(re.search(r"(\d+) passed", result.stdout)[1]) > 20

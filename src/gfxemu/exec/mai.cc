@@ -53,9 +53,7 @@ struct Byte {
 };
 struct FP8 : Byte<E4M3> {};  // FNUZ on gfx942: chosen in unpack
 struct BF8 : Byte<E5M2> {};
-struct F64 {
-  static constexpr int bits = 64;
-};
+struct F64 {};  // has its own form
 
 constexpr int kMaxElements = 64;
 struct Planes {

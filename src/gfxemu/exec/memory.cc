@@ -109,7 +109,7 @@ GFXEMU_INLINE uint32_t* data_plane(Wave& w, const Operand& o) { return plane(w, 
 
 template <int N>
 struct load_dwords {
-  static constexpr uint32_t bytes = 4 * N, lds_bytes = 4, lds_count = N;
+  static constexpr uint32_t bytes = 4 * N, lds_count = N;
   using lds_type = uint32_t;
   static void run(Wave& w, const Inst& in, Target& t) {
     uint32_t* d = data_plane(w, in.dst);
@@ -164,7 +164,7 @@ struct load_dwords {
 };
 template <class C>
 struct load_small {
-  static constexpr uint32_t bytes = sizeof(C), lds_bytes = sizeof(C), lds_count = 1;
+  static constexpr uint32_t bytes = sizeof(C), lds_count = 1;
   using lds_type = C;
   static void run(Wave& w, const Inst& in, Target& t) {
     uint32_t* d = data_plane(w, in.dst);
@@ -178,7 +178,7 @@ struct load_small {
 };
 template <class C, int HIGH>
 struct load_d16 {
-  static constexpr uint32_t bytes = sizeof(C), lds_bytes = 0, lds_count = 0;
+  static constexpr uint32_t bytes = sizeof(C), lds_count = 0;
   using lds_type = C;
   static void run(Wave& w, const Inst& in, Target& t) {
     uint32_t* d = data_plane(w, in.dst);
@@ -193,7 +193,7 @@ struct load_d16 {
 };
 template <int N>
 struct store_dwords {
-  static constexpr uint32_t bytes = 4 * N, lds_bytes = 0, lds_count = 0;
+  static constexpr uint32_t bytes = 4 * N, lds_count = 0;
   using lds_type = uint32_t;
   static void run(Wave& w, const Inst& in, Target& t) {
     const uint32_t* s = data_plane(w, in.src[1]);
@@ -213,7 +213,7 @@ struct store_dwords {
 };
 template <class C, int HIGH>
 struct store_small {
-  static constexpr uint32_t bytes = sizeof(C), lds_bytes = 0, lds_count = 0;
+  static constexpr uint32_t bytes = sizeof(C), lds_count = 0;
   using lds_type = C;
   static void run(Wave& w, const Inst& in, Target& t) {
     const uint32_t* s = data_plane(w, in.src[1]);
@@ -226,7 +226,7 @@ struct store_small {
 };
 template <class U, Atomic OP>
 struct atomic {
-  static constexpr uint32_t bytes = sizeof(U), lds_bytes = 0, lds_count = 0;
+  static constexpr uint32_t bytes = sizeof(U), lds_count = 0;
   using lds_type = U;
   static void run(Wave& w, const Inst& in, Target& t) {
     constexpr int N = sizeof(U) / 4;
@@ -257,7 +257,7 @@ struct atomic {
   }
 };
 struct cache_op {
-  static constexpr uint32_t bytes = 0, lds_bytes = 0, lds_count = 0;
+  static constexpr uint32_t bytes = 0;
   using lds_type = uint32_t;
   static void run(Wave&, const Inst&, Target&) {}
 };
@@ -265,7 +265,7 @@ struct cache_op {
 // Loads whose destination is LDS at M0 + offset + lane * size.
 template <class C, int N>
 struct load_lds {
-  static constexpr uint32_t bytes = sizeof(C) * N, lds_bytes = sizeof(C), lds_count = N;
+  static constexpr uint32_t bytes = sizeof(C) * N, lds_count = 0;
   using lds_type = C;
   static void run(Wave& w, const Inst& in, Target& t) {
     constexpr uint32_t kStep = N > 1 ? 4 * N : 4;

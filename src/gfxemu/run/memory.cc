@@ -26,11 +26,16 @@ Memory& Memory::get() {
 }
 
 Memory::Memory() {
-  void* p = mmap(nullptr, kReserve, PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p == MAP_FAILED) return;
-  base_ = round_up(reinterpret_cast<uint64_t>(p)) + kPage;
-  top_ = base_;
+  // As much as the system gives: limits on address space are common in containers.
+  for (uint64_t size = 1ull << 38; size >= 1ull << 30; size >>= 1) {
+    void* p = mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) continue;
+    reserve_ = size - 2 * kPage;
+    base_ = round_up(reinterpret_cast<uint64_t>(p)) + kPage;
+    top_ = base_;
+    return;
+  }
 }
 
 uint64_t Memory::allocate(uint64_t size, bool host) {
@@ -40,7 +45,7 @@ uint64_t Memory::allocate(uint64_t size, bool host) {
   if (need < size || used_ + size > kTotal) return 0;
   uint64_t at = 0;
   // New addresses first: a freed one is found out longer. Then the first hole that fits.
-  if (top_ + need <= base_ + kReserve - kPage) {
+  if (top_ + need <= base_ + reserve_ - kPage) {
     at = top_;
     top_ += need;
   } else {
@@ -120,7 +125,7 @@ std::shared_ptr<const Snapshot> Memory::snapshot() {
 uint8_t* Memory::shadow() {
   std::lock_guard lock(mutex_);
   if (!shadow_ && base_) {
-    void* p = mmap(nullptr, kReserve / 8, PROT_READ | PROT_WRITE,
+    void* p = mmap(nullptr, reserve_ / 8, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p != MAP_FAILED) shadow_ = static_cast<uint8_t*>(p);
   }

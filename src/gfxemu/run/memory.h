@@ -33,12 +33,11 @@ class Memory {
   bool find(uint64_t address, Allocation* out);
   // Whether [address, address + size) lies in one live allocation.
   bool contains(uint64_t address, uint64_t size);
-  bool in_range(uint64_t address) const { return address >= base_ && address < base_ + kReserve; }
+  bool in_range(uint64_t address) const { return address >= base_ && address < base_ + reserve_; }
   std::shared_ptr<const Snapshot> snapshot();
   uint64_t used() const { return used_; }
   uint64_t base() const { return base_; }
-  static constexpr uint64_t kReserve = 1ull << 38;  // address space, not memory
-  static constexpr uint64_t kTotal = 64ull << 30;   // what hipMemGetInfo tells
+  static constexpr uint64_t kTotal = 64ull << 30;  // what hipMemGetInfo tells
 
   // One bit a byte: written since it was allocated. Only touched when the checker runs.
   uint8_t* shadow();
@@ -46,6 +45,7 @@ class Memory {
  private:
   Memory();
   std::mutex mutex_;
+  uint64_t reserve_ = 0;  // address space, not memory
   uint64_t base_ = 0, top_ = 0, used_ = 0, serial_ = 0;
   std::map<uint64_t, Allocation> live_, freed_;
   std::map<uint64_t, uint64_t> holes_;  // free pieces by address

@@ -4,8 +4,8 @@
 
 namespace gfxemu {
 
-bool set_option(const std::string& key, const std::string& value, std::string* error) {
-  Options& o = options();
+namespace {
+bool apply(Options& o, const std::string& key, const std::string& value, std::string* error) {
   if (key == "arch") {
     if (value == "gfx90a")
       o.arch = GFX90A;
@@ -50,44 +50,36 @@ bool set_option(const std::string& key, const std::string& value, std::string* e
   return true;
 }
 
-namespace {
-std::string& startup_error() {
-  static std::string e;
-  return e;
-}
-Options* make() {
-  static Options o;
-  return &o;
+struct Settings {
+  Options options;
+  std::string error;
+  Settings() {
+    if (const char* arch = getenv("AITER_EMULATE")) apply(options, "arch", arch, &error);
+    const char* list = getenv("AITER_EMULATE_OPTIONS");
+    std::string s = list ? list : "";
+    for (size_t at = 0; at < s.size();) {
+      size_t end = s.find(',', at);
+      if (end == std::string::npos) end = s.size();
+      std::string item = s.substr(at, end - at);
+      size_t eq = item.find('=');
+      if (eq == std::string::npos)
+        error = "gfxemu: option '" + item + "' has no value";
+      else
+        apply(options, item.substr(0, eq), item.substr(eq + 1), &error);
+      at = end + 1;
+    }
+  }
+};
+Settings& settings() {
+  static Settings s;
+  return s;
 }
 }  // namespace
 
-Options& options() {
-  static Options* o = make();
-  static bool loaded = false;
-  if (!loaded) {
-    loaded = true;
-    if (const char* arch = getenv("AITER_EMULATE")) set_option("arch", arch, &startup_error());
-    if (const char* list = getenv("AITER_EMULATE_OPTIONS")) {
-      std::string s = list;
-      for (size_t at = 0; at < s.size();) {
-        size_t end = s.find(',', at);
-        if (end == std::string::npos) end = s.size();
-        std::string item = s.substr(at, end - at);
-        size_t eq = item.find('=');
-        if (eq == std::string::npos)
-          startup_error() = "gfxemu: option '" + item + "' has no value";
-        else
-          set_option(item.substr(0, eq), item.substr(eq + 1), &startup_error());
-        at = end + 1;
-      }
-    }
-  }
-  return *o;
-}
-
-const std::string& options_error() {
-  options();
-  return startup_error();
+Options& options() { return settings().options; }
+const std::string& options_error() { return settings().error; }
+bool set_option(const std::string& key, const std::string& value, std::string* error) {
+  return apply(options(), key, value, error);
 }
 
 }  // namespace gfxemu

@@ -3,17 +3,25 @@
 import contextlib
 import ctypes
 import functools
+import importlib.util
 import os
 from pathlib import Path
 
 import numpy as np
 
 
+@functools.cache
 def library_path():
-    """AITER_GFXEMU_LIBRARY, else the library below a build folder of this checkout."""
+    """AITER_GFXEMU_LIBRARY, else the one that the package aiter brings, else the newest one below a
+    build folder of this checkout."""
     given = os.environ.get("AITER_GFXEMU_LIBRARY")
     if given:
         return Path(given)
+    package = importlib.util.find_spec("aiter")
+    if package and package.origin:
+        installed = Path(package.origin).with_name("lib") / "libaiter_gfxemu.so"
+        if installed.exists():
+            return installed
     root = Path(__file__).resolve().parents[3]
     found = sorted(root.glob("build*/**/libaiter_gfxemu.so"), key=lambda p: p.stat().st_mtime)
     return found[-1] if found else None

@@ -1,0 +1,14 @@
+"""The emulator's options belong to the process: every test leaves them as it found them."""
+
+import os
+
+import device
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def options_restored():
+    yield
+    if device.library_path() is not None:
+        arch = os.environ.get("AITER_EMULATE") or "gfx942"
+        device.option(arch=arch, check=0, count=0, quantum=16, seed=0, limit=0)

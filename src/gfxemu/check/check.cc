@@ -280,7 +280,17 @@ void check_instruction(Wave& w, const Inst& in) {
   for (int i = 0; i < 4; ++i) {
     if (in.src[i].kind == Kind::NONE) continue;
     bool address_only = is_memory(r) && i != 1;
-    if (!read(w, in, in.src[i], values || address_only, lanes)) return;
+    Operand o = in.src[i];
+    if (i < 3 && r.src[i] == T::PKF32 && o.dwords == 2 && r.format == Format::VOP3P) {
+      // op_sel may take the same half twice.
+      int lo = in.opsel >> i & 1, hi = in.opsel_hi >> i & 1;
+      if (lo == hi && !move) {
+        o.reg = static_cast<uint16_t>(o.reg + lo);
+        o.dwords = 1;
+      }
+    }
+    if (!read(w, in, r.format == Format::VOP3P ? o : in.src[i], values || address_only, lanes))
+      return;
   }
   if (mfma && c.clock < c.matrix_free) c.clock = c.matrix_free;
   if (in.size == 4 && mfma && !read(w, in, in.sdst, true, exec)) return;

@@ -10,5 +10,8 @@ import pytest
 def options_restored():
     yield
     if device.library_path() is not None:
-        arch = os.environ.get("AITER_EMULATE") or "gfx942"
-        device.option(arch=arch, check=0, count=0, quantum=16, seed=0, limit=0)
+        settings = {"check": 0, "count": 0, "quantum": 16, "seed": 0, "limit": 0}
+        given = os.environ.get("AITER_EMULATE_OPTIONS", "")
+        settings.update(item.split("=") for item in given.split(",") if item)
+        settings.pop("isa", None)  # chosen once
+        device.option(arch=os.environ.get("AITER_EMULATE") or "gfx942", **settings)

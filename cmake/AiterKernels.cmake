@@ -99,7 +99,9 @@ function(aiter_kernels_finish target)
 
   # What the library embeds to build kernels on first use.
   file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/ck/*/*.h)
-  list(APPEND headers ${PROJECT_SOURCE_DIR}/src/core/dtype.h ${PROJECT_SOURCE_DIR}/src/core/rows.h)
+  set(core dtype.h quant_spec.h rows.h small_float.h)
+  list(TRANSFORM core PREPEND ${PROJECT_SOURCE_DIR}/src/core/)
+  list(APPEND headers ${core})
   set(embedded "")
   set(args "")
   set(table "")
@@ -109,10 +111,10 @@ function(aiter_kernels_finish target)
     aiter_args_headers(${home} own)
     list(APPEND headers ${own})
     foreach(header ${own})
-      file(STRINGS ${header} structs REGEX "^struct [A-Za-z0-9]*Args")
+      file(STRINGS ${header} structs REGEX "^(struct|using) [A-Za-z0-9]*Args")
       string(APPEND args "#include \"${header}\"\n")
       foreach(line ${structs})
-        string(REGEX REPLACE "^struct ([A-Za-z0-9]*Args).*" "\\1" struct ${line})
+        string(REGEX REPLACE "^[a-z]* ([A-Za-z0-9]*Args).*" "\\1" struct ${line})
         string(APPEND table "AITER_ARGS(${op}, ${struct})\n")
       endforeach()
     endforeach()
@@ -203,7 +205,7 @@ function(aiter_kernels_finish target)
         COMMAND ${CMAKE_COMMAND} -E env ${environment} $<TARGET_FILE:aiter_build_kernels>
                 ${op} ${arch} ${PROJECT_SOURCE_DIR}/src ${source} ${folder} ${manifest}
         # Not the tool itself, which is linked anew whenever any operator's arguments change.
-        DEPENDS ${source} ${own} ${shared} ${launch}/compiler.cc ${PROJECT_SOURCE_DIR}/src/core/dtype.h ${PROJECT_SOURCE_DIR}/src/core/rows.h
+        DEPENDS ${source} ${own} ${shared} ${launch}/compiler.cc ${core}
         COMMENT "Building ${op} for ${arch}" JOB_POOL kernels VERBATIM)
       list(APPEND manifests ${manifest})
     endforeach()

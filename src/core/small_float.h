@@ -12,7 +12,10 @@
 //   e8m0fnu      2^127  -         0xff           -      (a power of two: 2^(code - 127))
 #pragma once
 
-#ifndef AITER_DEVICE_CODE
+#ifdef AITER_DEVICE_CODE
+#include "ck/core/prelude.h"
+#define AITER_HOST_DEVICE AITER_DEVICE
+#else
 #include <stdint.h>
 // Always inlined: a copy of its own would be compiled for one instruction set and linked for all.
 #define AITER_HOST_DEVICE inline __attribute__((always_inline))
@@ -70,14 +73,14 @@ struct SmallFloat {
     return code & kSign ? -x : x;
   }
 
-  static constexpr float max() {
+  static AITER_HOST_DEVICE constexpr float max() {
     // (1.mantissa) * 2^(exponent - bias)
     float x = 1.0f + static_cast<float>(kMaxCode & ((1 << kMantissaBits) - 1)) / (1 << kMantissaBits);
     for (int e = (kMaxCode >> kMantissaBits) - kBias; e > 0; --e) x *= 2;
     return x;
   }
   // Exponent of the largest number.
-  static constexpr int max_exponent() { return (kMaxCode >> kMantissaBits) - kBias; }
+  static AITER_HOST_DEVICE constexpr int max_exponent() { return (kMaxCode >> kMantissaBits) - kBias; }
 };
 
 //                           exponent mantissa bias max code  NaN   fnuz

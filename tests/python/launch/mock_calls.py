@@ -61,6 +61,10 @@ def calls():
         "rotary_embedding": lambda: aiter.rotary_embedding_fwd(
             ids, key, value, 32, cos, sin, True, out=(key, value), stream=STREAM
         ),
+        "quantize": lambda: aiter.quantize(
+            x, out=small, out_scale=small_scale, stream=STREAM
+        ),
+        "dequantize": lambda: aiter.dequantize(small, small_scale, out=floats, stream=STREAM),
         "greedy_sample": lambda: aiter.greedy_sample(x, out=ids, stream=STREAM),
         "gemm_a16w4": lambda: aiter.gemm_a16w4(x, codes, scale, out=narrow, stream=STREAM),
         "gemm_a16w8": lambda: aiter.gemm_a16w8(x, codes8, scale, out=narrow, stream=STREAM),
@@ -76,6 +80,9 @@ def calls():
 
 bf16_weight = bf16(8, 64)
 key_out = bf16(4, 2, 32)
+small = on_gpu(np.zeros((4, 64), np.int8))
+small_scale = on_gpu(np.ones((4, 1), np.float32))
+floats = on_gpu(np.zeros((4, 64), np.float32))
 
 
 def main():

@@ -1,6 +1,9 @@
+#include <algorithm>
+
 #include "aiter/quant.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
+#include "launch/launch.h"
 #include "ops/quant/dequantize/dequantize_args.h"
 #include "ops/quant/quantize/quantize_check.h"
 
@@ -13,6 +16,14 @@ struct DequantizeProblem {
 
 AITER_CPU_ROW(dequantize_cpu_simd, DequantizeArgs)
 AITER_CPU_ROW(dequantize_cpu_ref, DequantizeArgs)
+
+static void dequantize_hip_any(const DequantizeArgs& args, const Call& call) {
+  static constexpr Kernel kernel{"dequantize", "dequantize_hip_any"};
+  launch(kernel, call,
+         {.x = std::min<int64_t>(args.x_rows.count, 1 << 20),
+          .y = std::min<int64_t>((args.cols + 255) / 256, 256)},
+         args);
+}
 
 static constexpr Row<DequantizeProblem, DequantizeArgs> kRows[] = {
 #include "ops/quant/dequantize/dequantize.def"

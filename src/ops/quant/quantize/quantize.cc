@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "dispatch/dispatch.h"
+#include "launch/launch.h"
 #include "ops/quant/quantize/quantize_args.h"
 #include "ops/quant/quantize/quantize_check.h"
 
@@ -16,6 +17,17 @@ struct QuantizeProblem {
 
 AITER_CPU_ROW(quantize_cpu_simd, QuantizeArgs)
 AITER_CPU_ROW(quantize_cpu_ref, QuantizeArgs)
+
+static void quantize_hip_any(const QuantizeArgs& args, const Call& call) {
+  static constexpr Kernel kernel{"quantize", "quantize_hip_any"};
+  if (args.x_rows.count == 0 || args.cols == 0) return;
+  const int64_t groups = ((args.x_rows.count + args.group_rows - 1) / args.group_rows) *
+                         ((args.cols + args.group_cols - 1) / args.group_cols);
+  const bool by_wave = args.group_rows * args.group_cols <= QuantizeArgs::kWaveGroup;
+  const int64_t waves = 256 / device_of(call.device).wave;
+  launch(kernel, call, {.x = std::min<int64_t>(by_wave ? (groups + waves - 1) / waves : groups,
+                                               1 << 20)}, args);
+}
 
 static constexpr Row<QuantizeProblem, QuantizeArgs> kRows[] = {
 #include "ops/quant/quantize/quantize.def"

@@ -7,6 +7,8 @@ namespace aiter {
 
 // Shared by quantize (x to codes) and dequantize (codes to x).
 struct QuantizeArgs {
+  static constexpr int kWaveGroup = 2048;  // GPU: numbers of a group that a wave takes alone
+
   const void* x;
   const float* smooth;      // or null
   const int32_t* num_rows;  // or null

@@ -32,6 +32,29 @@ AITER_API aiter_status aiter_gemm_a16w16(const aiter_tensor* x, const aiter_tens
                                          const aiter_tensor* bias, const aiter_tensor* y,
                                          const aiter_gemm_a16w16_opts* opts, aiter_stream stream);
 
+typedef struct aiter_gemm_a8w8_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+} aiter_gemm_a8w8_opts;
+
+#define AITER_GEMM_A8W8_OPTS_INIT {sizeof(aiter_gemm_a8w8_opts), 0}
+
+/* y[m, n] = (sum_k x[m, k] * w[n, k]) * x_scale[m] * w_scale[n] + bias[n]
+ *
+ * x:       (..., K) int8, last stride 1; the leading dimensions fold into two.
+ * w:       (N, K) int8, last stride 1; rows may be strided.
+ * x_scale: f32, one per row of x: (M), (M, 1) or x's leading dimensions, with a 1 or not; contiguous.
+ * w_scale: f32, one per row of w: (N), (1, N) or (N, 1); contiguous.
+ * bias:    (N), contiguous, y's dtype or f32; NULL = 0.
+ * y:       (..., N) bf16 | f16 | f32, x's leading dimensions, last stride 1. No overlap with inputs.
+ * Any dimension may be 0: nothing is written, except that K = 0 gives the bias. K is at most 131071.
+ * The sum is exact in int32; scaling and bias are in fp32 (x_scale first), then rounded to y's dtype.
+ * Source: AITER gemm_a8w8. @since 0.1 unstable */
+AITER_API aiter_status aiter_gemm_a8w8(const aiter_tensor* x, const aiter_tensor* w,
+                                       const aiter_tensor* x_scale, const aiter_tensor* w_scale,
+                                       const aiter_tensor* bias, const aiter_tensor* y,
+                                       const aiter_gemm_a8w8_opts* opts, aiter_stream stream);
+
 /* ---- Weights of 4 or 8 bits in groups of 32, activations of 16 or 32 bits --------------------- */
 
 /* How precisely the products of gemm_a16w4 and gemm_a16w8 take x. A kernel may always be more

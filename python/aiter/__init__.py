@@ -29,6 +29,7 @@ from .gemm import (
     gemm_a16w8,
     gemm_a16w8_pack,
     gemm_a16w8_unpack,
+    gemm_a8w8,
     gemm_weight_info,
 )
 from .kvcache import reshape_and_cache_flash
@@ -79,6 +80,7 @@ __all__ = [
     "gemm_a16w8",
     "gemm_a16w8_pack",
     "gemm_a16w8_unpack",
+    "gemm_a8w8",
     "gemm_weight_info",
     "get_num_threads",
     "get_quant",

@@ -32,6 +32,21 @@ def gemm_a16w16(
     return _aiter.gemm_a16w16(A, B, bias, otype, out, stream)
 
 
+def gemm_a8w8(
+    XQ, WQ, x_scale, w_scale, bias=None, dtype="bfloat16", *, out=None, stream=None
+):
+    """Multiply int8 matrices exactly, then scale: y = (XQ @ WQ.T) * x_scale * w_scale + bias.
+
+    XQ: (..., K) int8, WQ: (N, K) int8; the last strides are 1, K is at most 131071.
+    x_scale: f32, one per row of XQ: (M,), (M, 1) or XQ's leading dimensions.
+    w_scale: f32, one per row of WQ: (N,), (1, N) or (N, 1).
+    bias: (N,) of the result's dtype or f32. dtype: of the result, bf16, f16 or f32.
+    Returns (..., N). Raises ValueError on a wrong shape, dtype or stride.
+    The sum is exact in int32; scales and bias are applied in fp32. Source: AITER gemm_a8w8.
+    """
+    return _aiter.gemm_a8w8(XQ, WQ, x_scale, w_scale, bias, dtype, out, stream)
+
+
 def gemm_a16w4(
     x: ArrayT,
     w: ArrayLike,

@@ -52,6 +52,21 @@ nb::object gemm_a16w16(nb::handle x, nb::handle w, nb::handle bias, nb::handle d
   return call.result();
 }
 
+nb::object gemm_a8w8(nb::handle x, nb::handle w, nb::handle x_scale, nb::handle w_scale,
+                     nb::handle bias, nb::handle dtype, nb::handle out, nb::handle stream) {
+  OpCall call("gemm_a8w8", stream);
+  const aiter_tensor* tx = call.in("x", x);
+  const aiter_tensor* tw = call.in("w", w);
+  const aiter_tensor* txs = call.in("x_scale", x_scale);
+  const aiter_tensor* tws = call.in("w_scale", w_scale);
+  const aiter_tensor* tbias = call.in("bias", bias);
+  const aiter_tensor* ty = call.out("out", out, output_spec(tx, tw, txs, dtype));
+  aiter_gemm_a8w8_opts opts = AITER_GEMM_A8W8_OPTS_INIT;
+  opts.flags = call.flags();
+  call.run([&] { return aiter_gemm_a8w8(tx, tw, txs, tws, tbias, ty, &opts, call.stream()); });
+  return call.result();
+}
+
 nb::object gemm_a16w4(nb::handle x, nb::handle w, nb::handle w_scale, nb::handle w_min,
                       nb::handle bias, nb::handle dtype, const char* activation, nb::handle out,
                       nb::handle stream) {
@@ -166,6 +181,8 @@ nb::tuple gemm_weight_info(nb::handle packed) {
 void bind_gemm(nb::module_& m) {
   m.def("gemm_a16w16", &gemm_a16w16, "x"_a, "w"_a, "bias"_a.none(), "dtype"_a.none(),
         "out"_a.none(), "stream"_a.none());
+  m.def("gemm_a8w8", &gemm_a8w8, "x"_a, "w"_a, "x_scale"_a, "w_scale"_a, "bias"_a.none(),
+        "dtype"_a, "out"_a.none(), "stream"_a.none());
   m.def("gemm_a16w4", &gemm_a16w4, "x"_a, "w"_a, "w_scale"_a.none(), "w_min"_a.none(),
         "bias"_a.none(), "dtype"_a.none(), "activation"_a, "out"_a.none(), "stream"_a.none());
   m.def("gemm_a16w4_pack", &gemm_a16w4_pack, "w"_a, "w_scale"_a, "w_min"_a.none(), "out"_a.none(),

@@ -257,7 +257,7 @@ struct Vec {
   FloatV v;
 };
 
-AITER_INLINE Vec set1(float x) { return {FloatV{} + x}; }
+AITER_INLINE Vec set1(float x) { return {FloatV{x, x, x, x, x, x, x, x}}; }  // -0 too
 template <class T>
 AITER_INLINE Vec load_n(const T* p, int n) {
   Vec r{};

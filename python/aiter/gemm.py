@@ -33,8 +33,16 @@ def gemm_a16w16(
 
 
 def gemm_a8w8(
-    XQ, WQ, x_scale, w_scale, bias=None, dtype="bfloat16", *, out=None, stream=None
-):
+    XQ: ArrayT,
+    WQ: ArrayLike,
+    x_scale: ArrayLike,
+    w_scale: ArrayLike,
+    bias: ArrayLike | None = None,
+    dtype: DType = "bfloat16",
+    *,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
     """Multiply int8 matrices exactly, then scale: y = (XQ @ WQ.T) * x_scale * w_scale + bias.
 
     XQ: (..., K) int8, WQ: (N, K) int8; the last strides are 1, K is at most 131071.

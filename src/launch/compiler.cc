@@ -93,14 +93,13 @@ std::string file_identity(const std::string& path) {
          std::to_string(info.st_mtim.tv_sec);
 }
 
-// What every compiler is told of the source.
-std::vector<std::string> definitions(const std::string& kernel) {
-  std::vector<std::string> d{"-DAITER_DEVICE_CODE=1"};
-  if (!kernel.empty()) {
-    d.push_back("-DAITER_ONE_KERNEL=1");
-    d.push_back("-DAITER_PICK_" + kernel + "=~,");
-  }
-  return d;
+constexpr const char* kDefineDeviceCode = "-DAITER_DEVICE_CODE=1";
+
+// The source for one kernel alone (ck/core/prelude.h), or for all when `kernel` is empty. Definitions
+// in the text: on a command line, nvcc and NVRTC take the comma for the end of one.
+std::string select_kernel(const std::string& source, const std::string& kernel) {
+  if (kernel.empty()) return source;
+  return "#define AITER_ONE_KERNEL 1\n#define AITER_PICK_" + kernel + " ~,\n#line 1\n" + source;
 }
 
 // A clang with the GPU targets, or zig, which contains one.
@@ -127,13 +126,13 @@ class Clang : public Compiler {
     const TemporaryFolder folder;
     const std::string in = folder.path() + "/kernel.hip", object = folder.path() + "/kernel.o",
                       out = folder.path() + "/kernel.co";
-    write_file(in, source);
+    write_file(in, select_kernel(source, kernel));
     std::vector<std::string> command = tool("clang");
     auto add = [&](std::initializer_list<const char*> words) {
       command.insert(command.end(), words.begin(), words.end());
     };
     add({"-std=c++17", "-O3", "-ffp-contract=off", "-Wno-unused-command-line-argument"});
-    for (const std::string& d : definitions(kernel)) command.push_back(d);
+    command.push_back(kDefineDeviceCode);
     if (is_nvidia(arch)) {
       command.push_back("--cuda-gpu-arch=" + arch);
       add({"-x", "cuda", "--cuda-device-only", "-nocudainc", "-nocudalib", "-S",
@@ -180,10 +179,10 @@ class Nvcc : public Compiler {
                       const std::string& kernel, std::string* log) const override {
     const TemporaryFolder folder;
     const std::string in = folder.path() + "/kernel.cu", out = folder.path() + "/kernel.cubin";
-    write_file(in, source);
+    write_file(in, select_kernel(source, kernel));
     std::vector<std::string> command{path_, "-std=c++17", "-O3", "-fmad=false", "-cubin",
                                      "-arch=" + arch, "--diag-suppress=177", "-o", out, in};
-    for (const std::string& d : definitions(kernel)) command.push_back(d);
+    command.push_back(kDefineDeviceCode);
     const bool done = run(command, log);
     std::string bytes;
     if (done) read_file(out, &bytes);
@@ -216,12 +215,11 @@ class Rtc : public Compiler {
   std::string compile(const std::string& source, const std::string& arch,
                       const std::string& kernel, std::string* log) const override {
     void* program = nullptr;
-    if (create_(&program, source.c_str(), "kernel.hip", 0, nullptr, nullptr)) return {};
+    const std::string text = select_kernel(source, kernel);
+    if (create_(&program, text.c_str(), "kernel.hip", 0, nullptr, nullptr)) return {};
     const bool hip = prefix_ == "hiprtc";
     const std::string arch_option = (hip ? "--offload-arch=" : "--gpu-architecture=") + arch;
-    const std::vector<std::string> defined = definitions(kernel);
-    std::vector<const char*> options{arch_option.c_str(), "-std=c++17"};
-    for (const std::string& d : defined) options.push_back(d.c_str());
+    std::vector<const char*> options{arch_option.c_str(), "-std=c++17", kDefineDeviceCode};
     // As on the host: a fused multiply-add is written as one.
     if (hip)
       options.insert(options.end(), {"-O3", "-ffp-contract=off"});
@@ -235,9 +233,9 @@ class Rtc : public Compiler {
       if (code_(program, bytes.data())) bytes.clear();
     }
     if (bytes.empty() && log_size_(program, &size) == 0 && size > 1) {
-      std::string text(size, '\0');
-      log_(program, text.data());
-      *log += text.c_str();
+      std::string message(size, '\0');
+      log_(program, message.data());
+      *log += message.c_str();
     }
     destroy_(&program);
     return bytes;

@@ -29,8 +29,8 @@
 
 // Declares a kernel for blocks of up to `threads`: AITER_KERNEL(name, 256)(const Args a) { ... }
 //
-// To build one kernel of a file alone (on first use, when each one costs time), the compiler gets
-// -DAITER_ONE_KERNEL -DAITER_PICK_<name>=~, and every other kernel becomes a template that nobody
+// To build one kernel of a file alone (on first use, when each one costs time), AITER_ONE_KERNEL is
+// defined, and AITER_PICK_<name> as "~,"; every other kernel becomes a template that nobody
 // instantiates.
 #define AITER_SECOND_(a, b, ...) b
 #define AITER_SECOND(...) AITER_SECOND_(__VA_ARGS__)

@@ -66,23 +66,20 @@ Array reshape(const Array& a, nb::args arguments) {
   nb::handle wanted = arguments;
   if (nb::len(arguments) == 1 && nb::isinstance<nb::sequence>(arguments[0])) wanted = arguments[0];
   Spec spec;
-  int64_t known = 1;
   int open = -1;
   for (nb::handle item : wanted) {
     if (spec.ndim == kMaxRank) refuse(PyExc_ValueError, "reshape: at most 8 dimensions");
     const int64_t n = nb::cast<int64_t>(item);
     if (n < -1 || (n == -1 && open >= 0))
       refuse(PyExc_ValueError, "reshape: extents are 0 or more, and one may be -1");
-    if (n == -1)
-      open = spec.ndim;
-    else
-      known *= n;
-    spec.shape[spec.ndim++] = n;
+    if (n == -1) open = spec.ndim;
+    spec.shape[spec.ndim++] = n == -1 ? 1 : n;
   }
-  if (open >= 0) spec.shape[open] = known ? a.elements() / known : 0;
-  int64_t total = 1;
-  for (int i = 0; i < spec.ndim; ++i) total *= spec.shape[i];
-  if (total != a.elements())
+  if (open >= 0) {
+    const int64_t known = product(spec.ndim, spec.shape);
+    spec.shape[open] = known ? a.elements() / known : 0;
+  }
+  if (product(spec.ndim, spec.shape) != a.elements())
     refuse(PyExc_ValueError, "reshape: " + shape_text(a.ndim, a.shape) + " into " +
                                  shape_text(spec.ndim, spec.shape));
   if (!a.contiguous())
@@ -519,10 +516,14 @@ Array make(nb::handle shape, nb::handle dtype, nb::handle device, bool zero) {
 
 }  // namespace
 
-int64_t Array::elements() const {
-  int64_t n = 1;
-  for (int i = 0; i < ndim; ++i) n *= shape[i];
-  return n;
+int64_t product(int ndim, const int64_t* shape, int64_t unit) {
+  int64_t n = unit;
+  bool fits = true;
+  for (int i = 0; i < ndim; ++i) {
+    if (shape[i] == 0) return 0;
+    fits &= !__builtin_mul_overflow(n, shape[i], &n);
+  }
+  return fits ? n : INT64_MAX;
 }
 
 bool Array::contiguous() const {
@@ -543,7 +544,7 @@ void contiguous_strides(int ndim, const int64_t* shape, int64_t* strides) {
   int64_t stride = 1;
   for (int i = ndim - 1; i >= 0; --i) {
     strides[i] = stride;
-    stride *= shape[i];
+    if (__builtin_mul_overflow(stride, shape[i], &stride)) stride = 0;  // no such memory exists
   }
 }
 
@@ -563,20 +564,15 @@ Spec parse_spec(nb::handle shape, aiter_dtype dtype) {
 }
 
 Array new_array(const Spec& spec, aiter_device device, bool zero) {
-  int64_t bytes = bytes_of(spec.dtype);
-  bool empty = false;
-  for (int i = 0; i < spec.ndim; ++i) {
+  for (int i = 0; i < spec.ndim; ++i)
     if (spec.shape[i] < 0)
       refuse(PyExc_ValueError, "the shape " + shape_text(spec.ndim, spec.shape) + " is negative");
-    empty |= spec.shape[i] == 0;
-  }
+  const int64_t bytes = product(spec.ndim, spec.shape, bytes_of(spec.dtype));
   auto no_memory = [&] {
     refuse(PyExc_MemoryError, "no memory for " + dtype_text(spec.dtype) + " of shape " +
                                   shape_text(spec.ndim, spec.shape));
   };
-  for (int i = 0; i < spec.ndim && !empty; ++i)
-    if (__builtin_mul_overflow(bytes, spec.shape[i], &bytes)) no_memory();
-  if (empty) bytes = 0;
+  if (bytes > INT64_MAX / 2) no_memory();
   Array a;
   void* data = nullptr;
   if (!on_host(device)) {

@@ -18,6 +18,9 @@ struct Spec {
   aiter_dtype dtype{};
 };
 
+// unit * shape[0] * shape[1] ...; the largest number where that does not fit.
+int64_t product(int ndim, const int64_t* shape, int64_t unit = 1);
+
 struct Array {
   std::shared_ptr<void> memory;  // keeps the bytes alive: our own, or another library's array
   void* data = nullptr;
@@ -30,8 +33,8 @@ struct Array {
   int64_t shape[kMaxRank] = {};
   int64_t strides[kMaxRank] = {};  // in elements
 
-  int64_t elements() const;
-  int64_t bytes() const { return elements() * bytes_of(dtype); }
+  int64_t elements() const { return product(ndim, shape); }
+  int64_t bytes() const { return product(ndim, shape, bytes_of(dtype)); }
   bool contiguous() const;
   // Borrows shape and strides.
   aiter_tensor tensor() const;

@@ -55,11 +55,10 @@ bool OpCall::prepare() {
   for (int i = 0; i < count_; ++i) {
     const aiter_tensor& t = tensors_[i].tensor;
     if (!on_host(t.device)) return true;
-    int64_t size = bytes_of(t.dtype);
-    for (int k = 0; k < t.ndim; ++k) size *= t.shape[k];
-    bytes += size;
+    const int64_t size = product(t.ndim, t.shape, bytes_of(t.dtype));
+    if (size > kSmallBytes || (bytes += size) > kSmallBytes) return true;
   }
-  return bytes > kSmallBytes;
+  return false;
 }
 
 void OpCall::finish(aiter_status status) {

@@ -53,15 +53,18 @@ capsule_name.argtypes = [ctypes.py_object]
 class Producer:
     """Gives a NumPy array away by __dlpack__.
 
+    shape: another one than the array's, with strides of 0.
     calls: the keyword arguments of each __dlpack__ call. deleted: how often the deleter ran.
     """
 
     legacy_signature = False
 
     def __init__(self, array, *, device=(CPU, 0), version=(1, 0), flags=0, raises=None, offset=0,
-                 strides=True, dtype=None):
+                 strides=True, dtype=None, shape=None):
         self.array, self.device, self.version, self.flags = array, device, version, flags
         self.raises, self.offset, self.strides, self.dtype = raises, offset, strides, dtype
+        self.shape = array.shape if shape is None else shape
+        self.steps = [s // array.itemsize for s in array.strides] if shape is None else [0] * 8
         self.calls, self.deleted, self.kept = [], 0, []
 
     def __dlpack_device__(self):
@@ -79,10 +82,10 @@ class Producer:
         tensor.data = a.ctypes.data - self.offset
         tensor.byte_offset = self.offset
         tensor.device_type, tensor.device_id = self.device
-        tensor.ndim, tensor.code, tensor.bits, tensor.lanes = a.ndim, code, bits, lanes
-        tensor.shape = (ctypes.c_int64 * a.ndim)(*a.shape)
+        tensor.ndim, tensor.code, tensor.bits, tensor.lanes = len(self.shape), code, bits, lanes
+        tensor.shape = (ctypes.c_int64 * 9)(*self.shape)
         if self.strides:
-            tensor.strides = (ctypes.c_int64 * a.ndim)(*(s // a.itemsize for s in a.strides))
+            tensor.strides = (ctypes.c_int64 * 9)(*self.steps)
 
         def delete(_):
             self.deleted += 1
@@ -140,14 +143,14 @@ def exchange_producer(device, stream):
     def borrow(self, out):
         self.borrowed += 1
         tensor, a = out[0], self.array
-        self.shape = (ctypes.c_int64 * a.ndim)(*a.shape)
+        self.extents = (ctypes.c_int64 * a.ndim)(*a.shape)
         self.element_strides = (ctypes.c_int64 * a.ndim)(*(s // a.itemsize for s in a.strides))
         tensor.data, tensor.byte_offset = a.ctypes.data, 0
         tensor.device_type, tensor.device_id = device
         tensor.ndim = a.ndim
         tensor.code, tensor.bits = FLOAT[a.dtype]
         tensor.lanes = 1
-        tensor.shape, tensor.strides = self.shape, self.element_strides
+        tensor.shape, tensor.strides = self.extents, self.element_strides
         return self.status
 
     def current_stream(device_type, device_id, out):

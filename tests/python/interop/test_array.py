@@ -114,6 +114,8 @@ def test_reshape():
     for shape in ((5, 5), (-1, -1), (7, -1), (-2, 12), (2**33, 2**33)):
         with pytest.raises(ValueError, match="reshape"):
             a.reshape(shape)
+    with pytest.raises(ValueError, match="reshape"):
+        a[:4].reshape(2**33, 2**33)  # 4 elements, modulo 2^64
     with pytest.raises(ValueError, match="not contiguous"):
         a.reshape(4, 6)[:, :3].reshape(12)
 

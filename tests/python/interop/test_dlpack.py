@@ -68,6 +68,17 @@ def test_strides():
         aiter.rms_norm(Producer(wide[0, 0, 0:1].reshape(())))
 
 
+def test_extents_that_overflow():
+    huge = (2**40, 2**40)
+    assert aiter.asarray(Producer(X, shape=huge)).nbytes == 2**63 - 1
+    with pytest.raises(ValueError, match="rmsnorm: x has shape .*expected at most"):
+        aiter.rms_norm(Producer(X, shape=huge), out=X.copy())
+    with pytest.raises(MemoryError, match="no memory for float32"):
+        aiter.rms_norm(Producer(X, shape=huge))
+    nothing = (0, 2**40, 2**40, 2**40)
+    assert aiter.asarray(Producer(X, shape=nothing, strides=False)).size == 0
+
+
 def test_written_where_it_is():
     out = np.zeros_like(X)
     producer = Producer(out)

@@ -296,18 +296,20 @@ nb::object capsule(Managed* managed, const char* name) {
   return nb::steal(made);
 }
 
-// The consumer's stream sees the work that precedes on the default stream, as DLPack asks.
-void make_wait(aiter_device device, nb::handle stream) {
-  const int64_t number = stream.is_none() ? 0 : nb::cast<int64_t>(stream);
+// The consumer's stream sees what calls have written, as DLPack asks.
+void make_wait(const Array& a, nb::handle consumer) {
+  int64_t number = consumer.is_none() ? 0 : nb::cast<int64_t>(consumer);
   constexpr int64_t kNoWait = -1, kLegacyDefault = 1;
-  if (number == kNoWait || number == 0 || (number == kLegacyDefault && device.type == AITER_CUDA))
-    return;
+  if (number == kNoWait) return;
+  if (number == kLegacyDefault && a.device.type == AITER_CUDA) number = 0;
+  const auto stream = reinterpret_cast<aiter_stream>(static_cast<intptr_t>(number));
+  const aiter_stream writer = a.writer ? a.writer->load() : nullptr;
+  if (stream == writer) return;
   aiter_event event;
-  check(aiter_event_create(device, &event));
-  aiter_event_record(device, event, nullptr);
-  const aiter_status status = aiter_stream_wait(
-      device, event, reinterpret_cast<aiter_stream>(static_cast<intptr_t>(number)));
-  aiter_event_destroy(device, event);
+  check(aiter_event_create(a.device, &event));
+  aiter_status status = aiter_event_record(a.device, event, writer);
+  if (status == AITER_OK) status = aiter_stream_wait(a.device, event, stream);
+  aiter_event_destroy(a.device, event);
   check(status);
 }
 
@@ -319,7 +321,7 @@ nb::object dlpack(const Array& a, nb::handle stream, nb::handle max_version, nb:
       refuse(PyExc_BufferError, "the array is on " + device_text(a.device) + ", not on " +
                                     device_text(wanted) + "; use aiter.to_device");
   }
-  if (!on_host(a.device)) make_wait(a.device, stream);
+  if (!on_host(a.device)) make_wait(a, stream);
   const bool make_copy = !copy.is_none() && nb::cast<bool>(copy);
   const Array result = make_copy ? copied(a) : a;
   const bool versioned = !max_version.is_none() && nb::cast<int>(max_version[0]) >= 1;
@@ -390,7 +392,7 @@ int exchange_borrow(void* object, aiter_tensor* out) {
 }
 
 int exchange_stream(int32_t, int32_t, void** stream) {
-  *stream = nullptr;  // the default one
+  *stream = nullptr;  // calls without stream= are on the default one
   return 0;
 }
 
@@ -578,6 +580,7 @@ Array new_array(const Spec& spec, aiter_device device, bool zero) {
   if (!on_host(device)) {
     check(aiter_malloc(device, bytes, &data));
     a.memory = std::shared_ptr<void>(data, [device](void* p) { aiter_free(device, p); });
+    a.writer = std::make_shared<std::atomic<aiter_stream>>(nullptr);
     if (zero) {
       check(aiter_fill(device, data, 0, bytes, nullptr));
       check(aiter_stream_synchronize(device, nullptr));

@@ -2,8 +2,10 @@
 // dtypes that their framework cannot name.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
+#include "aiter/device.h"
 #include "python/dtype.h"
 #include "python/frameworks.h"
 
@@ -23,6 +25,8 @@ int64_t product(int ndim, const int64_t* shape, int64_t unit = 1);
 
 struct Array {
   std::shared_ptr<void> memory;  // keeps the bytes alive: our own, or another library's array
+  // GPU memory of ours: the stream of the last call that wrote there, for all views of it.
+  std::shared_ptr<std::atomic<aiter_stream>> writer;
   void* data = nullptr;
   aiter_device device{AITER_CPU, 0};
   aiter_dtype dtype{};

@@ -161,6 +161,7 @@ void Importer::from_array(Imported& t, const Array& array) {
   take(t, tensor, false);
   t.readonly = array.readonly;
   t.kind = array.kind;
+  t.array = &array;
 }
 
 void Importer::from_exchange(Imported& t, nb::handle object, const TypeInfo& info) {

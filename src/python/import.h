@@ -22,6 +22,7 @@ class Imported {
   bool readonly = false;
   Kind kind = Kind::kOther;
   nb::object owner;  // of outputs: the array object
+  const Array* array = nullptr;  // if it is one of ours
 
  private:
   friend class Importer;

@@ -63,7 +63,12 @@ bool OpCall::prepare() {
 
 void OpCall::finish(aiter_status status) {
   check(status);
-  if (!explanations) return;
+  if (!explanations) {
+    for (int i = 0; written_ >> i; ++i)
+      if (const Array* array = tensors_[i].array; written_ >> i & 1 && array && array->writer)
+        array->writer->store(stream_);
+    return;
+  }
   if (!explanations->empty()) *explanations += "\n";
   *explanations += aiter_last_explanation();
 }
@@ -74,6 +79,7 @@ Imported& OpCall::next() {
 }
 
 Imported& OpCall::import(const char* name, nb::handle object, bool writable) {
+  if (writable) written_ |= 1u << count_;
   Imported& t = next();
   Importer(op_, name, stream_choice_).import(t, object, writable);
   return t;
@@ -108,6 +114,7 @@ const aiter_tensor* OpCall::out(const char* name, nb::handle given, const Spec& 
     return &t.tensor;
   }
   fresh_ |= 1u << out_count_++;
+  written_ |= 1u << count_;
   Imported& t = next();
   allocate(t, spec);
   return &t.tensor;

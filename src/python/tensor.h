@@ -89,7 +89,8 @@ class OpCall {
   int first_ = -1;  // the tensor whose kind results take
   std::array<int, 8> outs_;
   int out_count_ = 0;
-  uint32_t fresh_ = 0;  // bit i: output i is ours, not the caller's
+  uint32_t fresh_ = 0;    // bit i: output i is ours, not the caller's
+  uint32_t written_ = 0;  // bit i: the call writes tensor i
 };
 
 void bind_core(nb::module_& m);

@@ -127,7 +127,10 @@ int hipStreamCreateWithFlags(void** stream, unsigned) {
 }
 int hipStreamDestroy(void*) { return log("stream_destroy"), 0; }
 int hipStreamSynchronize(void*) { return unsafe("stream_synchronize"); }
-int hipStreamWaitEvent(void*, void*, unsigned) { return log("stream_wait_event"), 0; }
+int hipStreamWaitEvent(void* stream, void*, unsigned) {
+  log("stream_wait_event stream %p", stream);
+  return 0;
+}
 int hipEventCreateWithFlags(void** event, unsigned) {
   log("event_create");
   *event = new int;

@@ -225,11 +225,12 @@ def test_exchange_api():
 
     managed = Exchange.Managed()
     assert api.export_managed(x, ctypes.byref(managed)) == 0
-    back = ctypes.py_object()
-    assert api.import_managed(managed, ctypes.byref(back)) == 0
-    ctypes.pythonapi.Py_DecRef(back)  # the reference that ctypes does not know of
-    assert back.value.data_ptr == x.data_ptr and back.value.strides == (4, 1)
-    np.testing.assert_array_equal(back.value.numpy(), x.numpy())
+    slot = ctypes.py_object()
+    assert api.import_managed(managed, ctypes.byref(slot)) == 0
+    back = slot.value
+    ctypes.pythonapi.Py_DecRef(slot)  # the slot's own reference
+    assert back.data_ptr == x.data_ptr and back.strides == (4, 1)
+    np.testing.assert_array_equal(back.numpy(), x.numpy())
 
     errors = []
     error = Exchange.Error(lambda _, kind, text: errors.append((kind, text)))

@@ -4,16 +4,14 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-
 import aiter
+import pytest
+from tree import ROOT
 
 # AMD kernels are run in the emulator, where it was built and no other driver is asked for.
 if not {"AITER_EMULATE", "AITER_HIP_LIBRARY"} & set(os.environ):
     if Path(aiter.__file__).with_name("lib").joinpath("libaiter_gfxemu.so").exists():
         os.environ["AITER_EMULATE"] = "gfx942"
-
-ROOT = Path(__file__).parents[2]
 
 # Test modules of a family import their own cases_<op>.py by name.
 for family in Path(__file__).parent.iterdir():

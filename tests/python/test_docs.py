@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from tree import ROOT
 
 README = (ROOT / "README.md").read_text()
 ARRAYS = (ROOT / "docs/arrays.md").read_text()

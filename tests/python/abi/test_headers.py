@@ -4,8 +4,8 @@ import os
 import subprocess
 
 import pytest
-from conftest import ROOT
 from headers import INCLUDE
+from tree import ROOT
 
 HEADERS = sorted(p.name for p in (INCLUDE / "aiter").glob("*.h") if p.name != "xla_ffi.h")
 LANGUAGES = {

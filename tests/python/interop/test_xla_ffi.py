@@ -7,7 +7,7 @@ import sys
 import aiter
 import numpy as np
 import pytest
-from conftest import ROOT
+from tree import ROOT
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from tree import ROOT
 
 OPS = re.findall(
     r"^aiter_op\((\w+) (\w+) .*HIP\)", (ROOT / "src/ops/CMakeLists.txt").read_text(), re.M

@@ -10,7 +10,7 @@ from aiter.models import smollm2
 from aiter.models.engine import Engine
 from aiter.models.gguf_file import GgufFile
 from aiter.models.llama import Llama
-from conftest import ROOT
+from tree import ROOT
 
 
 @pytest.fixture(scope="module")

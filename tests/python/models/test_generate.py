@@ -11,7 +11,7 @@ from aiter.models.engine import Engine
 from aiter.models.gguf_file import GgufFile
 from aiter.models.llama import Llama
 from aiter.models.tokenizer import Tokenizer
-from conftest import ROOT
+from tree import ROOT
 
 SPEED = re.compile(
     r"loaded in [\d.]+ s; prefill: (\d+) tokens, [\d.]+ tokens/s; decode: (\d+) tokens"

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from tree import ROOT
 
 
 @pytest.mark.parametrize("option", ["AITER_BUILD_TEST", "AITER_WITH_HIP", "GPU_ARCH", "USE_CUDA"])

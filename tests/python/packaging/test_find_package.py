@@ -7,7 +7,7 @@ import sys
 
 import headers
 import pytest
-from conftest import ROOT
+from tree import ROOT
 
 EXPECTED = "1.20 1.60 0.00 0.00\n1.00 1.00 1.00 1.00\n"  # of examples/c/rms_norm.c
 

@@ -6,7 +6,13 @@
 
 namespace aiter::AITER_ISA {
 
-AITER_INLINE Vec silu(Vec g) { return g / (set1(1.0f) + exp(-g)); }
+constexpr float kLog2e = 1.44269504f;
+
+// g * sigmoid(factor * g)
+AITER_INLINE Vec swish(Vec g, float factor) {
+  return g / (set1(1.0f) + exp2(g * set1(-kLog2e * factor)));
+}
+AITER_INLINE Vec silu(Vec g) { return swish(g, 1.0f); }
 
 // g * Phi(g), relatively accurate in both tails: Phi(-a) = exp(-a^2 / 2) t P(t) with
 // t = 1 / (1 + 0.35 a), P fitted to a relative error of 3e-8.
@@ -22,14 +28,14 @@ AITER_INLINE Vec gelu(Vec g) {
   p = fma(p, t, set1(0.11983285844326019f));
   p = fma(p, t, set1(0.13986186683177948f));
   p = fma(p, t, set1(0.13962140679359436f));
-  const Vec tail = exp(a * a * set1(-0.5f)) * (t * p);
+  const Vec tail = exp2(a * a * set1(-0.5f * kLog2e)) * (t * p);
   return g * select_lt(g, zero(), tail, set1(1.0f) - tail);
 }
 
 // g * (1 + tanh(u)) / 2 = g * sigmoid(2 u), u = sqrt(2 / pi) (g + 0.044715 g^3)
 AITER_INLINE Vec gelu_tanh(Vec g) {
   const Vec u2 = g * fma(g * g, set1(0.07135481627f), set1(1.59576912161f));
-  return g / (set1(1.0f) + exp(-u2));
+  return g / (set1(1.0f) + exp2(u2 * set1(-kLog2e)));
 }
 
 struct Silu {
@@ -43,7 +49,7 @@ struct GeluTanh {
 };
 struct Swiglu {
   static AITER_INLINE Vec apply(Vec gate, Vec up) {
-    return gate / (set1(1.0f) + exp(gate * set1(-1.702f))) * (up + set1(1.0f));
+    return swish(gate, 1.702f) * (up + set1(1.0f));
   }
 };
 

@@ -1,23 +1,10 @@
-// Attention on the CPU: the kernels behind flash_attn_varlen and paged_attention_decode.
-//
-// attention_tiles() is FlashAttention with the scores transposed. A block of query rows lies across
-// the lanes of the vectors and keys go down, so that
-//   - the elements of K and V are broadcast from where they are, and need no transposing;
-//   - maxima, sums and exponentials of the softmax are plain vertical vector operations;
-//   - each lane has its own bounds on the keys that it sees.
-// The rows of a block are pairs (query, head of one group), so that all heads that share K and V
-// read them once, and few queries with many heads still fill the lanes.
-//
-// attention_plain() is the same formula as plain loops, for cpu_ref.
+// What the attention rows of the CPU share: the mathematics of the softmax, and finding keys.
 #pragma once
 
 #include "ops/attention/attention_args.h"
-#include "simd/parallel.h"
-#include "simd/scratch.h"
 #include "simd/simd.h"
 
 namespace aiter::AITER_ISA {
-namespace {
 
 // ---- mathematics --------------------------------------------------------------------------------
 
@@ -57,677 +44,88 @@ AITER_INLINE Vec tanh(Vec x) {
   return expm1 / (expm1 + set1(2.0f));
 }
 
-// Z and the maximum of scores in base 2 -> natural log.
-AITER_INLINE float log_sum(float max2, float sum) {
-  return sum > 0 ? max2 * kLn2 + __builtin_logf(sum) : sum == 0 ? -kInf : sum;
+AITER_INLINE float first_lane(Vec x) {
+  float all[kLanes];
+  store(all, x);
+  return all[0];
 }
-
-// v[i][j] <-> v[j][i]
-AITER_INLINE void transpose(Vec (&v)[kLanes]) {
-#if AITER_ISA_LEVEL == 2
-  __m512 t[16];
-  for (int i = 0; i < 16; i += 4) {
-    const __m512 a = _mm512_unpacklo_ps(v[i].v, v[i + 1].v);
-    const __m512 b = _mm512_unpackhi_ps(v[i].v, v[i + 1].v);
-    const __m512 c = _mm512_unpacklo_ps(v[i + 2].v, v[i + 3].v);
-    const __m512 d = _mm512_unpackhi_ps(v[i + 2].v, v[i + 3].v);
-    t[i] = _mm512_shuffle_ps(a, c, 0x44);
-    t[i + 1] = _mm512_shuffle_ps(a, c, 0xee);
-    t[i + 2] = _mm512_shuffle_ps(b, d, 0x44);
-    t[i + 3] = _mm512_shuffle_ps(b, d, 0xee);
-  }
-  // t[4 g + e] has, in its 128-bit part p, elements 4 p + e of rows 4 g to 4 g + 3.
-  for (int e = 0; e < 4; ++e) {
-    const __m512 a = _mm512_shuffle_f32x4(t[e], t[4 + e], 0x88);
-    const __m512 b = _mm512_shuffle_f32x4(t[8 + e], t[12 + e], 0x88);
-    const __m512 c = _mm512_shuffle_f32x4(t[e], t[4 + e], 0xdd);
-    const __m512 d = _mm512_shuffle_f32x4(t[8 + e], t[12 + e], 0xdd);
-    v[e].v = _mm512_shuffle_f32x4(a, b, 0x88);
-    v[8 + e].v = _mm512_shuffle_f32x4(a, b, 0xdd);
-    v[4 + e].v = _mm512_shuffle_f32x4(c, d, 0x88);
-    v[12 + e].v = _mm512_shuffle_f32x4(c, d, 0xdd);
-  }
-#else
-  float m[kLanes][kLanes], t[kLanes][kLanes];
-  for (int i = 0; i < kLanes; ++i) store(m[i], v[i]);
-  for (int i = 0; i < kLanes; ++i)
-    for (int j = 0; j < kLanes; ++j) t[j][i] = m[i][j];
-  for (int i = 0; i < kLanes; ++i) v[i] = load(t[i]);
-#endif
-}
-
-// ---- what is multiplied: 32-bit units of one f32, or of two bf16 --------------------------------
-
-struct DotF32 {
-  static constexpr int kPack = 1;
-  static AITER_INLINE Vec multiply_add(Vec a, Vec b, Vec c) { return fma(a, b, c); }
-};
 
 #if AITER_ISA_LEVEL == 2
-struct DotBF16 {
-  static constexpr int kPack = 2;
-  static AITER_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
-    return {_mm512_dpbf16_ps(c.v, (__m512bh)a.v, (__m512bh)b.v)};
-  }
-};
+// Indices of vpermt2w that put 16-bit elements of two vectors in turns.
+AITER_INLINE __m512i interleave_low() {
+  const __m512i i = _mm512_cvtepu16_epi32(_mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+                                                            13, 14, 15));
+  return _mm512_add_epi32(_mm512_or_si512(i, _mm512_slli_epi32(i, 16)),
+                          _mm512_set1_epi32(32 << 16));
+}
+AITER_INLINE __m512i interleave_high() {
+  return _mm512_add_epi32(interleave_low(), _mm512_set1_epi32(16 << 16 | 16));
+}
 #endif
 
-// Registers decide: accumulators of kRows x cols vectors, beside cols + 1 operands.
-constexpr int kMaxCols = AITER_ISA_LEVEL == 2 ? 4 : 2;
-constexpr int rows_of(int cols) {
-  return AITER_ISA_LEVEL == 2 ? (cols == 4 ? 6 : cols == 3 ? 8 : 12) : 6;
-}
-constexpr int kMaxRows = 12;
-constexpr int kBlock = kMaxCols * kLanes;  // query rows
-constexpr int kTile = 96;                  // keys; a multiple of 12
-
-AITER_INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-// ---- one block of query rows ---------------------------------------------------------------------
-
-// A block, and the part of its tiles of keys that one task goes through.
-struct Block {
-  AttentionSequence seq;
-  int64_t b, kv_head;
-  int64_t row;  // the first; row r is query r / group of head kv_head * group + r % group
-  int rows;
-  VisibleKeys keys;
-  int64_t tile_begin, tile_end;
+struct Denominator {
+  float factor;  // of the sums over v
+  float lse;
 };
 
-// The working memory of one thread, and its layout. Units are 4 bytes.
-struct Layout {
-  int64_t units;    // of a row of Q and K
-  int64_t v_width;  // of a row of V, in units
-  int64_t o_rows;
-  int64_t q, k, v, s, o;  // offsets in floats
-  int64_t pointers;       // offset in bytes
-  int64_t bytes;
-
-  Layout(const AttentionArgs& a, int pack) {
-    units = (a.head_dim + pack - 1) / pack;
-    v_width = round_up(a.v_dim, kLanes);
-    o_rows = v_width + kMaxRows;
-    int64_t n = 0;
-    auto take = [&](int64_t floats) {
-      const int64_t at = n;
-      n += round_up(floats, 16);
-      return at;
-    };
-    q = take(units * kBlock);
-    k = take(kTile * round_up(units, kLanes));
-    v = take(kTile / pack * v_width + kMaxRows);
-    s = take(kTile * kBlock);
-    o = take(o_rows * kBlock);
-    pointers = n * 4;
-    bytes = round_up(pointers + 2 * kTile * static_cast<int64_t>(sizeof(void*)), 64);
+// From the largest score in base 2 and the sum of 2^(score - top), without the sink.
+AITER_INLINE Denominator denominator(const AttentionArgs& a, int64_t head, float top, float sum) {
+  float factor = 1;
+  if (a.sink) {
+    const float sink = a.sink[head] * kLog2E, before = top;
+    top = sink > top ? sink : top;
+    factor = before == top ? 1 : __builtin_exp2f(before - top);
+    sum = sum * factor + __builtin_exp2f(sink - top);
   }
-};
-
-// What a task leaves of a block whose keys are split: maxima, sums, then O.
-AITER_INLINE int64_t partial_floats(const AttentionArgs& a) {
-  return (2 + round_up(a.v_dim, kLanes)) * kBlock;
+  if (sum == 0) return {0, -kInf};
+  return {factor / sum, top * kLn2 + __builtin_logf(sum)};
 }
 
-template <class T>
-AITER_INLINE const T* row_pointer(const void* base, const AttentionArgs::Strides& s, int64_t outer,
-                                  int64_t token, int64_t head) {
-  return static_cast<const T*>(base) + outer * s.outer + token * s.token + head * s.head;
-}
+// ---- rows ---------------------------------------------------------------------------------------
 
-// Lanes of `rows`, transposed: q[unit][row]. Rows past the end are zero.
-template <class Dot, class T, int C>
-void pack_q(const AttentionArgs& a, const Block& block, int64_t units, float* q) {
-  const int64_t group = a.q_heads / a.kv_heads;
-  const int64_t outer = a.cu_seqlens_q ? 0 : block.b;
-  for (int c = 0; c < C; ++c) {
-    const T* rows[kLanes];
-    int n = block.rows - c * kLanes;
-    if (n > kLanes) n = kLanes;
-    for (int i = 0; i < n; ++i) {
-      const int64_t r = block.row + c * kLanes + i;
-      rows[i] = row_pointer<T>(a.q, a.q_strides, outer, block.seq.q_begin + r / group,
-                               block.kv_head * group + r % group);
-    }
-    for_lanes(units, [&](int64_t u, int lanes) {
-      Vec v[kLanes];
-      for (int i = 0; i < kLanes; ++i) {
-        v[i] = zero();
-        if (i >= n) continue;
-        if constexpr (Dot::kPack == 1) {
-          v[i] = load_some(rows[i] + u, lanes);
-        } else {
-#if AITER_ISA_LEVEL == 2
-          int64_t left = a.head_dim - 2 * u;  // halves
-          if (left > 32) left = 32;
-          const __mmask32 mask = static_cast<__mmask32>((uint64_t{1} << left) - 1);
-          v[i] = {_mm512_castsi512_ps(_mm512_maskz_loadu_epi16(mask, rows[i] + 2 * u))};
-#endif
-        }
-      }
-      transpose(v);
-      for (int i = 0; i < lanes; ++i) store(q + ((u + i) * C + c) * kLanes, v[i]);
-    });
-  }
-}
-
-// Points to the rows of K and V of n keys from `first` on.
-template <class T>
-AITER_INLINE void find_rows(const AttentionArgs& a, const Block& block, int64_t first, int n,
-                            const void** k, const void** v) {
-  const T* k0 = static_cast<const T*>(a.k) + block.kv_head * a.k_strides.head;
-  const T* v0 = static_cast<const T*>(a.v) + block.kv_head * a.v_strides.head;
+// Pointers to the rows of K and V of n keys from `first` on.
+AITER_INLINE void find_rows(const AttentionArgs& a, const AttentionSequence& seq, int64_t b,
+                            int64_t kv_head, int64_t first, int64_t n, const void** k,
+                            const void** v) {
+  const int64_t size = a.kv_dtype == DType::kF32 ? 4 : 2;
+  const int64_t k_step = a.k_strides.token * size, v_step = a.v_strides.token * size;
+  const char* k0 = static_cast<const char*>(a.k) + kv_head * a.k_strides.head * size;
+  const char* v0 = static_cast<const char*>(a.v) + kv_head * a.v_strides.head * size;
   const int32_t* pages = nullptr;
-  int64_t page = block.b, token = block.seq.k_begin + first, run = n;
+  int64_t page = b, token = seq.k_begin + first, run = n;
   if (a.block_table) {
-    pages = a.block_table + block.b * a.block_table_stride + first / a.block;
+    pages = a.block_table + b * a.block_table_stride + first / a.block;
     page = *pages, token = first % a.block, run = a.block - token;
   }
-  for (int j = 0; j < n;) {
-    const T* kr = k0 + page * a.k_strides.outer + token * a.k_strides.token;
-    const T* vr = v0 + page * a.v_strides.outer + token * a.v_strides.token;
+  for (int64_t j = 0; j < n;) {
+    const char* kr = k0 + page * a.k_strides.outer * size + token * k_step;
+    const char* vr = v0 + page * a.v_strides.outer * size + token * v_step;
     for (; run > 0 && j < n; --run, ++j) {
       k[j] = kr, v[j] = vr;
-      kr += a.k_strides.token, vr += a.v_strides.token;
+      kr += k_step, vr += v_step;
     }
     if (j < n) page = *++pages, token = 0, run = a.block;
   }
 }
 
-// Rows as 32-bit units: K where it is, or converted to `copy`; V always in `v_copy`, with the pairs
-// of bf16 taken from two keys.
-template <class Dot, class T>
-AITER_INLINE void stage(const AttentionArgs& a, const Layout& layout, int n, const void** k,
-                        const void** v, float* k_copy, float* v_copy) {
-  if constexpr (Dot::kPack == 1) {
-    if constexpr (sizeof(T) != sizeof(float)) {
-      for (int j = 0; j < n; ++j) {
-        float* row = k_copy + j * layout.units;
-        for_lanes(a.head_dim, [&](int64_t d, int lanes) {
-          store_some(row + d, load_some(static_cast<const T*>(k[j]) + d, lanes), lanes);
-        });
-        k[j] = row;
-      }
-    }
-    for (int j = 0; j < n; ++j)
-      for_lanes(a.v_dim, [&](int64_t d, int lanes) {
-        store(v_copy + j * layout.v_width + d, load_some(static_cast<const T*>(v[j]) + d, lanes));
-      });
-  } else {
-#if AITER_ISA_LEVEL == 2
-    if (a.head_dim % 2)
-      for (int j = 0; j < n; ++j) {
-        float* row = k_copy + j * layout.units;
-        row[layout.units - 1] = 0;
-        memcpy(row, k[j], a.head_dim * sizeof(T));
-        k[j] = row;
-      }
-    alignas(64) static constexpr uint16_t kInterleave[64] = {
-        0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
-        8,  40, 9,  41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47,
-        16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55,
-        24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
-    const __m512i low = _mm512_load_si512(kInterleave), high = _mm512_load_si512(kInterleave + 32);
-    for (int j = 0; j < n; j += 2) {
-      float* to = v_copy + j / 2 * layout.v_width;
-      const T* even = static_cast<const T*>(v[j]);
-      const T* odd = j + 1 < n ? static_cast<const T*>(v[j + 1]) : nullptr;
-      for (int64_t d = 0; d < a.v_dim; d += 32) {
-        const int64_t left = a.v_dim - d;
-        const __mmask32 mask = left >= 32 ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
-        const __m512i x = _mm512_maskz_loadu_epi16(mask, even + d);
-        const __m512i y = odd ? _mm512_maskz_loadu_epi16(mask, odd + d) : _mm512_setzero_si512();
-        _mm512_storeu_si512(to + d, _mm512_permutex2var_epi16(x, low, y));
-        if (left > 16) _mm512_storeu_si512(to + d + 16, _mm512_permutex2var_epi16(x, high, y));
-      }
-    }
-#endif
-  }
+// The element of q or out where a row begins, as an offset. b counts where sequences are dense.
+AITER_INLINE int64_t row_offset(const AttentionArgs& a, const AttentionArgs::Strides& s, int64_t b,
+                                int64_t token, int64_t head) {
+  return (a.cu_seqlens_q ? 0 : b) * s.outer + token * s.token + head * s.head;
 }
 
-// The bounds of each row, as positions in a tile.
-template <int C>
-struct Bounds {
-  Vec begin[C], end[C];
-  int sinks;  // positions below are not bounded by `begin`
-};
-
-struct Scores {
-  float scale;      // of the products, to base 2 or to soft_cap
-  float soft_cap2;  // soft cap in base 2, or 0
-};
-
-// s[key][row] = the scores of a tile in base 2, and maxima over its keys.
-template <class Dot, int C>
-AITER_INLINE void score(const void* const* k, int n, const float* q, int64_t units,
-                        const Scores& scores, const Bounds<C>* bounds, float* s, Vec (&top)[C]) {
-  constexpr int R = rows_of(C);
-  const Vec scale = set1(scores.scale);
-  for (int j = 0; j < n; j += R) {
-    const float* rows[R];
-    for (int r = 0; r < R; ++r) rows[r] = static_cast<const float*>(k[j + r]);
-    Vec acc[R][C];
-    for (int r = 0; r < R; ++r)
-      for (int c = 0; c < C; ++c) acc[r][c] = zero();
-    const float* qu = q;
-    for (int64_t u = 0; u < units; ++u, qu += C * kLanes) {
-      Vec b[C];
-      for (int c = 0; c < C; ++c) b[c] = load(qu + c * kLanes);
-#pragma GCC unroll 12
-      for (int r = 0; r < R; ++r) {
-        const Vec x = set1(rows[r][u]);
-        for (int c = 0; c < C; ++c) acc[r][c] = Dot::multiply_add(x, b[c], acc[r][c]);
-      }
-    }
-#pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) {
-      if (j + r >= n) break;
-      const Vec at = set1(static_cast<float>(j + r));
-      for (int c = 0; c < C; ++c) {
-        Vec x = acc[r][c] * scale;
-        if (scores.soft_cap2 != 0) x = tanh(x) * set1(scores.soft_cap2);
-        if (bounds) {
-          x = select_lt(at, bounds->end[c], x, set1(-kInf));
-          if (j + r >= bounds->sinks) x = select_lt(at, bounds->begin[c], set1(-kInf), x);
-        }
-        top[c] = max(top[c], x);
-        store(s + ((j + r) * C + c) * kLanes, x);
-      }
-    }
-  }
+// Calls f(Constant<N>{}) with N = n, but at most kMax; n is at least 1.
+template <int N>
+struct Constant {};
+template <int kMax, class F>
+AITER_INLINE void with_constant(int64_t n, F&& f) {
+  if constexpr (kMax > 1)
+    if (n < kMax) return with_constant<kMax - 1>(n, f);
+  f(Constant<kMax>{});
 }
 
-AITER_INLINE Vec finite_max(Vec m) {  // -infinity, of rows that have seen no key, -> 0
-  return select_lt(m, set1(-3e38f), zero(), m);
-}
+// Defined with flash_attn_varlen; one query a sequence is a case of it.
+void attention_tiles(const AttentionArgs& a);
+void attention_plain(const AttentionArgs& a);
 
-// Scores -> weights exp2(s - m), packed as 32-bit units over the keys in place; and their sums.
-template <class Dot, int C>
-AITER_INLINE void softmax(float* s, int n, const Vec (&m)[C], Vec (&sum)[C]) {
-  for (int c = 0; c < C; ++c) {
-    Vec total = zero(), total2 = zero();
-    const Vec top = m[c];
-    auto weight = [&](int j) {
-      return exp2_of_negative(load(s + (j * C + c) * kLanes) - top);
-    };
-    if constexpr (Dot::kPack == 1) {
-      for (int j = 0; j < n; ++j) {
-        const Vec p = weight(j);
-        total = total + p;
-        store(s + (j * C + c) * kLanes, p);
-      }
-    } else {
-#if AITER_ISA_LEVEL == 2
-      const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-      const __m512i half = _mm512_set1_epi32(0x8000);
-      for (int j = 0; j < n; j += 2) {
-        const Vec x = weight(j), y = j + 1 < n ? weight(j + 1) : zero();
-        total = total + x;
-        total2 = total2 + y;
-        // Rounded to nearest; halves away from zero.
-        const __m512i lo = _mm512_srli_epi32(_mm512_add_epi32(_mm512_castps_si512(x.v), half), 16);
-        const __m512i hi = _mm512_add_epi32(_mm512_castps_si512(y.v), half);
-        const __m512i pair = _mm512_ternarylogic_epi32(hi, upper, lo, 0xea);  // (hi & upper) | lo
-        store(s + (j / 2 * C + c) * kLanes, Vec{_mm512_castsi512_ps(pair)});
-      }
-#endif
-    }
-    sum[c] = total + total2;
-  }
-}
-
-// o[d][row] = o[d][row] * alpha[row] + sum over keys of v[key][d] * p[key][row]
-template <class Dot, int C>
-AITER_INLINE void accumulate(const float* v, int64_t v_width, const float* p, int64_t steps,
-                             int64_t v_dim, const Vec (&alpha)[C], float* o) {
-  constexpr int R = rows_of(C);
-  for (int64_t d = 0; d < v_dim; d += R) {
-    Vec acc[R][C];
-    float* od = o + d * C * kLanes;
-    for (int r = 0; r < R; ++r)
-      for (int c = 0; c < C; ++c) acc[r][c] = load(od + (r * C + c) * kLanes) * alpha[c];
-    const float* vd = v + d;
-    const float* pu = p;
-    for (int64_t u = 0; u < steps; ++u, vd += v_width, pu += C * kLanes) {
-      Vec b[C];
-      for (int c = 0; c < C; ++c) b[c] = load(pu + c * kLanes);
-#pragma GCC unroll 12
-      for (int r = 0; r < R; ++r) {
-        const Vec x = set1(vd[r]);
-        for (int c = 0; c < C; ++c) acc[r][c] = Dot::multiply_add(x, b[c], acc[r][c]);
-      }
-    }
-    for (int r = 0; r < R; ++r)
-      for (int c = 0; c < C; ++c) store(od + (r * C + c) * kLanes, acc[r][c]);
-  }
-}
-
-// Divides by the denominators and writes out and lse.
-template <class T, int C>
-void finish(const AttentionArgs& a, const Block& block, const float* max2, const float* sum,
-            const float* o) {
-  const int64_t group = a.q_heads / a.kv_heads;
-  const int64_t outer = a.cu_seqlens_q ? 0 : block.b;
-  for (int c = 0; c < C; ++c) {
-    int n = block.rows - c * kLanes;
-    if (n > kLanes) n = kLanes;
-    T* rows[kLanes];
-    float factor[kLanes] = {};
-    for (int i = 0; i < n; ++i) {
-      const int64_t r = block.row + c * kLanes + i;
-      const int64_t token = block.seq.q_begin + r / group, head = block.kv_head * group + r % group;
-      rows[i] = static_cast<T*>(a.out) + outer * a.out_strides.outer +
-                token * a.out_strides.token + head * a.out_strides.head;
-      float m = max2[c * kLanes + i], z = sum[c * kLanes + i];
-      factor[i] = 1;
-      if (a.sink) {
-        const float sink = a.sink[head] * kLog2E, before = m;
-        m = sink > m ? sink : m;
-        factor[i] = before == m ? 1 : __builtin_exp2f(before - m);
-        z = z * factor[i] + __builtin_exp2f(sink - m);
-      }
-      factor[i] = z == 0 ? 0 : factor[i] / z;
-      if (a.lse) a.lse[block.b * a.lse_batch + head * a.lse_head + token] = log_sum(m, z);
-    }
-    const Vec scale = load(factor);
-    for_lanes(a.v_dim, [&](int64_t d, int lanes) {
-      Vec v[kLanes];
-      for (int i = 0; i < kLanes; ++i) v[i] = load(o + ((d + i) * C + c) * kLanes) * scale;
-      transpose(v);
-      for (int i = 0; i < n; ++i) store_some(rows[i] + d, v[i], lanes);
-    });
-  }
-}
-
-// Runs a block over its tiles. `partial` is null when these are all of them.
-template <class Dot, class TQ, class TK, int C>
-void run_block(const AttentionArgs& a, const Block& block, const Layout& layout, char* memory,
-               float* partial) {
-  float* base = reinterpret_cast<float*>(memory);
-  float *q = base + layout.q, *s = base + layout.s, *o = base + layout.o;
-  const void** k = reinterpret_cast<const void**>(memory + layout.pointers);
-  const void** v = k + kTile;
-  const int64_t group = a.q_heads / a.kv_heads, shift = block.seq.k_len - block.seq.q_len;
-  pack_q<Dot, TQ, C>(a, block, layout.units, q);
-  for (int64_t i = 0; i < layout.o_rows * C; ++i) store(o + i * kLanes, zero());
-  Vec m[C], sum[C];
-  for (int c = 0; c < C; ++c) m[c] = set1(-kInf), sum[c] = zero();
-
-  Scores scores{a.scale * kLog2E, 0};
-  if (a.soft_cap != 0) scores = {a.scale / a.soft_cap, a.soft_cap * kLog2E};
-  const int64_t sink_tiles = (block.keys.sinks + kTile - 1) / kTile;
-  const int64_t first_position = block.row / group + shift;
-  const int64_t last_position = (block.row + block.rows - 1) / group + shift;
-  for (int64_t t = block.tile_begin; t < block.tile_end; ++t) {
-    int64_t first = t * kTile, end = block.keys.sinks;
-    if (t >= sink_tiles) {
-      first = block.keys.begin + (t - sink_tiles) * kTile;
-      end = block.keys.end;
-    }
-    const int n = static_cast<int>(end - first < kTile ? end - first : kTile);
-    find_rows<TK>(a, block, first, n, k, v);
-    stage<Dot, TK>(a, layout, n, k, v, base + layout.k, base + layout.v);
-    for (int j = n; j < kTile && j < n + kMaxRows; ++j) k[j] = k[n - 1];  // computed, not used
-
-    Bounds<C> bounds;
-    const bool bounded =
-        first + n > first_position + a.right + 1 ||
-        (first < last_position - a.left && first + n > a.sink_tokens);
-    if (bounded) {
-      auto position = [&](int64_t key) {
-        const int64_t at = key - first;
-        return static_cast<float>(at < 0 ? 0 : at > n ? n : at);
-      };
-      bounds.sinks = static_cast<int>(position(a.sink_tokens));
-      for (int c = 0; c < C; ++c) {
-        float begins[kLanes], ends[kLanes];
-        for (int i = 0; i < kLanes; ++i) {
-          const int64_t p = (block.row + c * kLanes + i) / group + shift;
-          begins[i] = position(p - a.left);
-          ends[i] = position(p + a.right + 1);
-        }
-        bounds.begin[c] = load(begins), bounds.end[c] = load(ends);
-      }
-    }
-    Vec top[C], alpha[C], base_max[C], more[C];
-    for (int c = 0; c < C; ++c) top[c] = m[c];
-    score<Dot, C>(k, n, q, layout.units, scores,
-                  bounded ? &bounds : nullptr, s, top);
-    for (int c = 0; c < C; ++c) {
-      base_max[c] = finite_max(top[c]);
-      alpha[c] = exp2_of_negative(m[c] - base_max[c]);
-      m[c] = top[c];
-    }
-    softmax<Dot, C>(s, n, base_max, more);
-    for (int c = 0; c < C; ++c) sum[c] = fma(sum[c], alpha[c], more[c]);
-    accumulate<Dot, C>(base + layout.v, layout.v_width, s, (n + Dot::kPack - 1) / Dot::kPack,
-                       a.v_dim, alpha, o);
-  }
-
-  float stats[2][C * kLanes];
-  float *max2 = stats[0], *sums = stats[1];
-  if (partial) max2 = partial, sums = partial + C * kLanes;
-  for (int c = 0; c < C; ++c) {
-    store(max2 + c * kLanes, m[c]);
-    store(sums + c * kLanes, sum[c]);
-  }
-  if (partial)
-    memcpy(partial + 2 * C * kLanes, o, layout.v_width * C * kLanes * sizeof(float));
-  else
-    finish<TQ, C>(a, block, max2, sums, o);
-}
-
-// Adds the partial results of a block up in the first of them, and writes the block.
-template <class TQ, int C>
-void merge_block(const AttentionArgs& a, const Block& block, float* partials, int64_t stride,
-                 int64_t count) {
-  constexpr int kStats = C * kLanes;
-  const int64_t o_vectors = round_up(a.v_dim, kLanes) * C;
-  for (int64_t i = 1; i < count; ++i) {
-    const float* other = partials + i * stride;
-    Vec keep[C], take[C];
-    for (int c = 0; c < C; ++c) {
-      const Vec m0 = load(partials + c * kLanes), m1 = load(other + c * kLanes);
-      const Vec top = max(m0, m1), base = finite_max(top);
-      keep[c] = exp2_of_negative(m0 - base), take[c] = exp2_of_negative(m1 - base);
-      float* sum = partials + kStats + c * kLanes;
-      store(sum, load(sum) * keep[c] + load(other + kStats + c * kLanes) * take[c]);
-      store(partials + c * kLanes, top);
-    }
-    for (int64_t r = 0; r < o_vectors; r += C)
-      for (int c = 0; c < C; ++c) {
-        float* o = partials + 2 * kStats + (r + c) * kLanes;
-        store(o, load(o) * keep[c] + load(other + 2 * kStats + (r + c) * kLanes) * take[c]);
-      }
-  }
-  finish<TQ, C>(a, block, partials, partials + kStats, partials + 2 * kStats);
-}
-
-// ---- all blocks ----------------------------------------------------------------------------------
-
-// Rows of q that belong to no sequence are zero, so that padding holds no stale values.
-template <class T>
-void clear_rows_outside(const AttentionArgs& a) {
-  if (!a.cu_seqlens_q) return;
-  const int64_t begin = a.cu_seqlens_q[0], end = a.cu_seqlens_q[a.batch];
-  for (int64_t t = begin > 0 ? 0 : end; t < a.total_q; t = t + 1 == begin ? end : t + 1)
-    for (int64_t h = 0; h < a.q_heads; ++h) {
-      memset(static_cast<T*>(a.out) + t * a.out_strides.token + h * a.out_strides.head, 0,
-             a.v_dim * sizeof(T));
-      if (a.lse) a.lse[h * a.lse_head + t] = -kInf;
-    }
-}
-
-// Calls f(TQ{}, TK{}) with the types of q and of k and v.
-template <class F>
-AITER_INLINE void with_attention_types(const AttentionArgs& a, F&& f) {
-  with_float_type(a.dtype, [&](auto tq) {
-    if (a.kv_dtype == a.dtype) return f(tq, tq);
-    if (a.kv_dtype == DType::kF16) return f(float{}, f16{});
-    f(float{}, bf16{});
-  });
-}
-
-template <int C>
-struct Cols {};
-
-// Calls f(Cols<C>{}) with the number of vectors that the block's rows fill.
-template <class F>
-AITER_INLINE void with_cols(int rows, F&& f) {
-  if (rows <= kLanes) return f(Cols<1>{});
-  if (rows <= 2 * kLanes) return f(Cols<2>{});
-  if constexpr (kMaxCols == 4) {
-    if (rows <= 3 * kLanes) return f(Cols<3>{});
-    f(Cols<4>{});
-  }
-}
-
-template <class Dot, class TQ, class TK>
-void attention_tiles_of(const AttentionArgs& a) {
-  clear_rows_outside<TQ>(a);
-  if (a.batch == 0 || a.q_heads == 0) return;
-  const int64_t group = a.q_heads / a.kv_heads, threads = num_threads();
-  auto blocks_of = [&](const AttentionSequence& s) {
-    return (s.q_len * group + kBlock - 1) / kBlock;
-  };
-  int64_t max_blocks = 0, blocks = 0, max_tiles = 1;
-  double work = 0;  // multiplications
-  for (int64_t b = 0; b < a.batch; ++b) {
-    const AttentionSequence s = attention_sequence(a, b);
-    const int64_t n = blocks_of(s), tiles = (s.k_len + kTile - 1) / kTile;
-    if (n > max_blocks) max_blocks = n;
-    if (tiles > max_tiles) max_tiles = tiles;
-    blocks += n * a.kv_heads;
-    work += static_cast<double>(n) * kBlock * s.k_len * (a.head_dim + a.v_dim) * a.kv_heads;
-  }
-  if (blocks == 0) return;
-  // Few blocks: split their keys, into as few parts as give all threads the like amount of work.
-  int64_t splits = 1;
-  const bool parallel = threads > 1 && work > 1e5;
-  if (parallel && blocks < 4 * threads) {
-    auto rounds = [&](int64_t s) { return (blocks * s + threads - 1) / threads; };
-    while (splits < 2 * threads && splits < max_tiles &&
-           blocks * splits * 10 < rounds(splits) * threads * 9)
-      ++splits;
-  }
-
-  const Layout layout(a, Dot::kPack);
-  const int64_t partial_bytes = blocks * splits * partial_floats(a) * 4;
-  char* memory = reinterpret_cast<char*>(scratch(
-      layout.bytes * threads + (splits > 1 ? partial_bytes + blocks * 8 : 0)));
-  float* partials = reinterpret_cast<float*>(memory + layout.bytes * threads);
-  int64_t* indices = reinterpret_cast<int64_t*>(memory + layout.bytes * threads + partial_bytes);
-
-  // Blocks of one head follow each other, the last (under causal the longest) first.
-  auto block_at = [&](int64_t place, int64_t split, Block& block) {
-    const int64_t from_end = place % max_blocks, head = place / max_blocks;
-    block.b = head / a.kv_heads, block.kv_head = head % a.kv_heads;
-    block.seq = attention_sequence(a, block.b);
-    const int64_t number = blocks_of(block.seq) - 1 - from_end;
-    if (number < 0) return false;
-    block.row = number * kBlock;
-    const int64_t rows = block.seq.q_len * group - block.row;
-    block.rows = static_cast<int>(rows < kBlock ? rows : kBlock);
-    block.keys = visible_keys(a, block.seq, block.row / group, (block.row + block.rows - 1) / group);
-    const int64_t tiles = (block.keys.sinks + kTile - 1) / kTile +
-                          (block.keys.end - block.keys.begin + kTile - 1) / kTile;
-    block.tile_begin = tiles * split / splits;
-    block.tile_end = tiles * (split + 1) / splits;
-    return true;
-  };
-  const int64_t places = max_blocks * a.batch * a.kv_heads;  // some of them empty
-  auto run = [&](int64_t place, int64_t split, float* partial, int thread) {
-    Block block;
-    if (!block_at(place, split, block)) return;
-    with_cols(block.rows, [&]<int C>(Cols<C>) {
-      run_block<Dot, TQ, TK, C>(a, block, layout,
-                                                    memory + thread * layout.bytes, partial);
-    });
-  };
-  if (!parallel) {
-    for (int64_t place = 0; place < places; ++place) run(place, 0, nullptr, 0);
-  } else if (splits == 1) {
-    parallel_tasks(places, [&](int64_t place, int thread) { run(place, 0, nullptr, thread); });
-  } else {
-    Block block;
-    for (int64_t place = 0, i = 0; place < places; ++place)
-      if (block_at(place, 0, block)) indices[i++] = place;
-    const int64_t stride = partial_floats(a);
-    parallel_tasks(blocks * splits, [&](int64_t task, int thread) {
-      run(indices[task / splits], task % splits, partials + task * stride, thread);
-    });
-    for (int64_t i = 0; i < blocks; ++i) {
-      block_at(indices[i], 0, block);
-      with_cols(block.rows, [&]<int C>(Cols<C>) {
-        merge_block<TQ, C>(a, block, partials + i * splits * stride, stride,
-                                               splits);
-      });
-    }
-  }
-}
-
-inline void attention_tiles(const AttentionArgs& a) {
-#if AITER_ISA_LEVEL == 2
-  if (a.dtype == DType::kBF16) return attention_tiles_of<DotBF16, bf16, bf16>(a);
-#endif
-  with_attention_types(
-      a, [&]<class TQ, class TK>(TQ, TK) { attention_tiles_of<DotF32, TQ, TK>(a); });
-}
-
-// ---- plain loops --------------------------------------------------------------------------------
-
-template <class TQ, class TK>
-void attention_plain_of(const AttentionArgs& a) {
-  clear_rows_outside<TQ>(a);
-  const int64_t group = a.kv_heads ? a.q_heads / a.kv_heads : 1;
-  double* sums = reinterpret_cast<double*>(scratch(a.v_dim * 8 + 8));
-  for (int64_t b = 0; b < a.batch; ++b) {
-    const AttentionSequence seq = attention_sequence(a, b);
-    const int64_t outer = a.cu_seqlens_q ? 0 : b;
-    for (int64_t h = 0; h < a.q_heads; ++h)
-      for (int64_t i = 0; i < seq.q_len; ++i) {
-        const int64_t token = seq.q_begin + i;
-        const TQ* q = row_pointer<TQ>(a.q, a.q_strides, outer, token, h);
-        const VisibleKeys keys = visible_keys(a, seq, i, i);
-        double top = -__builtin_inf(), z = 0;
-        if (a.sink) top = a.sink[h], z = 1;
-        for (int64_t d = 0; d < a.v_dim; ++d) sums[d] = 0;
-        const Block block{seq, b, h / group, 0, 0, keys, 0, 0};
-        for (int64_t n = 0; n < keys.sinks + keys.end - keys.begin; ++n) {
-          const void *k_row, *v_row;
-          find_rows<TK>(a, block, n < keys.sinks ? n : n - keys.sinks + keys.begin, 1, &k_row,
-                        &v_row);
-          const TK *k = static_cast<const TK*>(k_row), *v = static_cast<const TK*>(v_row);
-          double s = 0;
-          for (int64_t d = 0; d < a.head_dim; ++d)
-            s += static_cast<double>(to_float(q[d])) * to_float(k[d]);
-          s *= a.scale;
-          if (a.soft_cap != 0) s = a.soft_cap * __builtin_tanh(s / a.soft_cap);
-          if (s == -__builtin_inf()) continue;
-          if (s > top) {
-            const double keep = __builtin_exp(top - s);
-            z *= keep;
-            for (int64_t d = 0; d < a.v_dim; ++d) sums[d] *= keep;
-            top = s;
-          }
-          const double p = __builtin_exp(s - top);
-          z += p;
-          for (int64_t d = 0; d < a.v_dim; ++d) sums[d] += p * to_float(v[d]);
-        }
-        TQ* out = static_cast<TQ*>(a.out) + outer * a.out_strides.outer +
-                  token * a.out_strides.token + h * a.out_strides.head;
-        for (int64_t d = 0; d < a.v_dim; ++d)
-          out[d] = from_float<TQ>(z == 0 ? 0 : static_cast<float>(sums[d] / z));
-        if (a.lse)
-          a.lse[b * a.lse_batch + h * a.lse_head + token] =
-              z == 0 ? -kInf : static_cast<float>(top + __builtin_log(z));
-      }
-  }
-}
-
-inline void attention_plain(const AttentionArgs& a) {
-  with_attention_types(a, [&]<class TQ, class TK>(TQ, TK) { attention_plain_of<TQ, TK>(a); });
-}
-
-}  // namespace
 }  // namespace aiter::AITER_ISA

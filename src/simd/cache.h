@@ -10,10 +10,10 @@ namespace aiter {
 int64_t cache_bytes();
 
 // For an output of `bytes` in elements of `element_bytes` that is not also an input. A store past
-// the caches saves the read of the line it overwrites, and costs the next reader a trip to memory:
-// it pays once the output would not stay in the caches anyway.
+// the caches saves the read of the line it overwrites, and costs the next reader a trip to memory: it
+// pays once the output and its input fill the caches.
 inline bool worth_streaming(const void* out, int64_t bytes, int64_t element_bytes) {
-  return bytes >= cache_bytes() && reinterpret_cast<uintptr_t>(out) % element_bytes == 0;
+  return bytes >= cache_bytes() / 2 && reinterpret_cast<uintptr_t>(out) % element_bytes == 0;
 }
 
 }  // namespace aiter

@@ -8,9 +8,12 @@
 //   Vec                         kLanes floats
 //   load(p), load_n(p, n)       from float, f16, bf16 (and int8/uint8): n < kLanes reads n, rest 0
 //   store(p, v), store_n(p, v, n)   to float, f16, bf16 (round to nearest even)
-//   stream(p, v)                store that bypasses the caches; p aligned to kLanes elements
+//   stream(p, v)                past the caches; p aligned to the vector
+//   load_pair<O>(p), store_pair<O>(p, v, streamed)   two vectors at once, their lanes in order or, where
+//                               that is cheaper (bf16 on AVX-512), even ones first; see map_lanes
 //   swap_pairs(v)               lanes 1 0 3 2 5 4 ...
-//   + - * /  fma(a, b, c) = a * b + c   min max abs sqrt  exp (<= 2 ulp)  reduce_add reduce_max
+//   + - * /  fma(a, b, c) = a * b + c   min max abs sqrt floor
+//   exp (<= 2 ulp)  exp2 (<= 3 ulp, a third faster)  reduce_add reduce_max
 //
 // NaN: arithmetic keeps it; min(a, b) and max(a, b) return b when either is NaN.
 #pragma once
@@ -95,14 +98,26 @@ AITER_INLINE Vec load_n(const f16* p, int n) {
 AITER_INLINE Vec load_n(const int8_t* p, int n) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(lanes_mask(n), p)))};
 }
-// vcvtneps2bf16 flushes denormals to zero; this rounds them like every other value.
+// vcvtneps2bf16 flushes denormals to zero; they take the slow way to be rounded like all others.
+inline __attribute__((noinline)) __m256i to_bf16_slowly(__m512 x) {
+  float from[16];
+  bf16 to[16];
+  memcpy(from, &x, sizeof(x));
+  for (int i = 0; i < 16; ++i) to[i] = from_float<bf16>(from[i]);
+  return __builtin_bit_cast(__m256i, to);
+}
 AITER_INLINE __m256i to_bf16(__m512 x) {
-  __m512i u = _mm512_castps_si512(x);
-  __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-  __m512i r = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
-  __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-  r = _mm512_mask_or_epi32(r, nan, u, _mm512_set1_epi32(0x400000));
-  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16));
+  if (__builtin_expect(_mm512_fpclass_ps_mask(x, 0x20) != 0, 0)) return to_bf16_slowly(x);
+  return (__m256i)_mm512_cvtneps_pbh(x);
+}
+AITER_INLINE __m512i to_bf16(__m512 x, __m512 y) {
+  const __mmask16 dx = _mm512_fpclass_ps_mask(x, 0x20), dy = _mm512_fpclass_ps_mask(y, 0x20);
+  if (__builtin_expect(!_kortestz_mask16_u8(dx, dy), 0))
+    return _mm512_inserti64x4(_mm512_castsi256_si512(to_bf16_slowly(x)), to_bf16_slowly(y), 1);
+  return (__m512i)_mm512_cvtne2ps_pbh(y, x);
+}
+AITER_INLINE __m512i to_f16(__m512 x, __m512 y) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtps_ph(x, 0)), _mm512_cvtps_ph(y, 0), 1);
 }
 AITER_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
 AITER_INLINE void store(bf16* p, Vec a) {
@@ -121,11 +136,11 @@ AITER_INLINE void store_n(f16* p, Vec a, int n) {
   _mm256_mask_storeu_epi16(p, lanes_mask(n), _mm512_cvtps_ph(a.v, 0));
 }
 AITER_INLINE void stream(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
-AITER_INLINE void stream(bf16* p, Vec a) {
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), to_bf16(a.v));
-}
-AITER_INLINE void stream(f16* p, Vec a) {
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, 0));
+AITER_INLINE void write_line(void* p, __m512i line, bool streamed) {
+  if (streamed)
+    _mm512_stream_si512(static_cast<__m512i*>(p), line);
+  else
+    _mm512_storeu_si512(p, line);
 }
 AITER_INLINE void stream_fence() { _mm_sfence(); }
 
@@ -139,6 +154,7 @@ AITER_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 AITER_INLINE Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
 AITER_INLINE Vec sqrt(Vec a) { return {_mm512_sqrt_ps(a.v)}; }
 AITER_INLINE Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, 0)}; }
+AITER_INLINE Vec floor(Vec a) { return {_mm512_roundscale_ps(a.v, 9)}; }
 AITER_INLINE Vec swap_pairs(Vec a) { return {_mm512_permute_ps(a.v, 0xb1)}; }
 AITER_INLINE float reduce_add(Vec a) { return _mm512_reduce_add_ps(a.v); }
 AITER_INLINE float reduce_max(Vec a) { return _mm512_reduce_max_ps(a.v); }
@@ -223,6 +239,7 @@ AITER_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 AITER_INLINE Vec abs(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 AITER_INLINE Vec sqrt(Vec a) { return {_mm256_sqrt_ps(a.v)}; }
 AITER_INLINE Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | 8)}; }
+AITER_INLINE Vec floor(Vec a) { return {_mm256_floor_ps(a.v)}; }
 AITER_INLINE Vec swap_pairs(Vec a) { return {_mm256_permute_ps(a.v, 0xb1)}; }
 AITER_INLINE float reduce_add(Vec a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
@@ -306,6 +323,10 @@ AITER_INLINE Vec round(Vec a) {
   for (int i = 0; i < kLanes; ++i) a.v[i] = __builtin_rintf(a.v[i]);
   return a;
 }
+AITER_INLINE Vec floor(Vec a) {
+  for (int i = 0; i < kLanes; ++i) a.v[i] = __builtin_floorf(a.v[i]);
+  return a;
+}
 AITER_INLINE Vec swap_pairs(Vec a) {
   return {__builtin_shufflevector(a.v, a.v, 1, 0, 3, 2, 5, 4, 7, 6)};
 }
@@ -351,6 +372,24 @@ AITER_INLINE Vec exp(Vec x) {
   return scale_by_pow2(p, n);
 }
 
+// 2^x, <= 3 ulp; 0 and infinity at the ends, NaN stays NaN.
+AITER_INLINE Vec exp2(Vec x) {
+#if AITER_ISA_LEVEL == 2
+  const Vec f{_mm512_reduce_ps(x.v, 9)};  // x - floor(x), 0 for infinity; scalef floors by itself
+#else
+  x = min(set1(129.0f), max(set1(-150.0f), x));  // NaN passes through both
+  const Vec n = floor(x), f = x - n;
+  x = n;
+#endif
+  Vec p = set1(0.0018671300495043397f);
+  p = fma(p, f, set1(0.009017030708491802f));
+  p = fma(p, f, set1(0.05579991266131401f));
+  p = fma(p, f, set1(0.24016444385051727f));
+  p = fma(p, f, set1(0.6931512951850891f));
+  p = fma(p, f, set1(1.0f));
+  return scale_by_pow2(p, x);
+}
+
 AITER_INLINE Vec sigmoid(Vec x) { return set1(1.0f) / (set1(1.0f) + exp(-x)); }
 
 // Calls f(index, n): whole vectors with n = kLanes (a constant after inlining), then the tail.
@@ -372,22 +411,129 @@ AITER_INLINE void store_some(T* p, Vec v, int n) {
     store_n(p, v, n);
 }
 
-// p[i] = f(i, n) for whole vectors and the tail, as in for_lanes. `streamed` bypasses the caches
-// (see simd/cache.h); p must then be aligned to its elements.
-template <class T, class F>
-AITER_INLINE void write_lanes(T* p, int64_t count, bool streamed, F&& f) {
-  int64_t i = 0;
-  if (streamed) {
-    const uintptr_t past = reinterpret_cast<uintptr_t>(p) % (kLanes * sizeof(T)) / sizeof(T);
-    if (past) {
-      i = kLanes - past < static_cast<uint64_t>(count) ? kLanes - past : count;
-      store_n(p, f(int64_t{0}, static_cast<int>(i)), static_cast<int>(i));
-    }
-    for (; i + kLanes <= count; i += kLanes) stream(p + i, f(i, kLanes));
-  } else {
-    for (; i + kLanes <= count; i += kLanes) store(p + i, f(i, kLanes));
+// v as it comes back from an array of T.
+template <class T>
+AITER_INLINE Vec rounded(Vec v) {
+  T stored[kLanes];
+  store(stored, v);
+  return load(stored);
+}
+template <>
+AITER_INLINE Vec rounded<float>(Vec v) {
+  return v;
+}
+
+// Two vectors of neighbouring elements. kEvenFirst: a has the even, b the odd ones.
+struct Pair {
+  Vec a, b;
+};
+template <bool kEvenFirst, class T>
+AITER_INLINE Pair load_pair(const T* p) {
+  return {load(p), load(p + kLanes)};
+}
+// p is aligned to 64 bytes when streamed (past the caches).
+template <bool kEvenFirst, class T>
+AITER_INLINE void store_pair(T* p, Pair v, bool streamed) {
+#if AITER_ISA_LEVEL == 2
+  if constexpr (__is_same(T, bf16)) {
+    write_line(p, to_bf16(v.a.v, v.b.v), streamed);
+  } else if constexpr (__is_same(T, f16)) {
+    write_line(p, to_f16(v.a.v, v.b.v), streamed);
+  } else
+#endif
+  {
+    if (streamed)
+      stream(p, v.a), stream(p + kLanes, v.b);
+    else
+      store(p, v.a), store(p + kLanes, v.b);
   }
-  if (i < count) store_n(p + i, f(i, static_cast<int>(count - i)), static_cast<int>(count - i));
+}
+#if AITER_ISA_LEVEL == 2
+// bf16 are the upper halves of floats: a shift gives the even ones, a mask the odd ones.
+template <>
+AITER_INLINE Pair load_pair<true, bf16>(const bf16* p) {
+  const __m512i both = _mm512_loadu_si512(p), odd = _mm512_set1_epi32(-65536);
+  return {{_mm512_castsi512_ps(_mm512_slli_epi32(both, 16))},
+          {_mm512_castsi512_ps(_mm512_and_si512(both, odd))}};
+}
+template <>
+AITER_INLINE void store_pair<true, bf16>(bf16* p, Pair v, bool streamed) {
+  alignas(64) static constexpr uint16_t kZip[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                    21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                    11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  const __m512i zip = _mm512_load_si512(kZip);
+  write_line(p, _mm512_permutexvar_epi16(zip, to_bf16(v.a.v, v.b.v)), streamed);
+}
+#endif
+
+// Lanes keep their place as long as all arrays of an expression have the same order.
+template <class... T>
+inline constexpr bool kAllBf16 = (__is_same(T, bf16) && ...);
+
+// y[i] = f(x[i]...), for vectors of floats: f(Vec...) -> Vec, called in any order. `streamed` writes
+// past the caches (see simd/cache.h); y must then be aligned to its elements. ahead(i) is called
+// before every kAhead elements, to prefetch as many of a later row.
+constexpr int kAhead = 8 * kLanes;  // prefetches in bursts keep the memory busy, single ones do not
+template <class Y, class F, class Ahead, class... X>
+AITER_INLINE void map_lanes(Y* y, int64_t count, bool streamed, F&& f, Ahead&& ahead,
+                            const X*... x) {
+  constexpr bool kEvenFirst = kAllBf16<Y, X...>;
+  int64_t i = 0;
+  auto up_to = [&](int64_t end) {
+    while (i < end) {
+      const int n = end - i < kLanes ? static_cast<int>(end - i) : kLanes;
+      store_some(y + i, f(load_some(x + i, n)...), n);
+      i += n;
+    }
+  };
+  if (streamed) {
+    const int64_t aligned = -reinterpret_cast<uintptr_t>(y) % 64 / sizeof(Y);
+    up_to(aligned < count ? aligned : count);
+  }
+  while (i + 2 * kLanes <= count) {
+    ahead(i);
+    const int64_t end = count - i < kAhead ? count : i + kAhead;
+    for (; i + 2 * kLanes <= end; i += 2 * kLanes) {
+      auto each = [&](auto... pair) { return Pair{f(pair.a...), f(pair.b...)}; };
+      store_pair<kEvenFirst>(y + i, each(load_pair<kEvenFirst>(x + i)...), streamed);
+    }
+  }
+  up_to(count);
+}
+
+struct NothingAhead {
+  AITER_INLINE void operator()(int64_t) const {}
+};
+
+// kAgain: the elements are read more than once.
+template <bool kAgain, class T>
+AITER_INLINE void prefetch(const T* p, int elements) {
+  const int bytes = elements * static_cast<int>(sizeof(T));
+  for (int at = 0; at < bytes; at += 64)
+    __builtin_prefetch(reinterpret_cast<const char*>(p) + at, 0, kAgain ? 3 : 0);
+  asm volatile("");  // else gcc takes callers for functions without effect and drops them
+}
+
+// Which row of [begin, end) to prefetch while computing row r, or -1: the hardware loses its track at
+// the seams of short rows, and reads nothing while a second pass is under way.
+AITER_INLINE int64_t row_ahead(int64_t r, int64_t begin, int64_t end, int64_t row_bytes) {
+  if (row_bytes > 65536 || (end - begin) * row_bytes < 1 << 20) return -1;  // long; cached anyway
+  const int64_t ahead = r + 1 + 4096 / (row_bytes + 1);
+  return ahead < end ? ahead : -1;
+}
+
+// Calls f(k, x[i]...) for all vectors of floats, in any order and filled up with zeros; k is 0 to 3 in
+// turns, so that sums can be kept in four parts.
+template <class F, class... X>
+AITER_INLINE void each_lanes(int64_t count, F&& f, const X*... x) {
+  constexpr bool kEvenFirst = kAllBf16<X...>;
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+    auto each = [&](int k, auto... pair) { f(k, pair.a...), f(k + 1, pair.b...); };
+    each(0, load_pair<kEvenFirst>(x + i)...);
+    each(2, load_pair<kEvenFirst>(x + i + 2 * kLanes)...);
+  }
+  for_lanes(count - i, [&](int64_t j, int n) { f(0, load_some(x + i + j, n)...); });
 }
 
 // Calls f(T{}) with the C++ type of a float dtype.

@@ -61,7 +61,7 @@ def reference(x, act, limit):
         gate, up = np.minimum(gate, limit), np.clip(up, -limit, limit)
     with np.errstate(all="ignore"):
         argument = {
-            "silu": np.zeros_like(gate),
+            "silu": gate,
             "gelu": gate**2 / 2,
             "gelu_tanh": 2 * math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3),
             "swiglu": 1.702 * gate,

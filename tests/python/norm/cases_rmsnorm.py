@@ -20,6 +20,7 @@ CASES = [
     *(Case("edge", shape=(9, 100), dtype=d, model_sensitive=True) for d in DTYPES),
     Case("edge", shape=(9, 100), dtype="bf16", eps=0.5),
     Case("edge", shape=(6, 100), dtype="fp32", values="tiny"),
+    *(Case("edge", shape=(6, 100), dtype=d, values="denormal") for d in ("bf16", "fp32")),
     Case("edge", shape=(6, 100), dtype="bf16", values="special"),
     *(Case("model", shape=s, dtype="bf16") for s in ((1, 576), (17, 4096), (3, 64, 128))),
     *(Case("perf", shape=s, dtype=d) for s in ((16384, 4096), (1, 4096)) for d in DTYPES),
@@ -35,6 +36,9 @@ def make(case, seed=0):
     values = case.get("values")
     if values == "tiny":
         x = (x * 1e-30).astype(dtype)
+    elif values == "denormal":
+        x, residual = (a.astype(np.float64) * 1e-39 for a in (x, residual))
+        x, residual = x.astype(dtype), residual.astype(dtype)
     elif values == "special":
         x[0, 3], x[1, 5], x[2, 7] = np.inf, -np.inf, np.nan
         residual[...] = 0

@@ -10,15 +10,24 @@ namespace {
 template <class X, class Y, class Act>
 void act_and_mul_rows(const ActAndMulArgs& a, bool streamed, int64_t begin, int64_t end) {
   const Vec limit = set1(a.limit), lowest = set1(-a.limit);
+  const int64_t row_bytes = 2 * a.d * static_cast<int64_t>(sizeof(X));
+  auto act = [](Vec gate, Vec up) { return Act::apply(gate, up); };
+  auto clamp_and_act = [&](Vec gate, Vec up) {
+    return Act::apply(min(limit, gate), max(lowest, min(limit, up)));  // in this order NaN passes
+  };
   for (int64_t r = begin; r < end; ++r) {
     const X* gates = static_cast<const X*>(a.x) + a.x_rows.offset(r);
     const X* ups = gates + a.d;
     Y* y = static_cast<Y*>(a.y) + a.y_rows.offset(r);
-    write_lanes(y, a.d, streamed, [&](int64_t i, int n) {
-      const Vec gate = min(limit, load_some(gates + i, n));  // in this order NaN passes
-      const Vec up = max(lowest, min(limit, load_some(ups + i, n)));
-      return Act::apply(gate, up);
-    });
+    const int64_t later = row_ahead(r, begin, end, row_bytes);
+    const X* next = later < 0 ? nullptr : static_cast<const X*>(a.x) + a.x_rows.offset(later);
+    auto ahead = [&](int64_t i) {  // in the order of memory, gate and up alike
+      if (next) prefetch<false>(next + 2 * i, 2 * kAhead);
+    };
+    if (a.limit < __builtin_inff())
+      map_lanes(y, a.d, streamed, clamp_and_act, ahead, gates, ups);
+    else
+      map_lanes(y, a.d, streamed, act, ahead, gates, ups);
   }
   if (streamed) stream_fence();
 }

@@ -30,6 +30,7 @@ static int64_t decode_workspace_bytes(const AttentionArgs& a, int64_t splits) {
   return splits == 1 ? 0 : a.batch * splits * a.q_heads * (a.v_dim + 2) * 4;
 }
 
+AITER_CPU_ROW(paged_attention_decode_cpu_rows, PagedAttentionDecodeArgs)
 AITER_CPU_ROW(paged_attention_decode_cpu_tiles, PagedAttentionDecodeArgs)
 AITER_CPU_ROW(paged_attention_decode_cpu_ref, PagedAttentionDecodeArgs)
 

@@ -72,7 +72,9 @@ def main():
     compiled = torch.compile if options.compile else (lambda f: f)
     kind = "compile" if options.compile else "eager"
     copy = copy_rate()
-    print(f"{torch.cuda.get_device_name()}; copy {copy / 1e9:.0f} GB/s; torch {torch.__version__} ({kind})")
+    print(
+        f"{torch.cuda.get_device_name()}; copy {copy / 1e9:.0f} GB/s; torch {torch.__version__} ({kind})"
+    )
     bf16 = torch.bfloat16
 
     def randn(*shape):
@@ -96,21 +98,41 @@ def main():
         hidden = 4096
         w = randn(hidden)
         size = 2 * tokens * hidden
-        sets = copies(lambda t=tokens: (randn(t, hidden), w, torch.empty(t, hidden, device="cuda", dtype=bf16)), 2 * size)
+        sets = copies(
+            lambda t=tokens: (
+                randn(t, hidden),
+                w,
+                torch.empty(t, hidden, device="cuda", dtype=bf16),
+            ),
+            2 * size,
+        )
         ours = measure(lambda x, w, y: aiter.rms_norm(x, w, out=y), sets)
         peer = measure(torch_norm, sets)
         report("rms_norm", (tokens, hidden), 2 * size, ours, copy, torch=peer)
 
         sets = copies(
-            lambda t=tokens: (randn(t, hidden), randn(t, hidden), w,
-                              torch.empty(t, hidden, device="cuda", dtype=bf16),
-                              torch.empty(t, hidden, device="cuda", dtype=bf16)), 4 * size)
+            lambda t=tokens: (
+                randn(t, hidden),
+                randn(t, hidden),
+                w,
+                torch.empty(t, hidden, device="cuda", dtype=bf16),
+                torch.empty(t, hidden, device="cuda", dtype=bf16),
+            ),
+            4 * size,
+        )
         ours = measure(
-            lambda x, r, w, y, s: aiter.rmsnorm2d_fwd_with_add(x, r, w, out=y, residual_out=s), sets)
+            lambda x, r, w, y, s: aiter.rmsnorm2d_fwd_with_add(x, r, w, out=y, residual_out=s), sets
+        )
         peer = measure(torch_add_norm, sets)
         report("add + rms_norm", (tokens, hidden), 4 * size, ours, copy, torch=peer)
 
-        sets = copies(lambda t=tokens: (randn(t, 2 * hidden), torch.empty(t, hidden, device="cuda", dtype=bf16)), 3 * size)
+        sets = copies(
+            lambda t=tokens: (
+                randn(t, 2 * hidden),
+                torch.empty(t, hidden, device="cuda", dtype=bf16),
+            ),
+            3 * size,
+        )
         ours = measure(lambda x, y: aiter.silu_and_mul(x, out=y), sets)
         peer = measure(torch_silu, sets)
         report("silu_and_mul", (tokens, hidden), 3 * size, ours, copy, torch=peer)
@@ -135,7 +157,8 @@ def main():
         size = 2 * tokens * 8 * 128
         sets = copies(lambda t=tokens: (randn(t, 8, 128), randn(t, 8, 128)), 2 * size)
         ours = measure(
-            lambda k, v, c=caches, s=slots: aiter.reshape_and_cache_flash(k, v, *c, s), sets)
+            lambda k, v, c=caches, s=slots: aiter.reshape_and_cache_flash(k, v, *c, s), sets
+        )
         report("reshape_and_cache_flash", (tokens, 8, 128), 4 * size, ours, copy)
 
     heads, kv_heads, dim, page = 64, 8, 128, 16
@@ -167,8 +190,10 @@ def host_cost():
 
     x, w = torch.randn(1, 256, device="cuda"), torch.randn(256, device="cuda")
     y = torch.empty_like(x)
-    for name, f in {"aiter": lambda: aiter.rms_norm(x, w, out=y),
-                    "torch": lambda: torch.nn.functional.rms_norm(x, w.shape, w, 1e-6)}.items():
+    for name, f in {
+        "aiter": lambda: aiter.rms_norm(x, w, out=y),
+        "torch": lambda: torch.nn.functional.rms_norm(x, w.shape, w, 1e-6),
+    }.items():
         f()
         best = 1e9
         for _ in range(20):

@@ -91,7 +91,7 @@ function(aiter_args_headers home result)
   set(${result} ${headers} PARENT_SCOPE)
 endfunction()
 
-# Objects of the aiter_op(... HIP) lines; called by aiter_ops_finish().
+# Objects of the operators that have an <op>.hip; called by aiter_ops_finish().
 function(aiter_kernels_finish target)
   get_property(ops GLOBAL PROPERTY AITER_HIP_OPS)
   get_property(sources GLOBAL PROPERTY AITER_HIP_SOURCES)

@@ -1,4 +1,4 @@
-# aiter_op(<family> <op> CPU [HIP]): adds src/ops/<family>/<op>/ to the library.
+# aiter_find_ops(): the operators are the folders src/ops/<family>/<op>/ that hold an <op>.def.
 #
 # <op>.cc is compiled once; <op>_cpu.cc once per instruction set, in the namespace aiter::<isa>;
 # <op>.hip once per GPU architecture (AiterKernels.cmake).
@@ -16,21 +16,26 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
       $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized;-Wno-uninitialized>)
 endif()
 
-function(aiter_op family op)
-  cmake_parse_arguments(ARG "CPU;HIP" "" "" ${ARGN})
-  if(ARG_UNPARSED_ARGUMENTS)
-    message(FATAL_ERROR "aiter_op(${family} ${op}): unknown ${ARG_UNPARSED_ARGUMENTS}")
-  endif()
-  set(home ${PROJECT_SOURCE_DIR}/src/ops/${family}/${op})
-  set_property(GLOBAL APPEND PROPERTY AITER_OPS ${op})
-  set_property(GLOBAL APPEND PROPERTY AITER_OP_SOURCES ${home}/${op}.cc)
-  if(ARG_CPU)
-    set_property(GLOBAL APPEND PROPERTY AITER_CPU_SOURCES ${home}/${op}_cpu.cc)
-  endif()
-  if(ARG_HIP)
-    set_property(GLOBAL APPEND PROPERTY AITER_HIP_OPS ${op})
-    set_property(GLOBAL APPEND PROPERTY AITER_HIP_SOURCES ${home}/${op}.hip)
-  endif()
+function(aiter_find_ops)
+  file(GLOB homes CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/ops/*/*/*.def)
+  foreach(rows ${homes})
+    get_filename_component(home ${rows} DIRECTORY)
+    get_filename_component(op ${rows} NAME_WE)
+    set_property(GLOBAL APPEND PROPERTY AITER_OPS ${op})
+    set_property(GLOBAL APPEND PROPERTY AITER_OP_SOURCES ${home}/${op}.cc)
+    file(GLOB cpu CONFIGURE_DEPENDS ${home}/${op}_cpu.cc)
+    if(cpu)
+      set_property(GLOBAL APPEND PROPERTY AITER_CPU_SOURCES ${cpu})
+    endif()
+    file(GLOB hip CONFIGURE_DEPENDS ${home}/${op}.hip)
+    if(hip)
+      set_property(GLOBAL APPEND PROPERTY AITER_HIP_OPS ${op})
+      set_property(GLOBAL APPEND PROPERTY AITER_HIP_SOURCES ${hip})
+    endif()
+  endforeach()
+  # What the operators of a family share.
+  file(GLOB shared CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/ops/*/*.cc)
+  set_property(GLOBAL APPEND PROPERTY AITER_OP_SOURCES ${shared})
 endfunction()
 
 function(aiter_ops_finish target)

@@ -18,11 +18,21 @@ struct Block {
 // False for formats that this engine does not read.
 bool block_of(uint32_t kind, Block* block) {
   switch (static_cast<Format>(kind)) {
-    case Format::kF32: *block = {1, 4}; return true;
-    case Format::kF16: *block = {1, 2}; return true;
-    case Format::kQ4_0: *block = {32, 18}; return true;
-    case Format::kQ4_1: *block = {32, 20}; return true;
-    case Format::kQ8_0: *block = {32, 34}; return true;
+    case Format::kF32:
+      *block = {1, 4};
+      return true;
+    case Format::kF16:
+      *block = {1, 2};
+      return true;
+    case Format::kQ4_0:
+      *block = {32, 18};
+      return true;
+    case Format::kQ4_1:
+      *block = {32, 20};
+      return true;
+    case Format::kQ8_0:
+      *block = {32, 34};
+      return true;
   }
   return false;
 }
@@ -58,7 +68,9 @@ GgufFile::GgufFile(const std::string& path) : path_(path) {
 
 GgufFile::~GgufFile() { munmap(const_cast<uint8_t*>(map_), size_); }
 
-void GgufFile::fail(const std::string& what) const { throw std::runtime_error(path_ + ": " + what); }
+void GgufFile::fail(const std::string& what) const {
+  throw std::runtime_error(path_ + ": " + what);
+}
 
 void GgufFile::need(uint64_t bytes) const {
   if (bytes > size_ - at_) fail("truncated at byte " + std::to_string(at_));
@@ -83,7 +95,8 @@ std::string GgufFile::read_string() {
 
 void GgufFile::skip_array(uint32_t item, uint64_t count, const std::string& key) {
   if (item == kString) {
-    for (uint64_t i = 0; i < count; ++i) read_string();  // ends at the end of the file at the latest
+    for (uint64_t i = 0; i < count; ++i)
+      read_string();  // ends at the end of the file at the latest
     return;
   }
   const uint64_t bytes = scalar_bytes(item);
@@ -95,20 +108,34 @@ void GgufFile::skip_array(uint32_t item, uint64_t count, const std::string& key)
 
 GgufFile::Value GgufFile::read_value(uint32_t kind, const std::string& key) {
   switch (kind) {
-    case 0: return int64_t{read<uint8_t>()};
-    case 1: return int64_t{read<int8_t>()};
-    case 2: return int64_t{read<uint16_t>()};
-    case 3: return int64_t{read<int16_t>()};
-    case 4: return int64_t{read<uint32_t>()};
-    case 5: return int64_t{read<int32_t>()};
-    case 6: return double{read<float>()};
-    case 7: return int64_t{read<uint8_t>() != 0};
-    case 10: return static_cast<int64_t>(read<uint64_t>());
-    case 11: return read<int64_t>();
-    case 12: return read<double>();
-    case kString: return read_string();
-    case kArray: break;
-    default: fail(key + " has unknown value type " + std::to_string(kind));
+    case 0:
+      return int64_t{read<uint8_t>()};
+    case 1:
+      return int64_t{read<int8_t>()};
+    case 2:
+      return int64_t{read<uint16_t>()};
+    case 3:
+      return int64_t{read<int16_t>()};
+    case 4:
+      return int64_t{read<uint32_t>()};
+    case 5:
+      return int64_t{read<int32_t>()};
+    case 6:
+      return double{read<float>()};
+    case 7:
+      return int64_t{read<uint8_t>() != 0};
+    case 10:
+      return static_cast<int64_t>(read<uint64_t>());
+    case 11:
+      return read<int64_t>();
+    case 12:
+      return read<double>();
+    case kString:
+      return read_string();
+    case kArray:
+      break;
+    default:
+      fail(key + " has unknown value type " + std::to_string(kind));
   }
   const uint32_t item = read<uint32_t>();
   const uint64_t count = read<uint64_t>();

@@ -91,7 +91,8 @@ Tensor vector_f32(const GgufFile& file, const std::string& name) {
 
 Config::Config(const GgufFile& file) {
   const std::string arch = file.text("general.architecture", "");
-  if (arch != "llama") file.fail("general.architecture is '" + arch + "'; only 'llama' is supported");
+  if (arch != "llama")
+    file.fail("general.architecture is '" + arch + "'; only 'llama' is supported");
   auto key = [](const char* name) { return std::string("llama.") + name; };
   layers = file.integer(key("block_count"));
   hidden = file.integer(key("embedding_length"));
@@ -227,8 +228,8 @@ Llama::Llama(const GgufFile& file, const Options& options) : config_(file), opti
                        Tensor(kF16, {blocks, kBlock, c.kv_heads, c.head_dim})});
   }
 
-  head_ = Linear(file, {c.tied ? "token_embd.weight" : "output.weight"}, options_.activation,
-                 &arena);
+  head_ =
+      Linear(file, {c.tied ? "token_embd.weight" : "output.weight"}, options_.activation, &arena);
 
   Tensor divisors;
   if (file.has("rope_freqs.weight")) divisors = vector_f32(file, "rope_freqs.weight");

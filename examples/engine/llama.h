@@ -20,13 +20,13 @@ struct Config {
 };
 
 struct Options {
-  int64_t context = 0;     // tokens that the cache holds; 0 = the model's context
+  int64_t context = 0;       // tokens that the cache holds; 0 = the model's context
   int64_t max_tokens = 512;  // of a prompt in one step
   aiter_gemm_activation activation = AITER_GEMM_ACTIVATION_16BIT;
 };
 
-// y = x times the transpose of a weight (N, K), in whichever format the file has it. Several weights
-// are stacked along N, as one product where their formats agree.
+// y = x times the transpose of a weight (N, K), in whichever format the file has it. Several
+// weights are stacked along N, as one product where their formats agree.
 class Linear {
  public:
   Linear() = default;

@@ -17,7 +17,8 @@ constexpr char kUsage[] =
     "  --file FILE         read more of them from a file, separated by spaces, commas or lines\n"
     "  --max-tokens N      ids to generate (default 32)\n"
     "  --threads N         CPU threads (default: all CPUs)\n"
-    "  --activations 8|16  bits of the activations in products with quantized weights (default 16)\n";
+    "  --activations 8|16  bits of the activations in products with quantized weights (default "
+    "16)\n";
 
 struct Arguments {
   std::string model;

@@ -31,21 +31,22 @@ static ffi::Error update_cache(Call call, Array key, Array value, Array, Array, 
               nullptr, nullptr);
 }
 
-// <name>_cpu, <name>_cuda, <name>_rocm. The operators' kernels are loaded in the stage before, so XLA
-// may record the calls into command buffers.
-#define HANDLERS(name, signature)                                                             \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name##_cpu, name, on<AITER_CPU>() signature);                 \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name##_cuda, name, on<AITER_CUDA>() signature,                \
-                                {ffi::Traits::kCmdBufferCompatible});                         \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name##_rocm, name, on<AITER_ROCM>() signature,                \
+// <name>_cpu, <name>_cuda, <name>_rocm. The operators' kernels are loaded in the stage before, so
+// XLA may record the calls into command buffers.
+#define HANDLERS(name, signature)                                              \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name##_cpu, name, on<AITER_CPU>() signature);  \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name##_cuda, name, on<AITER_CUDA>() signature, \
+                                {ffi::Traits::kCmdBufferCompatible});          \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name##_rocm, name, on<AITER_ROCM>() signature, \
                                 {ffi::Traits::kCmdBufferCompatible})
 
 HANDLERS(rms_norm, .Arg<Array>().Arg<Array>().Ret<Array>().Attr<float>("eps"));
 HANDLERS(add_rms_norm,
          .Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Ret<Array>().Attr<float>("eps"));
 HANDLERS(silu_and_mul, .Arg<Array>().Ret<Array>());
-HANDLERS(update_cache, .Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>()
-                           .Ret<Array>().Ret<Array>());
+HANDLERS(
+    update_cache,
+    .Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Ret<Array>());
 
 #define OPERATORS "rmsnorm,act_and_mul,reshape_and_cache_flash"
 AITER_XLA_PREPARE(prepare_cpu, AITER_CPU, OPERATORS);

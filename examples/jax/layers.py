@@ -25,9 +25,22 @@ def build(folder):
     package = Path(aiter.__file__).parent
     library = Path(folder) / "aiter_handlers.so"
     subprocess.run(
-        ["c++", "-std=c++17", "-O2", "-shared", "-fPIC", SOURCE, "-o", library,
-         f"-I{package / 'include'}", "-isystem", jax.ffi.include_dir(),
-         f"-L{package / 'lib'}", f"-Wl,-rpath,{package / 'lib'}", "-laiter"],
+        [
+            "c++",
+            "-std=c++17",
+            "-O2",
+            "-shared",
+            "-fPIC",
+            SOURCE,
+            "-o",
+            library,
+            f"-I{package / 'include'}",
+            "-isystem",
+            jax.ffi.include_dir(),
+            f"-L{package / 'lib'}",
+            f"-Wl,-rpath,{package / 'lib'}",
+            "-laiter",
+        ],
         check=True,
     )
     return library
@@ -65,7 +78,8 @@ def silu_and_mul(x):
 def update_cache(key, value, key_cache, value_cache, slots):
     """The caches with the new keys and values. In place where the old ones are donated."""
     call = jax.ffi.ffi_call(
-        "aiter_update_cache", (like(key_cache), like(value_cache)),
+        "aiter_update_cache",
+        (like(key_cache), like(value_cache)),
         input_output_aliases={2: 0, 3: 1},
     )
     return call(key, value, key_cache, value_cache, slots)

@@ -43,7 +43,7 @@ typedef struct aiter_attention_opts {
   int32_t sink_tokens;   /* leading keys that the left bound does not hide */
   int32_t max_seqlen_q;  /* upper bounds on the lengths; 0 = not told. A longer sequence is an */
   int32_t max_seqlen_k;  /* error where lengths are checked. */
-  void* workspace;       /* device memory at a multiple of 16 bytes, for as long as the call runs; */
+  void* workspace; /* device memory at a multiple of 16 bytes, for as long as the call runs; */
   uint64_t workspace_bytes; /* NULL where an operator can do without */
 } aiter_attention_opts;
 
@@ -54,22 +54,21 @@ typedef struct aiter_attention_opts {
  *
  * q:            (total_q, q_heads, head_dim)
  * k, v:         (total_k, kv_heads, head_dim), (total_k, kv_heads, v_dim), or with a block_table
- *               (pages, block, kv_heads, ...): key j of sequence b is in page block_table[b, j / block]
- *               at j % block.
- * cu_seqlens_q: (batch + 1): the queries of sequence b are [cu_seqlens_q[b], cu_seqlens_q[b + 1]).
- * cu_seqlens_k: (batch + 1), the same for keys; with a block_table only its differences count. NULL
- *               when block_table and seqused_k are given.
- * seqused_k:    (batch) or NULL: keys of each sequence, instead of all of its part of cu_seqlens_k.
- * block_table:  (batch, max_pages) or NULL. Entries of pages that no query sees are not looked at.
- * sink:         (q_heads) or NULL, a learned logit that joins the denominator.
- * out:          (total_q, q_heads, v_dim). lse: (q_heads, total_q) or NULL.
- * Source: AITER flash_attn_varlen_func, vLLM; FlashAttention-2, Dao 2023. @since 0.1 unstable */
-AITER_API aiter_status aiter_flash_attn_varlen(
-    const aiter_tensor* q, const aiter_tensor* k, const aiter_tensor* v,
-    const aiter_tensor* cu_seqlens_q, const aiter_tensor* cu_seqlens_k,
-    const aiter_tensor* seqused_k, const aiter_tensor* block_table, const aiter_tensor* sink,
-    const aiter_tensor* out, const aiter_tensor* lse, const aiter_attention_opts* opts,
-    aiter_stream stream);
+ *               (pages, block, kv_heads, ...): key j of sequence b is in page block_table[b, j /
+ * block] at j % block. cu_seqlens_q: (batch + 1): the queries of sequence b are [cu_seqlens_q[b],
+ * cu_seqlens_q[b + 1]). cu_seqlens_k: (batch + 1), the same for keys; with a block_table only its
+ * differences count. NULL when block_table and seqused_k are given. seqused_k:    (batch) or NULL:
+ * keys of each sequence, instead of all of its part of cu_seqlens_k. block_table:  (batch,
+ * max_pages) or NULL. Entries of pages that no query sees are not looked at. sink: (q_heads) or
+ * NULL, a learned logit that joins the denominator. out:          (total_q, q_heads, v_dim). lse:
+ * (q_heads, total_q) or NULL. Source: AITER flash_attn_varlen_func, vLLM; FlashAttention-2, Dao
+ * 2023. @since 0.1 unstable */
+AITER_API aiter_status
+aiter_flash_attn_varlen(const aiter_tensor* q, const aiter_tensor* k, const aiter_tensor* v,
+                        const aiter_tensor* cu_seqlens_q, const aiter_tensor* cu_seqlens_k,
+                        const aiter_tensor* seqused_k, const aiter_tensor* block_table,
+                        const aiter_tensor* sink, const aiter_tensor* out, const aiter_tensor* lse,
+                        const aiter_attention_opts* opts, aiter_stream stream);
 
 /* Sequences of one length.
  *
@@ -97,10 +96,10 @@ AITER_API aiter_status aiter_paged_attention_decode(
     const aiter_tensor* out, const aiter_tensor* lse, const aiter_attention_opts* opts,
     aiter_stream stream);
 
-/* Bytes of opts.workspace with which aiter_paged_attention_decode is fastest for tensors like these:
- * 0 on the CPU. Only shapes, dtypes and opts.max_seqlen_k are looked at, no memory and no device;
- * the result grows with the batch and with max_seqlen_k. Without a workspace the call works, too,
- * slower where the batch is small. @since 0.1 unstable */
+/* Bytes of opts.workspace with which aiter_paged_attention_decode is fastest for tensors like
+ * these: 0 on the CPU. Only shapes, dtypes and opts.max_seqlen_k are looked at, no memory and no
+ * device; the result grows with the batch and with max_seqlen_k. Without a workspace the call
+ * works, too, slower where the batch is small. @since 0.1 unstable */
 AITER_API aiter_status aiter_paged_attention_decode_workspace(
     const aiter_tensor* q, const aiter_tensor* key_cache, const aiter_tensor* value_cache,
     const aiter_tensor* block_table, const aiter_tensor* out, const aiter_attention_opts* opts,

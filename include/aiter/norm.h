@@ -11,9 +11,10 @@ AITER_BEGIN_DECLS
 typedef struct aiter_rmsnorm_opts {
   uint32_t struct_size;
   uint32_t flags;
-  float eps;              /* >= 0 */
-  int32_t gemma;          /* nonzero: multiply by (1 + w) */
-  int32_t model_sensitive; /* nonzero: round x / rms to x's dtype before multiplying by w (T5, HF) */
+  float eps;     /* >= 0 */
+  int32_t gemma; /* nonzero: multiply by (1 + w) */
+  int32_t
+      model_sensitive; /* nonzero: round x / rms to x's dtype before multiplying by w (T5, HF) */
 } aiter_rmsnorm_opts;
 
 #define AITER_RMSNORM_OPTS_INIT {sizeof(aiter_rmsnorm_opts), 0, 1e-6f, 0, 0}

@@ -21,29 +21,37 @@ typedef enum aiter_mx_round {
 typedef struct aiter_quantize_opts {
   uint32_t struct_size;
   uint32_t flags;
-  int64_t group_rows;     /* rows that share a scale; 0 = all */
-  int64_t group_cols;     /* neighbours of a row that share a scale; 0 = all */
-  int32_t static_scale;   /* nonzero: `scale` is given, not computed */
-  int32_t mx_round;       /* aiter_mx_round, for e8m0 scales */
-  float amax_bound;       /* the largest magnitude that a scale makes room for; > 0 */
-  float global_scale;     /* factor of every e4m3fn scale (NVFP4); > 0 */
-  aiter_dtype code_dtype; /* dtype of `codes` when that is a uint8 tensor; bits = 0: as the tensor says */
+  int64_t group_rows;   /* rows that share a scale; 0 = all */
+  int64_t group_cols;   /* neighbours of a row that share a scale; 0 = all */
+  int32_t static_scale; /* nonzero: `scale` is given, not computed */
+  int32_t mx_round;     /* aiter_mx_round, for e8m0 scales */
+  float amax_bound;     /* the largest magnitude that a scale makes room for; > 0 */
+  float global_scale;   /* factor of every e4m3fn scale (NVFP4); > 0 */
+  aiter_dtype
+      code_dtype; /* dtype of `codes` when that is a uint8 tensor; bits = 0: as the tensor says */
   aiter_dtype scale_dtype; /* likewise of `scale` */
 } aiter_quantize_opts;
 
 /* One scale per row (token), computed. */
-#define AITER_QUANTIZE_OPTS_INIT                                                       \
-  {sizeof(aiter_quantize_opts), 0, 1, 0, 0, AITER_MX_ROUND_UP, __builtin_inff(), 1.0f, \
-   {0, 0, 0}, {0, 0, 0}}
+#define AITER_QUANTIZE_OPTS_INIT \
+  {sizeof(aiter_quantize_opts),  \
+   0,                            \
+   1,                            \
+   0,                            \
+   0,                            \
+   AITER_MX_ROUND_UP,            \
+   __builtin_inff(),             \
+   1.0f,                         \
+   {0, 0, 0},                    \
+   {0, 0, 0}}
 
 /* codes = round(x * smooth / scale), scale = amax(group of x * smooth) / max(code dtype)
  *
- * x:        (..., cols) f32 | f16 | bf16; the last stride is 1, the leading dimensions may be strided
- *           as long as they fold into two. Rank 2 for blocks (group_rows > 1).
- * smooth:   (cols) f32, contiguous; multiplies x first (SmoothQuant). NULL = ones.
- * num_rows: (1) int32 on x's device: rows from there on are padding, neither read nor written (nor
- *           part of any amax). NULL = all rows are valid.
- * codes:    like x in shape, int8 | float8_e4m3fn | _e4m3fnuz | _e5m2 | _e5m2fnuz, or
+ * x:        (..., cols) f32 | f16 | bf16; the last stride is 1, the leading dimensions may be
+ * strided as long as they fold into two. Rank 2 for blocks (group_rows > 1). smooth:   (cols) f32,
+ * contiguous; multiplies x first (SmoothQuant). NULL = ones. num_rows: (1) int32 on x's device:
+ * rows from there on are padding, neither read nor written (nor part of any amax). NULL = all rows
+ * are valid. codes:    like x in shape, int8 | float8_e4m3fn | _e4m3fnuz | _e5m2 | _e5m2fnuz, or
  *           (..., cols / 2) float4_e2m1fnx2 (the even column in the lower half of the byte; cols
  *           and group_cols even); strides as for x.
  * scale:    f32 | float8_e8m0fnu | float8_e4m3fn. group_rows = 1: (..., ceil(cols / group_cols));

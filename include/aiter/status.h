@@ -8,14 +8,14 @@ AITER_BEGIN_DECLS
 
 typedef enum aiter_status {
   AITER_OK = 0,
-  AITER_INVALID_ARGUMENT = 1,    /* the caller's mistake: a wrong shape, dtype, stride, NULL, enum */
-  AITER_UNSUPPORTED = 2,         /* a valid request that no row serves; the message has the reasons */
+  AITER_INVALID_ARGUMENT = 1, /* the caller's mistake: a wrong shape, dtype, stride, NULL, enum */
+  AITER_UNSUPPORTED = 2,      /* a valid request that no row serves; the message has the reasons */
   AITER_WORKSPACE_TOO_SMALL = 3, /* opts.workspace is absent, too small or misaligned */
   AITER_NOT_PREPARED = 4,        /* code would have to be built or loaded during graph capture */
   AITER_NO_CODE_OBJECT = 5,      /* no kernel was built for the device's architecture */
   AITER_OUT_OF_MEMORY = 6,
-  AITER_DEVICE = 7,              /* the device or its driver reported an error */
-  AITER_INTERNAL = 8,            /* a bug of this library */
+  AITER_DEVICE = 7,   /* the device or its driver reported an error */
+  AITER_INTERNAL = 8, /* a bug of this library */
   AITER_STATUS_MAX_ENUM = 0x7fffffff
 } aiter_status;
 

@@ -1,5 +1,5 @@
-// XLA FFI handlers over the C ABI, so that operators run inside jax.jit: C++17, header-only. Compile
-// with the includes of jax.ffi.include_dir(), link with libaiter, register with
+// XLA FFI handlers over the C ABI, so that operators run inside jax.jit: C++17, header-only.
+// Compile with the includes of jax.ffi.include_dir(), link with libaiter, register with
 // jax.ffi.register_ffi_target. There is no static state, and no code for what is not used.
 //
 //   static xla::ffi::Error rms_norm(aiter::xla::Call call, xla::ffi::AnyBuffer x,
@@ -20,7 +20,8 @@
 // - In place: an array that is updated (a KV cache) is an argument and a result, joined by
 //   input_output_aliases of jax.ffi.ffi_call; the call gets the result. XLA copies where the caller
 //   still needs the old array.
-// - Workspace: one more result, of uint8 and the size that aiter_<op>_workspace() gives; it needs no
+// - Workspace: one more result, of uint8 and the size that aiter_<op>_workspace() gives; it needs
+// no
 //   GPU, so it can be asked while JAX traces. opts.workspace is its untyped_data().
 // - Graphs: with AITER_XLA_PREPARE as its "initialize" stage, a GPU handler's kernels are loaded
 //   before XLA records a command buffer; only then is the trait kCmdBufferCompatible true.
@@ -41,39 +42,64 @@ namespace ffi = ::xla::ffi;
 inline aiter_dtype dtype_of(ffi::DataType type) {
   using ffi::DataType;
   switch (type) {
-    case DataType::PRED: return {AITER_CODE_BOOL, 8, 1};
-    case DataType::S8: return {AITER_CODE_INT, 8, 1};
-    case DataType::S16: return {AITER_CODE_INT, 16, 1};
-    case DataType::S32: return {AITER_CODE_INT, 32, 1};
-    case DataType::S64: return {AITER_CODE_INT, 64, 1};
-    case DataType::U8: return {AITER_CODE_UINT, 8, 1};
-    case DataType::U16: return {AITER_CODE_UINT, 16, 1};
-    case DataType::U32: return {AITER_CODE_UINT, 32, 1};
-    case DataType::U64: return {AITER_CODE_UINT, 64, 1};
-    case DataType::F16: return {AITER_CODE_FLOAT, 16, 1};
-    case DataType::F32: return {AITER_CODE_FLOAT, 32, 1};
-    case DataType::F64: return {AITER_CODE_FLOAT, 64, 1};
-    case DataType::BF16: return {AITER_CODE_BFLOAT, 16, 1};
-    case DataType::F8E4M3FN: return {AITER_CODE_FLOAT8_E4M3FN, 8, 1};
-    case DataType::F8E4M3FNUZ: return {AITER_CODE_FLOAT8_E4M3FNUZ, 8, 1};
-    case DataType::F8E5M2: return {AITER_CODE_FLOAT8_E5M2, 8, 1};
-    case DataType::F8E5M2FNUZ: return {AITER_CODE_FLOAT8_E5M2FNUZ, 8, 1};
-    case DataType::F8E8M0FNU: return {AITER_CODE_FLOAT8_E8M0FNU, 8, 1};
+    case DataType::PRED:
+      return {AITER_CODE_BOOL, 8, 1};
+    case DataType::S8:
+      return {AITER_CODE_INT, 8, 1};
+    case DataType::S16:
+      return {AITER_CODE_INT, 16, 1};
+    case DataType::S32:
+      return {AITER_CODE_INT, 32, 1};
+    case DataType::S64:
+      return {AITER_CODE_INT, 64, 1};
+    case DataType::U8:
+      return {AITER_CODE_UINT, 8, 1};
+    case DataType::U16:
+      return {AITER_CODE_UINT, 16, 1};
+    case DataType::U32:
+      return {AITER_CODE_UINT, 32, 1};
+    case DataType::U64:
+      return {AITER_CODE_UINT, 64, 1};
+    case DataType::F16:
+      return {AITER_CODE_FLOAT, 16, 1};
+    case DataType::F32:
+      return {AITER_CODE_FLOAT, 32, 1};
+    case DataType::F64:
+      return {AITER_CODE_FLOAT, 64, 1};
+    case DataType::BF16:
+      return {AITER_CODE_BFLOAT, 16, 1};
+    case DataType::F8E4M3FN:
+      return {AITER_CODE_FLOAT8_E4M3FN, 8, 1};
+    case DataType::F8E4M3FNUZ:
+      return {AITER_CODE_FLOAT8_E4M3FNUZ, 8, 1};
+    case DataType::F8E5M2:
+      return {AITER_CODE_FLOAT8_E5M2, 8, 1};
+    case DataType::F8E5M2FNUZ:
+      return {AITER_CODE_FLOAT8_E5M2FNUZ, 8, 1};
+    case DataType::F8E8M0FNU:
+      return {AITER_CODE_FLOAT8_E8M0FNU, 8, 1};
     // Whether XLA packs its 4-bit types depends on the platform: pass uint8 with two in a byte.
-    default: return {255, 0, 1};  // which no operator takes
+    default:
+      return {255, 0, 1};  // which no operator takes
   }
 }
 
 inline ffi::ErrorCode code_of(aiter_status status) {
   switch (status) {
     case AITER_INVALID_ARGUMENT:
-    case AITER_WORKSPACE_TOO_SMALL: return ffi::ErrorCode::kInvalidArgument;
-    case AITER_UNSUPPORTED: return ffi::ErrorCode::kUnimplemented;
+    case AITER_WORKSPACE_TOO_SMALL:
+      return ffi::ErrorCode::kInvalidArgument;
+    case AITER_UNSUPPORTED:
+      return ffi::ErrorCode::kUnimplemented;
     case AITER_NOT_PREPARED:
-    case AITER_NO_CODE_OBJECT: return ffi::ErrorCode::kFailedPrecondition;
-    case AITER_OUT_OF_MEMORY: return ffi::ErrorCode::kResourceExhausted;
-    case AITER_DEVICE: return ffi::ErrorCode::kUnavailable;
-    default: return ffi::ErrorCode::kInternal;
+    case AITER_NO_CODE_OBJECT:
+      return ffi::ErrorCode::kFailedPrecondition;
+    case AITER_OUT_OF_MEMORY:
+      return ffi::ErrorCode::kResourceExhausted;
+    case AITER_DEVICE:
+      return ffi::ErrorCode::kUnavailable;
+    default:
+      return ffi::ErrorCode::kInternal;
   }
 }
 
@@ -88,8 +114,13 @@ class Tensor {
   template <class Buffer>
   Tensor(const Buffer& buffer, aiter_device device) {
     const auto dims = buffer.dimensions();
-    tensor_ = {buffer.untyped_data(), device, static_cast<int32_t>(dims.size()),
-               dtype_of(buffer.element_type()), const_cast<int64_t*>(dims.begin()), nullptr, 0};
+    tensor_ = {buffer.untyped_data(),
+               device,
+               static_cast<int32_t>(dims.size()),
+               dtype_of(buffer.element_type()),
+               const_cast<int64_t*>(dims.begin()),
+               nullptr,
+               0};
   }
   template <class Buffer>
   Tensor(ffi::Result<Buffer> result, aiter_device device) : Tensor(*result, device) {}
@@ -104,8 +135,8 @@ class Tensor {
   bool present_ = true;
 };
 
-// Where a handler runs. call(aiter_<op>, ...) passes buffers, results, optional ones and nullptr for
-// tensors, what else there is (options) as it is, and the stream.
+// Where a handler runs. call(aiter_<op>, ...) passes buffers, results, optional ones and nullptr
+// for tensors, what else there is (options) as it is, and the stream.
 class Call {
  public:
   Call(aiter_device device, aiter_stream stream) : device_(device), stream_(stream) {}
@@ -141,17 +172,17 @@ auto on() {
 
 // Defines the "initialize" stage of handlers that call these operators ("rmsnorm,act_and_mul"; NULL
 // = all): loads their kernels.
-#define AITER_XLA_PREPARE(symbol, device_type, ops)                                             \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(                                                                \
-      symbol,                                                                                   \
-      [](::aiter::xla::Call call, ::xla::ffi::RemainingArgs, ::xla::ffi::RemainingRets,         \
-         ::xla::ffi::Dictionary) {                                                              \
-        return ::aiter::xla::error_of(aiter_prepare(call.device(), ops));                       \
-      },                                                                                        \
-      ::xla::ffi::Ffi::Bind<::xla::ffi::ExecutionStage::kInitialize>()                          \
-          .Ctx<::aiter::xla::On<device_type>>()                                                 \
-          .RemainingArgs()                                                                      \
-          .RemainingRets()                                                                      \
+#define AITER_XLA_PREPARE(symbol, device_type, ops)                                     \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(                                                        \
+      symbol,                                                                           \
+      [](::aiter::xla::Call call, ::xla::ffi::RemainingArgs, ::xla::ffi::RemainingRets, \
+         ::xla::ffi::Dictionary) {                                                      \
+        return ::aiter::xla::error_of(aiter_prepare(call.device(), ops));               \
+      },                                                                                \
+      ::xla::ffi::Ffi::Bind<::xla::ffi::ExecutionStage::kInitialize>()                  \
+          .Ctx<::aiter::xla::On<device_type>>()                                         \
+          .RemainingArgs()                                                              \
+          .RemainingRets()                                                              \
           .Attrs())
 
 }  // namespace aiter::xla

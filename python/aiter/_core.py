@@ -5,6 +5,21 @@ from __future__ import annotations
 from . import _aiter
 from ._aiter import Array
 
+__all__ = [
+    "Array",
+    "asarray",
+    "device_info",
+    "devices",
+    "empty",
+    "explain",
+    "get_num_threads",
+    "prepare",
+    "set_num_threads",
+    "to_device",
+    "view",
+    "zeros",
+]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable

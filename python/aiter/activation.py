@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from . import _aiter
 
+__all__ = ["gelu_and_mul", "gelu_tanh_and_mul", "silu_and_mul", "swiglu_and_mul"]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .typing import ArrayT, DType, Stream

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from . import _aiter
 
+__all__ = ["flash_attn_func", "flash_attn_varlen_func", "paged_attention_decode"]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .typing import ArrayLike, ArrayT, Stream
@@ -49,8 +51,18 @@ def flash_attn_func(
     Source: AITER flash_attn_func.
     """
     return _aiter.flash_attn(
-        q, k, v, sink_ptr, softmax_scale, logits_soft_cap, causal, window_size, return_lse, out,
-        lse, stream,
+        q,
+        k,
+        v,
+        sink_ptr,
+        softmax_scale,
+        logits_soft_cap,
+        causal,
+        window_size,
+        return_lse,
+        out,
+        lse,
+        stream,
     )
 
 
@@ -90,8 +102,23 @@ def flash_attn_varlen_func(
     Source: AITER flash_attn_varlen_func; block_table and seqused_k as in vLLM.
     """
     return _aiter.flash_attn_varlen(
-        q, k, v, cu_seqlens_q, cu_seqlens_k, seqused_k, block_table, sink_ptr, max_seqlen_q,
-        max_seqlen_k, softmax_scale, logits_soft_cap, causal, window_size, return_lse, out, lse,
+        q,
+        k,
+        v,
+        cu_seqlens_q,
+        cu_seqlens_k,
+        seqused_k,
+        block_table,
+        sink_ptr,
+        max_seqlen_q,
+        max_seqlen_k,
+        softmax_scale,
+        logits_soft_cap,
+        causal,
+        window_size,
+        return_lse,
+        out,
+        lse,
         stream,
     )
 
@@ -126,6 +153,18 @@ def paged_attention_decode(
     Source: AITER paged_attention_decode.
     """
     return _aiter.paged_attention_decode(
-        query, key_cache, value_cache, block_tables, seq_lens, sink_ptr, max_seq_len, attn_scale,
-        logits_soft_cap, window_size, return_lse, out, lse, stream,
+        query,
+        key_cache,
+        value_cache,
+        block_tables,
+        seq_lens,
+        sink_ptr,
+        max_seq_len,
+        attn_scale,
+        logits_soft_cap,
+        window_size,
+        return_lse,
+        out,
+        lse,
+        stream,
     )

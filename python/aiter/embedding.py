@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from . import _aiter
 
+__all__ = ["embedding"]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .typing import ArrayLike, ArrayT, DType, Stream

@@ -6,6 +6,18 @@ from typing import NamedTuple
 
 from . import _aiter
 
+__all__ = [
+    "gemm_a16w16",
+    "gemm_a16w4",
+    "gemm_a16w4_pack",
+    "gemm_a16w4_unpack",
+    "gemm_a16w8",
+    "gemm_a16w8_pack",
+    "gemm_a16w8_unpack",
+    "gemm_a8w8",
+    "gemm_weight_info",
+]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .typing import ArrayLike, ArrayT, DType, Stream

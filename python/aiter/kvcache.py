@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from . import _aiter
 
+__all__ = ["reshape_and_cache_flash"]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .typing import ArrayLike, Stream

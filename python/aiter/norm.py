@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from . import _aiter
 
+__all__ = ["rms_norm", "rmsnorm2d_fwd", "rmsnorm2d_fwd_with_add"]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .typing import ArrayLike, ArrayT, Stream
@@ -60,6 +62,13 @@ def rmsnorm2d_fwd_with_add(
     Returns (y, residual_out). Source: AITER rmsnorm2d_fwd_with_add.
     """
     return _aiter.add_rmsnorm(
-        x, residual_in, w, eps, gemma_norm, bool(use_model_sensitive_rmsnorm), out, residual_out,
+        x,
+        residual_in,
+        w,
+        eps,
+        gemma_norm,
+        bool(use_model_sensitive_rmsnorm),
+        out,
+        residual_out,
         stream,
     )

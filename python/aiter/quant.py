@@ -13,6 +13,21 @@ import math
 
 from . import _aiter
 
+__all__ = [
+    "MxScaleRoundMode",
+    "QuantType",
+    "dequantize",
+    "dynamic_mxfp4_quant",
+    "dynamic_nvfp4_quant",
+    "get_quant",
+    "per_1x32_mx_quant",
+    "per_block_quant",
+    "per_group_quant",
+    "per_tensor_quant",
+    "pertoken_quant",
+    "quantize",
+]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,8 +92,19 @@ def quantize(
     """
     bound = math.inf if scale_ub is None else scale_ub
     return _aiter.quantize(
-        x, smooth, num_rows, scale, *group, quant_dtype, scale_dtype, int(round_mode), bound,
-        global_scale, out, out_scale, stream,
+        x,
+        smooth,
+        num_rows,
+        scale,
+        *group,
+        quant_dtype,
+        scale_dtype,
+        int(round_mode),
+        bound,
+        global_scale,
+        out,
+        out_scale,
+        stream,
     )
 
 
@@ -135,8 +161,16 @@ def pertoken_quant(
     smooth_per_token_scaled_quant.
     """
     result = quantize(
-        x, (1, 0), quant_dtype, scale=scale, scale_dtype=scale_dtype, smooth=x_scale,
-        scale_ub=scale_ub, num_rows=num_rows, out=out, stream=stream,
+        x,
+        (1, 0),
+        quant_dtype,
+        scale=scale,
+        scale_dtype=scale_dtype,
+        smooth=x_scale,
+        scale_ub=scale_ub,
+        num_rows=num_rows,
+        out=out,
+        stream=stream,
     )
     return result if scale is None else (result, scale)
 
@@ -157,7 +191,12 @@ def per_group_quant(
     view as out_scale. Source: AITER per_group_quant_hip.
     """
     return quantize(
-        x, (1, group_size), quant_dtype, scale_dtype=scale_dtype, out=out, out_scale=out_scale,
+        x,
+        (1, group_size),
+        quant_dtype,
+        scale_dtype=scale_dtype,
+        out=out,
+        out_scale=out_scale,
         stream=stream,
     )
 
@@ -190,8 +229,14 @@ def per_1x32_mx_quant(
     OCP Microscaling Formats 1.0.
     """
     return quantize(
-        x, (1, 32), quant_dtype, scale_dtype="float8_e8m0fnu", round_mode=round_mode, out=out,
-        out_scale=out_scale, stream=stream,
+        x,
+        (1, 32),
+        quant_dtype,
+        scale_dtype="float8_e8m0fnu",
+        round_mode=round_mode,
+        out=out,
+        out_scale=out_scale,
+        stream=stream,
     )
 
 
@@ -220,8 +265,14 @@ def dynamic_nvfp4_quant(
     Returns (codes, scale (..., columns / 16) float8_e4m3fn). Source: AITER dynamic_nvfp4_quant.
     """
     return quantize(
-        x, (1, 16), "float4_e2m1fnx2", scale_dtype="float8_e4m3fn", global_scale=global_scale,
-        out=out, out_scale=out_scale, stream=stream,
+        x,
+        (1, 16),
+        "float4_e2m1fnx2",
+        scale_dtype="float8_e4m3fn",
+        global_scale=global_scale,
+        out=out,
+        out_scale=out_scale,
+        stream=stream,
     )
 
 
@@ -249,4 +300,3 @@ def get_quant(quant_type: int) -> Callable[..., tuple[ArrayLike, ArrayLike | Non
         return result if scale is None else (result, scale)
 
     return quant
-

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from . import _aiter
 
+__all__ = ["rotary_embedding_fwd"]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .typing import ArrayLike, ArrayT, Stream
@@ -44,6 +46,15 @@ def rotary_embedding_fwd(
     else:
         query_out, key_out = (None, None) if out is None else out
     return _aiter.rotary_embedding(
-        positions, query, key, head_size, cos_cache, sin_cache, not is_neox, bool(is_nope_first),
-        query_out, key_out, stream,
+        positions,
+        query,
+        key,
+        head_size,
+        cos_cache,
+        sin_cache,
+        not is_neox,
+        bool(is_nope_first),
+        query_out,
+        key_out,
+        stream,
     )

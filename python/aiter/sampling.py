@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from . import _aiter
 
+__all__ = [
+    "greedy_sample",
+    "top_k_top_p_sampling_from_logits",
+    "top_k_top_p_sampling_from_probs",
+    "top_p_sampling_from_probs",
+]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .typing import ArrayLike, ArrayT, Stream

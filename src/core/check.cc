@@ -38,8 +38,7 @@ bool in_host_memory(aiter_device device) {
 
 Arg::Arg(const char* op, const char* name, const aiter_tensor* t)
     : op_(op), name_(name), tensor_(t) {
-  if (t->ndim < 0 || t->ndim > kMaxRank)
-    refuse("has rank %d, expected 0 to %d", t->ndim, kMaxRank);
+  if (t->ndim < 0 || t->ndim > kMaxRank) refuse("has rank %d, expected 0 to %d", t->ndim, kMaxRank);
   if (t->ndim > 0 && !t->shape) refuse("has shape NULL, expected %d extents", t->ndim);
   int64_t elements_but_0 = 1;
   for (int i = 0; i < t->ndim; ++i) {
@@ -49,11 +48,10 @@ Arg::Arg(const char* op, const char* name, const aiter_tensor* t)
     if (extent <= 1) continue;  // its stride may be anything
     if (__builtin_mul_overflow(elements_but_0, extent, &elements_but_0) ||
         elements_but_0 > kTooMany)
-      refuse("has shape %s, expected at most 2^56 elements",
-             shape_text(t->shape, t->ndim).c_str());
+      refuse("has shape %s, expected at most 2^56 elements", shape_text(t->shape, t->ndim).c_str());
     int64_t reach = 0;
-    if (t->strides && (__builtin_mul_overflow(extent, t->strides[i], &reach) ||
-                       reach > kTooMany || reach < -kTooMany))
+    if (t->strides && (__builtin_mul_overflow(extent, t->strides[i], &reach) || reach > kTooMany ||
+                       reach < -kTooMany))
       refuse("has stride %lld in dimension %d, expected to reach at most 2^56 elements",
              static_cast<long long>(t->strides[i]), i);
   }
@@ -61,14 +59,18 @@ Arg::Arg(const char* op, const char* name, const aiter_tensor* t)
     refuse("has byte_offset %llu, expected at most 2^56",
            static_cast<unsigned long long>(t->byte_offset));
   switch (t->device.type) {
-    case AITER_CPU: case AITER_CUDA: case AITER_CUDA_HOST: case AITER_ROCM: case AITER_ROCM_HOST:
+    case AITER_CPU:
+    case AITER_CUDA:
+    case AITER_CUDA_HOST:
+    case AITER_ROCM:
+    case AITER_ROCM_HOST:
       break;
     default:
       refuse("is on device type %d, expected CPU (1), CUDA (2) or ROCm (10)", t->device.type);
   }
   dtype_ = aiter::dtype_of(t->dtype);
-  if (!t->data && elements() > 0) refuse("has data NULL, expected %lld elements",
-                                         static_cast<long long>(elements()));
+  if (!t->data && elements() > 0)
+    refuse("has data NULL, expected %lld elements", static_cast<long long>(elements()));
   data_ = static_cast<char*>(t->data) + (t->data ? t->byte_offset : 0);
 }
 
@@ -187,9 +189,8 @@ const Arg& Arg::values_in(int64_t begin, int64_t end) const {
                static_cast<long long>(value), static_cast<long long>(i),
                static_cast<long long>(end));
       if (value < begin)
-        refuse("has %lld at flat index %lld, expected at least %lld",
-               static_cast<long long>(value), static_cast<long long>(i),
-               static_cast<long long>(begin));
+        refuse("has %lld at flat index %lld, expected at least %lld", static_cast<long long>(value),
+               static_cast<long long>(i), static_cast<long long>(begin));
     }
   };
   if (dtype_ == DType::kI32)
@@ -205,8 +206,8 @@ const Arg& Arg::values_in(float least, float most) const {
   for (int64_t i = 0; i < values.count; ++i) {
     const float value = static_cast<const float*>(data_)[values.offset(i)];
     if (!(value >= least && value <= most))
-      refuse("has %g at flat index %lld, expected %g to %g", value, static_cast<long long>(i), least,
-             most);
+      refuse("has %g at flat index %lld, expected %g to %g", value, static_cast<long long>(i),
+             least, most);
   }
   return *this;
 }

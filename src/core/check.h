@@ -68,8 +68,7 @@ class Check {
   Arg optional(const char* name, const aiter_tensor* t) const;  // NULL is absent
 
   // Throws "<op>: <text>" unless the condition holds.
-  __attribute__((format(printf, 3, 4))) void require(bool condition, const char* format,
-                                                     ...) const;
+  __attribute__((format(printf, 3, 4))) void require(bool condition, const char* format, ...) const;
 
   // The caller's options over the defaults: fields past the caller's struct_size keep theirs.
   template <class Opts>

@@ -50,8 +50,8 @@ int64_t dtype_bytes(DType dtype) {
 
 const char* dtype_name(aiter_dtype d, char (&buffer)[48]) {
   if (DType known = dtype_of(d); known != DType::kNone) return dtype_name(known);
-  static constexpr const char* kKinds[] = {"int", "uint", "float", "handle", "bfloat", "complex",
-                                           "bool"};
+  static constexpr const char* kKinds[] = {"int",    "uint",    "float", "handle",
+                                           "bfloat", "complex", "bool"};
   const char* kind = d.code < 7 ? kKinds[d.code] : "code";
   if (d.code >= 7)
     std::snprintf(buffer, sizeof(buffer), "dtype code %d, %d bits, %d lanes", d.code, d.bits,

@@ -25,9 +25,9 @@ enum class DType : int32_t {
   kF8E5M2,
   kF8E5M2FNUZ,
   kF8E8M0,
-  kU4x2,     // two unsigned 4-bit codes a byte, the lower nibble first
-  kI4x2,     // two signed 4-bit codes a byte
-  kF4E2M1x2, // two fp4 codes a byte
+  kU4x2,      // two unsigned 4-bit codes a byte, the lower nibble first
+  kI4x2,      // two signed 4-bit codes a byte
+  kF4E2M1x2,  // two fp4 codes a byte
 };
 
 #ifndef AITER_DEVICE_CODE

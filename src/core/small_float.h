@@ -1,5 +1,5 @@
-// The 8-, 6- and 4-bit floats: exact codecs, shared by host code and kernels (so: no library headers
-// in device code).
+// The 8-, 6- and 4-bit floats: exact codecs, shared by host code and kernels (so: no library
+// headers in device code).
 //
 //   format       max    infinity  NaN            zero
 //   e4m3fn       448    -         0x7f, 0xff     +-
@@ -33,7 +33,9 @@ struct SmallFloat {
   static AITER_HOST_DEVICE uint32_t to_bits(float x) { return __builtin_bit_cast(uint32_t, x); }
 
   // 2^e for a normal exponent.
-  static AITER_HOST_DEVICE float pow2(int e) { return from_bits(static_cast<uint32_t>(e + 127) << 23); }
+  static AITER_HOST_DEVICE float pow2(int e) {
+    return from_bits(static_cast<uint32_t>(e + 127) << 23);
+  }
 
   // Round to nearest even; beyond the largest number, that number (infinity too). NaN becomes the
   // NaN code, or, where the format has none, the largest number. No branches: loops vectorize.
@@ -43,7 +45,8 @@ struct SmallFloat {
     const float a = from_bits(magnitude);
     constexpr int kShift = 23 - kMantissaBits;
     const uint32_t rounded = magnitude + ((1u << (kShift - 1)) - 1) + (magnitude >> kShift & 1);
-    const uint32_t normal = (rounded >> kShift) - (static_cast<uint32_t>(127 - kBias) << kMantissaBits);
+    const uint32_t normal =
+        (rounded >> kShift) - (static_cast<uint32_t>(127 - kBias) << kMantissaBits);
     // Below the smallest normal number the quantum is fixed: adding 2^23 quanta rounds to it.
     const float magic = pow2(23 + 1 - kBias - kMantissaBits);
     const uint32_t subnormal = to_bits(a + magic) - to_bits(magic);
@@ -59,8 +62,8 @@ struct SmallFloat {
     const uint32_t magnitude = code & (kSign - 1);
     const uint32_t exponent = magnitude >> kMantissaBits;
     const uint32_t mantissa = magnitude & ((1u << kMantissaBits) - 1);
-    const float normal = from_bits((magnitude << (23 - kMantissaBits)) +
-                                   (static_cast<uint32_t>(127 - kBias) << 23));
+    const float normal =
+        from_bits((magnitude << (23 - kMantissaBits)) + (static_cast<uint32_t>(127 - kBias) << 23));
     const float subnormal = static_cast<float>(mantissa) * pow2(1 - kBias - kMantissaBits);
     float x = exponent ? normal : subnormal;
     const float nan = from_bits(0x7fc00000u);
@@ -68,19 +71,24 @@ struct SmallFloat {
       if (code == static_cast<uint32_t>(kSign)) return nan;
     } else if (kNanCode >= 0 && magnitude > static_cast<uint32_t>(kMaxCode)) {
       // e5m2 has infinity just after the largest number; all else up here is NaN
-      x = kExponentBits == 5 && magnitude == static_cast<uint32_t>(kMaxCode) + 1 ? from_bits(0x7f800000u) : nan;
+      x = kExponentBits == 5 && magnitude == static_cast<uint32_t>(kMaxCode) + 1
+              ? from_bits(0x7f800000u)
+              : nan;
     }
     return code & kSign ? -x : x;
   }
 
   static AITER_HOST_DEVICE constexpr float max() {
     // (1.mantissa) * 2^(exponent - bias)
-    float x = 1.0f + static_cast<float>(kMaxCode & ((1 << kMantissaBits) - 1)) / (1 << kMantissaBits);
+    float x =
+        1.0f + static_cast<float>(kMaxCode & ((1 << kMantissaBits) - 1)) / (1 << kMantissaBits);
     for (int e = (kMaxCode >> kMantissaBits) - kBias; e > 0; --e) x *= 2;
     return x;
   }
   // Exponent of the largest number.
-  static AITER_HOST_DEVICE constexpr int max_exponent() { return (kMaxCode >> kMantissaBits) - kBias; }
+  static AITER_HOST_DEVICE constexpr int max_exponent() {
+    return (kMaxCode >> kMantissaBits) - kBias;
+  }
 };
 
 //                           exponent mantissa bias max code  NaN   fnuz
@@ -117,16 +125,22 @@ AITER_HOST_DEVICE uint32_t mx_scale(float amax, MxRound mode) {
     below = 24;
   }
   switch (mode) {
-    case MxRound::kDown: break;
+    case MxRound::kDown:
+      break;
     case MxRound::kUp: {
       // amax / max > 2^e exactly when amax's mantissa exceeds max's
       constexpr uint32_t max_mantissa =
-          static_cast<uint32_t>(Element::kMax & ((1 << Element::kMantissa) - 1)) << (23 - Element::kMantissa);
+          static_cast<uint32_t>(Element::kMax & ((1 << Element::kMantissa) - 1))
+          << (23 - Element::kMantissa);
       if ((u & 0x7fffffu) > max_mantissa) u += 0x800000u;
       break;
     }
-    case MxRound::kEven: u += 1u << (22 - Element::kMantissa); break;
-    case MxRound::kCeil: u += 0x7fffffu; break;
+    case MxRound::kEven:
+      u += 1u << (22 - Element::kMantissa);
+      break;
+    case MxRound::kCeil:
+      u += 0x7fffffu;
+      break;
   }
   const int code = static_cast<int>(u >> 23) - below - Element::max_exponent();
   return static_cast<uint32_t>(code < 0 ? 0 : code > 254 ? 254 : code);

@@ -48,16 +48,26 @@ aiter_status record_current_exception(const char* op) noexcept {
 
 extern "C" const char* aiter_status_string(aiter_status status) {
   switch (status) {
-    case AITER_OK: return "OK";
-    case AITER_INVALID_ARGUMENT: return "INVALID_ARGUMENT";
-    case AITER_UNSUPPORTED: return "UNSUPPORTED";
-    case AITER_WORKSPACE_TOO_SMALL: return "WORKSPACE_TOO_SMALL";
-    case AITER_NOT_PREPARED: return "NOT_PREPARED";
-    case AITER_NO_CODE_OBJECT: return "NO_CODE_OBJECT";
-    case AITER_OUT_OF_MEMORY: return "OUT_OF_MEMORY";
-    case AITER_DEVICE: return "DEVICE";
-    case AITER_INTERNAL: return "INTERNAL";
-    default: return "UNKNOWN";
+    case AITER_OK:
+      return "OK";
+    case AITER_INVALID_ARGUMENT:
+      return "INVALID_ARGUMENT";
+    case AITER_UNSUPPORTED:
+      return "UNSUPPORTED";
+    case AITER_WORKSPACE_TOO_SMALL:
+      return "WORKSPACE_TOO_SMALL";
+    case AITER_NOT_PREPARED:
+      return "NOT_PREPARED";
+    case AITER_NO_CODE_OBJECT:
+      return "NO_CODE_OBJECT";
+    case AITER_OUT_OF_MEMORY:
+      return "OUT_OF_MEMORY";
+    case AITER_DEVICE:
+      return "DEVICE";
+    case AITER_INTERNAL:
+      return "INTERNAL";
+    default:
+      return "UNKNOWN";
   }
 }
 

@@ -10,8 +10,7 @@ namespace aiter {
 
 class Error : public std::exception {
  public:
-  Error(aiter_status status, std::string message)
-      : status_(status), message_(std::move(message)) {}
+  Error(aiter_status status, std::string message) : status_(status), message_(std::move(message)) {}
   aiter_status status() const { return status_; }
   const char* what() const noexcept override { return message_.c_str(); }
 

@@ -110,13 +110,20 @@ bool log_dispatch() {
 
 const char* target_name(const Machine& m) {
   switch (m.target) {
-    case ANY_CPU: return "cpu";
-    case GFX90A: return "gfx90a";
-    case GFX942: return "gfx942";
-    case GFX950: return "gfx950";
-    case SM80: return "sm_80";
-    case SM90: return "sm_90";
-    default: return "unknown";
+    case ANY_CPU:
+      return "cpu";
+    case GFX90A:
+      return "gfx90a";
+    case GFX942:
+      return "gfx942";
+    case GFX950:
+      return "gfx950";
+    case SM80:
+      return "sm_80";
+    case SM90:
+      return "sm_90";
+    default:
+      return "unknown";
   }
 }
 
@@ -164,7 +171,9 @@ int select_row(const char* op, const RowInfo* (*row)(int), const Machine& machin
 
 Machine machine_of(aiter_device device) {
   switch (device.type) {
-    case AITER_CPU: case AITER_CUDA_HOST: case AITER_ROCM_HOST:
+    case AITER_CPU:
+    case AITER_CUDA_HOST:
+    case AITER_ROCM_HOST:
       return Machine{ANY_CPU, current_isa()};
     default:
       break;
@@ -193,8 +202,8 @@ extern "C" const char* aiter_dispatch_table(void) {
     std::string text;
     for (const aiter::OpInfo* op : aiter::kOps)
       for (int i = 0; const aiter::RowInfo* r = op->row(i); ++i)
-        text += std::string(op->family) + "\t" + op->name + "\t" + r->name + "\t" +
-                r->target_text + "\t" + r->condition + "\n";
+        text += std::string(op->family) + "\t" + op->name + "\t" + r->name + "\t" + r->target_text +
+                "\t" + r->condition + "\n";
     return text;
   }();
   return table.c_str();

@@ -95,39 +95,53 @@ void dispatch(const OpInfo& op, const Row<Problem, Args> (&rows)[N], const Probl
 //   #include "ops/norm/rmsnorm/rmsnorm.def"
 //   };
 //   AITER_OP(norm, rmsnorm)
-#define AITER_IMPL(op, row, targets, condition)                                              \
-  {{#row, targets, #targets, #condition},                                                    \
+#define AITER_IMPL(op, row, targets, condition)                                           \
+  {{#row, targets, #targets, #condition},                                                 \
    [](const auto& p, const Machine& m) -> bool { return (void)p, (void)m, (condition); }, \
    op##_##row},
 
 // The operator's entry in the listing, over the table `kRows` of the same file.
-#define AITER_OP(family, op)                                                            \
-  extern const OpInfo op##_op;                                                          \
-  const OpInfo op##_op = {#family, #op, [](int i) {                                     \
-                            return i < static_cast<int>(std::size(kRows)) ? &kRows[i].info : nullptr; \
-                          }};
+#define AITER_OP(family, op)   \
+  extern const OpInfo op##_op; \
+  const OpInfo op##_op = {     \
+      #family, #op,            \
+      [](int i) { return i < static_cast<int>(std::size(kRows)) ? &kRows[i].info : nullptr; }};
 
 // A CPU row is compiled once per instruction set; this makes the function that picks one.
 #if defined(__x86_64__)
-#define AITER_CPU_ROW(name, Args)                                     \
-  namespace portable { void name(const Args&); }                      \
-  namespace avx2 { void name(const Args&); }                          \
-  namespace avx512 { void name(const Args&); }                        \
-  static void name(const Args& args, const Call& call) {              \
-    switch (call.machine.isa) {                                       \
-      case Isa::kAvx512: return avx512::name(args);                   \
-      case Isa::kAvx2: return avx2::name(args);                       \
-      case Isa::kPortable: return portable::name(args);               \
-    }                                                                 \
+#define AITER_CPU_ROW(name, Args)                        \
+  namespace portable {                                   \
+  void name(const Args&);                                \
+  }                                                      \
+  namespace avx2 {                                       \
+  void name(const Args&);                                \
+  }                                                      \
+  namespace avx512 {                                     \
+  void name(const Args&);                                \
+  }                                                      \
+  static void name(const Args& args, const Call& call) { \
+    switch (call.machine.isa) {                          \
+      case Isa::kAvx512:                                 \
+        return avx512::name(args);                       \
+      case Isa::kAvx2:                                   \
+        return avx2::name(args);                         \
+      case Isa::kPortable:                               \
+        return portable::name(args);                     \
+    }                                                    \
   }
 // A CPU row that exists for AVX-512 alone: its condition asks for m.isa == Isa::kAvx512.
-#define AITER_AVX512_ROW(name, Args)             \
-  namespace avx512 { void name(const Args&); }   \
+#define AITER_AVX512_ROW(name, Args) \
+  namespace avx512 {                 \
+  void name(const Args&);            \
+  }                                  \
   static void name(const Args& args, const Call&) { avx512::name(args); }
 #else
-#define AITER_AVX512_ROW(name, Args) static void name(const Args&, const Call&) {}
-#define AITER_CPU_ROW(name, Args)                \
-  namespace portable { void name(const Args&); } \
+#define AITER_AVX512_ROW(name, Args) \
+  static void name(const Args&, const Call&) {}
+#define AITER_CPU_ROW(name, Args) \
+  namespace portable {            \
+  void name(const Args&);         \
+  }                               \
   static void name(const Args& args, const Call&) { portable::name(args); }
 #endif
 

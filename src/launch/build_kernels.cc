@@ -2,9 +2,9 @@
 //
 //   aiter_build_kernels <op> <arch> <src folder> <op.hip> <kernels folder> <manifest>
 //
-// writes <kernels folder>/<arch>/<op>.{co,cubin,ptx}, and a manifest with a line for each kernel. An
-// object without kernels, or a kernel whose arguments are no struct of <op>_args.h, fails the build;
-// spilled registers are reported.
+// writes <kernels folder>/<arch>/<op>.{co,cubin,ptx}, and a manifest with a line for each kernel.
+// An object without kernels, or a kernel whose arguments are no struct of <op>_args.h, fails the
+// build; spilled registers are reported.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -68,13 +68,13 @@ void build(const std::string& op, const std::string& arch, const std::string& sr
            const std::string& hip, const std::string& folder, const std::string& manifest) {
   std::string text;
   if (!read_file(hip, &text)) fail(AITER_INTERNAL, "cannot read %s", hip.c_str());
-  const std::string source =
-      expand_includes(text, [&](std::string_view path, std::string* header) {
-        return read_file(src + "/" + std::string(path), header);
-      });
+  const std::string source = expand_includes(text, [&](std::string_view path, std::string* header) {
+    return read_file(src + "/" + std::string(path), header);
+  });
   const std::string bytes = compile(op, arch, source);
   const CodeObject object = read_code_object(bytes);
-  if (object.kernels.empty()) fail(AITER_INTERNAL, "the object for %s has no kernels", arch.c_str());
+  if (object.kernels.empty())
+    fail(AITER_INTERNAL, "the object for %s has no kernels", arch.c_str());
   std::string lines =
       "kernel\targuments\targument_bytes\tshared_bytes\tregisters\tscalars\tspills\t"
       "scratch_bytes\tmax_block\n";

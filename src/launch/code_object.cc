@@ -21,7 +21,8 @@ constexpr int kMachineAmdgpu = 224, kMachineCuda = 190;
 
 template <class T>
 T read(std::string_view bytes, size_t offset) {
-  if (offset > bytes.size() || bytes.size() - offset < sizeof(T)) malformed("file: it is cut short");
+  if (offset > bytes.size() || bytes.size() - offset < sizeof(T))
+    malformed("file: it is cut short");
   T value;
   std::memcpy(&value, bytes.data() + offset, sizeof(T));
   return value;
@@ -81,20 +82,37 @@ class MessagePack {
     if (type <= 0xbf) return visit_(path, 0, text(type & 31));
     if (type >= 0xe0) return visit_(path, static_cast<int8_t>(type), {});
     switch (type) {
-      case 0xc0: return;
-      case 0xc2: case 0xc3: return visit_(path, type == 0xc3, {});
-      case 0xcc: case 0xcd: case 0xce: case 0xcf:
+      case 0xc0:
+        return;
+      case 0xc2:
+      case 0xc3:
+        return visit_(path, type == 0xc3, {});
+      case 0xcc:
+      case 0xcd:
+      case 0xce:
+      case 0xcf:
         return visit_(path, static_cast<int64_t>(number(1 << (type - 0xcc))), {});
-      case 0xd0: case 0xd1: case 0xd2: case 0xd3:
+      case 0xd0:
+      case 0xd1:
+      case 0xd2:
+      case 0xd3:
         return visit_(path, static_cast<int64_t>(number(1 << (type - 0xd0))), {});
-      case 0xd9: return visit_(path, 0, text(number(1)));
-      case 0xda: return visit_(path, 0, text(number(2)));
-      case 0xdb: return visit_(path, 0, text(number(4)));
-      case 0xdc: return array(path, number(2), depth);
-      case 0xdd: return array(path, number(4), depth);
-      case 0xde: return map(path, number(2), depth);
-      case 0xdf: return map(path, number(4), depth);
-      default: malformed("metadata");
+      case 0xd9:
+        return visit_(path, 0, text(number(1)));
+      case 0xda:
+        return visit_(path, 0, text(number(2)));
+      case 0xdb:
+        return visit_(path, 0, text(number(4)));
+      case 0xdc:
+        return array(path, number(2), depth);
+      case 0xdd:
+        return array(path, number(4), depth);
+      case 0xde:
+        return map(path, number(2), depth);
+      case 0xdf:
+        return map(path, number(4), depth);
+      default:
+        malformed("metadata");
     }
   }
 
@@ -132,15 +150,24 @@ void read_amd_metadata(std::string_view metadata, CodeObject* object) {
         KernelInfo& k = object->kernels.back();
         const std::string field = path.substr(kernel.size());
         const int n = static_cast<int>(number);
-        if (field == "/.name") k.symbol = text;
-        else if (field == "/.group_segment_fixed_size") k.shared_bytes = n;
-        else if (field == "/.private_segment_fixed_size") k.scratch_bytes = n;
-        else if (field == "/.vgpr_count") k.registers = n;  // AGPRs included since gfx90a
-        else if (field == "/.sgpr_count") k.scalars = n;
-        else if (field == "/.vgpr_spill_count" || field == "/.sgpr_spill_count") k.spills += n;
-        else if (field == "/.max_flat_workgroup_size") k.max_block = n;
-        else if (field == "/.args[]/.offset") argument.offset = number;
-        else if (field == "/.args[]/.size") argument.size = number;
+        if (field == "/.name")
+          k.symbol = text;
+        else if (field == "/.group_segment_fixed_size")
+          k.shared_bytes = n;
+        else if (field == "/.private_segment_fixed_size")
+          k.scratch_bytes = n;
+        else if (field == "/.vgpr_count")
+          k.registers = n;  // AGPRs included since gfx90a
+        else if (field == "/.sgpr_count")
+          k.scalars = n;
+        else if (field == "/.vgpr_spill_count" || field == "/.sgpr_spill_count")
+          k.spills += n;
+        else if (field == "/.max_flat_workgroup_size")
+          k.max_block = n;
+        else if (field == "/.args[]/.offset")
+          argument.offset = number;
+        else if (field == "/.args[]/.size")
+          argument.size = number;
         else if (field == "/.args[]/.value_kind")
           argument.explicit_one = text.substr(0, 7) != "hidden_";
         // An argument's fields come in any order, but before the next element begins and before
@@ -167,10 +194,10 @@ std::vector<Section> sections(std::string_view file) {
   for (const Elf64_Shdr& h : headers) {
     if (h.sh_name >= names.size()) malformed("section name");
     const std::string_view rest = names.substr(h.sh_name);
-    all.push_back({rest.substr(0, rest.find('\0')),
-                   h.sh_type == SHT_NOBITS ? std::string_view()
-                                           : part(file, h.sh_offset, h.sh_size),
-                   h.sh_type, h.sh_info});
+    all.push_back(
+        {rest.substr(0, rest.find('\0')),
+         h.sh_type == SHT_NOBITS ? std::string_view() : part(file, h.sh_offset, h.sh_size),
+         h.sh_type, h.sh_info});
   }
   return all;
 }

@@ -85,7 +85,7 @@ std::string on_path(const std::string& name) {
 
 // Path, size and time stamp: enough to notice another version, with no process to start.
 std::string file_identity(const std::string& path) {
-  struct stat info {};
+  struct stat info{};
   char resolved[PATH_MAX];
   const char* real = realpath(path.c_str(), resolved);
   stat(path.c_str(), &info);
@@ -95,8 +95,8 @@ std::string file_identity(const std::string& path) {
 
 constexpr const char* kDefineDeviceCode = "-DAITER_DEVICE_CODE=1";
 
-// The source for one kernel alone (ck/core/prelude.h), or for all when `kernel` is empty. Definitions
-// in the text: on a command line, nvcc and NVRTC take the comma for the end of one.
+// The source for one kernel alone (ck/core/prelude.h), or for all when `kernel` is empty.
+// Definitions in the text: on a command line, nvcc and NVRTC take the comma for the end of one.
 std::string select_kernel(const std::string& source, const std::string& kernel) {
   if (kernel.empty()) return source;
   return "#define AITER_ONE_KERNEL 1\n#define AITER_PICK_" + kernel + " ~,\n#line 1\n" + source;
@@ -121,8 +121,8 @@ class Clang : public Compiler {
   std::string name() const override { return path_; }
   std::string identity() const override { return file_identity(path_); }
 
-  std::string compile(const std::string& source, const std::string& arch,
-                      const std::string& kernel, std::string* log) const override {
+  std::string compile(const std::string& source, const std::string& arch, const std::string& kernel,
+                      std::string* log) const override {
     const TemporaryFolder folder;
     const std::string in = folder.path() + "/kernel.hip", object = folder.path() + "/kernel.o",
                       out = folder.path() + "/kernel.co";
@@ -175,13 +175,14 @@ class Nvcc : public Compiler {
   explicit Nvcc(std::string path) : path_(std::move(path)) {}
   std::string name() const override { return path_; }
   std::string identity() const override { return file_identity(path_); }
-  std::string compile(const std::string& source, const std::string& arch,
-                      const std::string& kernel, std::string* log) const override {
+  std::string compile(const std::string& source, const std::string& arch, const std::string& kernel,
+                      std::string* log) const override {
     const TemporaryFolder folder;
     const std::string in = folder.path() + "/kernel.cu", out = folder.path() + "/kernel.cubin";
     write_file(in, select_kernel(source, kernel));
-    std::vector<std::string> command{path_, "-std=c++17", "-O3", "-fmad=false", "-cubin",
-                                     "-arch=" + arch, "--diag-suppress=177", "-o", out, in};
+    std::vector<std::string> command{
+        path_,           "-std=c++17",          "-O3", "-fmad=false", "-cubin",
+        "-arch=" + arch, "--diag-suppress=177", "-o",  out,           in};
     command.push_back(kDefineDeviceCode);
     const bool done = run(command, log);
     std::string bytes;
@@ -212,8 +213,8 @@ class Rtc : public Compiler {
     version_(&major, &minor);
     return prefix_ + " " + std::to_string(major) + "." + std::to_string(minor);
   }
-  std::string compile(const std::string& source, const std::string& arch,
-                      const std::string& kernel, std::string* log) const override {
+  std::string compile(const std::string& source, const std::string& arch, const std::string& kernel,
+                      std::string* log) const override {
     void* program = nullptr;
     const std::string text = select_kernel(source, kernel);
     if (create_(&program, text.c_str(), "kernel.hip", 0, nullptr, nullptr)) return {};
@@ -279,10 +280,13 @@ std::string site_packages() { return library_folder() + "/../.."; }
 std::vector<std::string> rtc_libraries(bool nvidia) {
   if (const char* path = environment(nvidia ? "AITER_NVRTC_LIBRARY" : "AITER_HIPRTC_LIBRARY"))
     return {path};
-  if (!nvidia) return {"libhiprtc.so.7", "libhiprtc.so.6", "libhiprtc.so",
-                       std::string(environment("ROCM_PATH") ? environment("ROCM_PATH")
-                                                            : "/opt/rocm") + "/lib/libhiprtc.so"};
-  return {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so",
+  if (!nvidia)
+    return {"libhiprtc.so.7", "libhiprtc.so.6", "libhiprtc.so",
+            std::string(environment("ROCM_PATH") ? environment("ROCM_PATH") : "/opt/rocm") +
+                "/lib/libhiprtc.so"};
+  return {"libnvrtc.so.13",
+          "libnvrtc.so.12",
+          "libnvrtc.so",
           site_packages() + "/nvidia/cu13/lib/libnvrtc.so.13",
           site_packages() + "/nvidia/cuda_nvrtc/lib/libnvrtc.so.12",
           "/usr/local/cuda/lib64/libnvrtc.so"};

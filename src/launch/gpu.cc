@@ -157,7 +157,8 @@ aiter_status aiter_malloc(aiter_device id, size_t bytes, void** memory) {
     if (aiter::on_host(id) && bytes > 0) {
       constexpr size_t kAlignment = 64;
       if (bytes <= SIZE_MAX - kAlignment)
-        *memory = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+        *memory =
+            std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
       if (!*memory) aiter::fail(AITER_OUT_OF_MEMORY, "malloc: no %zu bytes of host memory", bytes);
     }
     aiter::on_gpu("malloc", id, [&](const Driver& d) {
@@ -184,9 +185,8 @@ aiter_status aiter_copy(aiter_device id, void* to, const void* from, size_t byte
       aiter::need("copy", "from", from);
       if (aiter::on_host(id)) std::memmove(to, from, bytes);
     }
-    aiter::on_gpu("copy", id, [&](const Driver& d) {
-      return bytes ? d.copy(to, from, bytes, stream) : 0;
-    });
+    aiter::on_gpu("copy", id,
+                  [&](const Driver& d) { return bytes ? d.copy(to, from, bytes, stream) : 0; });
   });
 }
 
@@ -205,15 +205,13 @@ aiter_status aiter_fill(aiter_device id, void* memory, uint8_t value, size_t byt
 
 aiter_status aiter_stream_create(aiter_device id, aiter_stream* stream) {
   constexpr unsigned kNonBlocking = 1;
-  return aiter::gpu_entry("stream_create", id, "stream", stream, [&](const Driver& d) {
-    return d.stream_create(stream, kNonBlocking);
-  });
+  return aiter::gpu_entry("stream_create", id, "stream", stream,
+                          [&](const Driver& d) { return d.stream_create(stream, kNonBlocking); });
 }
 
 aiter_status aiter_stream_destroy(aiter_device id, aiter_stream stream) {
-  return aiter::gpu_entry("stream_destroy", id, [&](const Driver& d) {
-    return stream ? d.stream_destroy(stream) : 0;
-  });
+  return aiter::gpu_entry("stream_destroy", id,
+                          [&](const Driver& d) { return stream ? d.stream_destroy(stream) : 0; });
 }
 
 aiter_status aiter_stream_synchronize(aiter_device id, aiter_stream stream) {
@@ -258,9 +256,8 @@ aiter_status aiter_event_elapsed_ms(aiter_device id, aiter_event start, aiter_ev
 
 aiter_status aiter_capture_begin(aiter_device id, aiter_stream stream) {
   constexpr int kThreadLocal = 1;
-  return aiter::gpu_entry("capture_begin", id, [&](const Driver& d) {
-    return d.capture_begin(stream, kThreadLocal);
-  });
+  return aiter::gpu_entry("capture_begin", id,
+                          [&](const Driver& d) { return d.capture_begin(stream, kThreadLocal); });
 }
 
 aiter_status aiter_capture_end(aiter_device id, aiter_graph* graph, aiter_stream stream) {
@@ -282,9 +279,8 @@ aiter_status aiter_graph_launch(aiter_device id, aiter_graph graph, aiter_stream
 }
 
 aiter_status aiter_graph_destroy(aiter_device id, aiter_graph graph) {
-  return aiter::gpu_entry("graph_destroy", id, [&](const Driver& d) {
-    return graph ? d.graph_exec_destroy(graph) : 0;
-  });
+  return aiter::gpu_entry("graph_destroy", id,
+                          [&](const Driver& d) { return graph ? d.graph_exec_destroy(graph) : 0; });
 }
 
 }  // extern "C"

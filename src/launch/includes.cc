@@ -15,8 +15,8 @@ void expand(std::string_view text, const FindHeader& find, std::set<std::string>
     at = end + 1;
     if (line == "#pragma once") continue;
     if (line.substr(0, kInclude.size()) == kInclude) {
-      const std::string path(line.substr(
-          kInclude.size(), line.find('"', kInclude.size()) - kInclude.size()));
+      const std::string path(
+          line.substr(kInclude.size(), line.find('"', kInclude.size()) - kInclude.size()));
       std::string header;
       if (seen->count(path)) continue;
       if (find(path, &header)) {

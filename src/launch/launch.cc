@@ -16,9 +16,9 @@
 namespace aiter {
 namespace {
 
-// An operator's code on one device: one module, or several when its kernels were built one by one on
-// first use. Its mutex is held while code is loaded or built, so that threads which need the same
-// code wait for it and others do not.
+// An operator's code on one device: one module, or several when its kernels were built one by one
+// on first use. Its mutex is held while code is loaded or built, so that threads which need the
+// same code wait for it and others do not.
 struct LoadedOp {
   struct Entry {
     Function function;
@@ -63,7 +63,7 @@ void load(const std::string& op, const Device& device, const std::string& bytes,
   const CodeObject object = read_code_object(bytes);
   DeviceScope scope(device);
   RelaxedCapture relaxed(driver);
-  Module module = nullptr;  // kept for the process
+  Module module = nullptr;                                          // kept for the process
   if (const int code = driver.module_load(&module, bytes.c_str()))  // PTX ends in a zero byte
     fail(AITER_NO_CODE_OBJECT, "%s: the driver refused the code object of %s for %s (%s): %s",
          op.c_str(), object.arch.c_str(), device.arch.c_str(), device.label.c_str(),
@@ -130,8 +130,8 @@ void launch_bytes(const Kernel& kernel, const Call& call, const Grid& grid, cons
   if (grid.x <= 0 || grid.y <= 0 || grid.z <= 0) return;
   const Device& device = device_of(call.device);
   // AMD counts threads in 32 bits, NVIDIA blocks in 31 and 16.
-  if (grid.x * grid.threads >= int64_t{1} << 32 || grid.x >= int64_t{1} << 31 ||
-      grid.y > 65535 || grid.z > 65535)
+  if (grid.x * grid.threads >= int64_t{1} << 32 || grid.x >= int64_t{1} << 31 || grid.y > 65535 ||
+      grid.z > 65535)
     fail(AITER_INTERNAL, "%s: a grid of %lld x %lld x %lld blocks is too large", kernel.op(),
          static_cast<long long>(grid.x), static_cast<long long>(grid.y),
          static_cast<long long>(grid.z));

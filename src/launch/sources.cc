@@ -5,11 +5,10 @@
 
 // AITER_SOURCE(number, path below src/, path on the build machine): generated from the aiter_op()
 // lines and the headers of src/ck.
-#define AITER_SOURCE(number, path, file)                      \
-  asm(".pushsection .rodata\naiter_source_" #number           \
-      ":\n.incbin \"" file "\"\naiter_source_end_" #number    \
-      ":\n.byte 0\n.popsection\n");                           \
-  extern const char source_##number[] asm("aiter_source_" #number); \
+#define AITER_SOURCE(number, path, file)                                 \
+  asm(".pushsection .rodata\naiter_source_" #number ":\n.incbin \"" file \
+      "\"\naiter_source_end_" #number ":\n.byte 0\n.popsection\n");      \
+  extern const char source_##number[] asm("aiter_source_" #number);      \
   extern const char source_end_##number[] asm("aiter_source_end_" #number);
 #include "aiter_sources.inc"
 #undef AITER_SOURCE

@@ -54,7 +54,8 @@ struct NvidiaArch {
 NvidiaArch parse_nvidia(const std::string& arch) {
   NvidiaArch a;
   size_t i = 3;
-  while (i < arch.size() && arch[i] >= '0' && arch[i] <= '9') a.number = a.number * 10 + arch[i++] - '0';
+  while (i < arch.size() && arch[i] >= '0' && arch[i] <= '9')
+    a.number = a.number * 10 + arch[i++] - '0';
   if (i < arch.size()) a.suffix = arch[i];
   return a;
 }
@@ -72,8 +73,8 @@ int fit(const std::string& built, const std::string& device, bool ptx) {
   const NvidiaArch code = parse_nvidia(built), gpu = parse_nvidia(device);
   const bool same = code.number == gpu.number;
   const bool runs = code.suffix ? same
-                    : ptx      ? code.number <= gpu.number
-                               : code.number / 10 == gpu.number / 10 && code.number <= gpu.number;
+                    : ptx       ? code.number <= gpu.number
+                                : code.number / 10 == gpu.number / 10 && code.number <= gpu.number;
   return runs ? code.number * 4 + (code.suffix ? 2 : 0) + (ptx ? 0 : 1) : -1;
 }
 
@@ -81,8 +82,8 @@ constexpr const char* kEndings[] = {".co", ".cubin", ".ptx"};
 
 // 128-bit FNV-1a: the name of a cached object.
 std::string content_key(const std::string& text) {
-  unsigned __int128 hash = (static_cast<unsigned __int128>(0x6c62272e07bb0142u) << 64) |
-                           0x62b821756295c58du;
+  unsigned __int128 hash =
+      (static_cast<unsigned __int128>(0x6c62272e07bb0142u) << 64) | 0x62b821756295c58du;
   const unsigned __int128 prime = (static_cast<unsigned __int128>(1) << 88) | 0x13b;
   for (unsigned char c : text) hash = (hash ^ c) * prime;
   char name[33];
@@ -99,13 +100,15 @@ bool make_folders(const std::string& path) {
   return access(path.c_str(), W_OK) == 0;
 }
 
-// Complete or not there: readers never see half a file. Failure only costs the next process a build.
+// Complete or not there: readers never see half a file. Failure only costs the next process a
+// build.
 void keep(const std::string& folder, const std::string& path, const std::string& bytes) {
   if (folder.empty() || !make_folders(folder)) return;
   std::string temporary = path + ".XXXXXX";
   const int file = mkstemp(temporary.data());
   if (file < 0) return;
-  const bool written = write(file, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
+  const bool written =
+      write(file, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
   fchmod(file, 0644);
   if (close(file) || !written || rename(temporary.c_str(), path.c_str())) unlink(temporary.c_str());
 }
@@ -219,9 +222,10 @@ std::string build_on_first_use(const std::string& op, const std::string& kernel,
     *why += "\n  " + compiler->name() + ": " + (log.empty() ? "failed" : log.substr(0, 600));
   }
   if (candidates.empty())
-    *why += is_nvidia(arch) ? " and neither NVRTC, nvcc nor clang (AITER_CLANG) was found to build it"
-                            : " and neither hipRTC nor clang (AITER_CLANG, or pip install ziglang) "
-                              "was found to build it";
+    *why += is_nvidia(arch)
+                ? " and neither NVRTC, nvcc nor clang (AITER_CLANG) was found to build it"
+                : " and neither hipRTC nor clang (AITER_CLANG, or pip install ziglang) "
+                  "was found to build it";
   return {};
 }
 

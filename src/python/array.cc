@@ -33,11 +33,16 @@ std::string shape_text(int n, const int64_t* shape) {
 
 const char* kind_name(Kind kind) {
   switch (kind) {
-    case Kind::kNumpy: return "numpy";
-    case Kind::kTorch: return "torch";
-    case Kind::kJax: return "jax";
-    case Kind::kCupy: return "cupy";
-    default: return "aiter";
+    case Kind::kNumpy:
+      return "numpy";
+    case Kind::kTorch:
+      return "torch";
+    case Kind::kJax:
+      return "jax";
+    case Kind::kCupy:
+      return "cupy";
+    default:
+      return "aiter";
   }
 }
 
@@ -83,8 +88,9 @@ Array reshape(const Array& a, nb::args arguments) {
     refuse(PyExc_ValueError, "reshape: " + shape_text(a.ndim, a.shape) + " into " +
                                  shape_text(spec.ndim, spec.shape));
   if (!a.contiguous())
-    refuse(PyExc_ValueError, "reshape: the array is not contiguous; copy it first "
-                             "(aiter.asarray(x, copy=True))");
+    refuse(PyExc_ValueError,
+           "reshape: the array is not contiguous; copy it first "
+           "(aiter.asarray(x, copy=True))");
   Array r = a;
   r.ndim = spec.ndim;
   std::memcpy(r.shape, spec.shape, sizeof(r.shape));
@@ -107,7 +113,8 @@ Array as_strided(const Array& a, nb::handle dtype, nb::handle shape, nb::handle 
   Array r = a;
   const Spec extents = parse_spec(shape, parse_dtype(dtype, a.dtype));
   const Spec steps = parse_spec(strides, extents.dtype);
-  if (steps.ndim != extents.ndim) refuse(PyExc_ValueError, "as_strided: as many strides as extents");
+  if (steps.ndim != extents.ndim)
+    refuse(PyExc_ValueError, "as_strided: as many strides as extents");
   r.dtype = extents.dtype;
   r.ndim = extents.ndim;
   std::memcpy(r.shape, extents.shape, sizeof(r.shape));
@@ -129,8 +136,8 @@ Array item(const Array& a, nb::handle key) {
   int given = 0, ellipses = 0;
   for (nb::handle k : keys) (k.ptr() == Py_Ellipsis ? ellipses : given) += 1;
   if (ellipses > 1 || given > a.ndim)
-    refuse(PyExc_IndexError, std::to_string(given) + " indices for an array of rank " +
-                                 std::to_string(a.ndim));
+    refuse(PyExc_IndexError,
+           std::to_string(given) + " indices for an array of rank " + std::to_string(a.ndim));
   Array r = a;
   r.ndim = 0;
   int64_t offset = 0;
@@ -157,8 +164,7 @@ Array item(const Array& a, nb::handle key) {
       if (index == -1 && PyErr_Occurred()) throw nb::python_error();
       if (index < -a.shape[axis] || index >= a.shape[axis])
         refuse(PyExc_IndexError, "index " + std::to_string(index) + " is outside of dimension " +
-                                     std::to_string(axis) + " of " +
-                                     std::to_string(a.shape[axis]));
+                                     std::to_string(axis) + " of " + std::to_string(a.shape[axis]));
       offset += (index < 0 ? index + a.shape[axis] : index) * a.strides[axis];
       ++axis;
     }
@@ -327,8 +333,9 @@ nb::object dlpack(const Array& a, nb::handle stream, nb::handle max_version, nb:
   const bool versioned = !max_version.is_none() && nb::cast<int>(max_version[0]) >= 1;
   if (versioned) return capsule(export_versioned(result, make_copy), "dltensor_versioned");
   if (result.readonly)
-    refuse(PyExc_BufferError, "a read-only array can be exported by DLPack 1.0 or later alone "
-                              "(max_version)");
+    refuse(PyExc_BufferError,
+           "a read-only array can be exported by DLPack 1.0 or later alone "
+           "(max_version)");
   return capsule(export_array(result, &Exported::legacy), "dltensor");
 }
 
@@ -404,12 +411,23 @@ std::string typestr(aiter_dtype d) {
   if (d.lanes != 1) return {};
   std::string text = d.bits == 8 ? "|" : "<";
   switch (d.code) {
-    case AITER_CODE_INT: text += 'i'; break;
-    case AITER_CODE_UINT: text += 'u'; break;
-    case AITER_CODE_FLOAT: text += 'f'; break;
-    case AITER_CODE_BOOL: text += 'b'; break;
-    case 5: text += 'c'; break;
-    default: return {};
+    case AITER_CODE_INT:
+      text += 'i';
+      break;
+    case AITER_CODE_UINT:
+      text += 'u';
+      break;
+    case AITER_CODE_FLOAT:
+      text += 'f';
+      break;
+    case AITER_CODE_BOOL:
+      text += 'b';
+      break;
+    case 5:
+      text += 'c';
+      break;
+    default:
+      return {};
   }
   return text + std::to_string(bytes_of(d));
 }
@@ -433,8 +451,8 @@ nb::object array_interface(const Array& a) {
 nb::object numpy(nb::handle self) {
   const Array& a = *as_array(self);
   if (!on_host(a.device))
-    refuse(PyExc_ValueError, "numpy: the array is on " + device_text(a.device) +
-                                 "; use aiter.to_device(x, \"cpu\")");
+    refuse(PyExc_ValueError,
+           "numpy: the array is on " + device_text(a.device) + "; use aiter.to_device(x, \"cpu\")");
   nb::handle asarray = imported("numpy", "asarray");
   if (!typestr(a.dtype).empty()) return asarray(self);
   Array bits = a;
@@ -451,8 +469,9 @@ nb::object array_protocol(nb::handle self, nb::handle dtype, nb::handle copy) {
 }
 
 nb::str repr(const Array& a) {
-  return nb::str(("aiter.Array(shape=" + shape_text(a.ndim, a.shape) + ", dtype=" +
-                  dtype_text(a.dtype) + ", device=" + device_text(a.device) + ")").c_str());
+  return nb::str(("aiter.Array(shape=" + shape_text(a.ndim, a.shape) +
+                  ", dtype=" + dtype_text(a.dtype) + ", device=" + device_text(a.device) + ")")
+                     .c_str());
 }
 
 // ---- functions ----
@@ -461,10 +480,10 @@ nb::str repr(const Array& a) {
 Array packed(nb::handle object, const char* name) {
   const std::string text(name);
   nb::object bytes = object.attr("view")("uint8");
-  nb::object even = nb::borrow(bytes)[nb::make_tuple(
-      nb::ellipsis(), nb::slice(nb::none(), nb::none(), nb::int_(2)))];
-  nb::object odd = nb::borrow(bytes)[nb::make_tuple(
-      nb::ellipsis(), nb::slice(nb::int_(1), nb::none(), nb::int_(2)))];
+  nb::object even = nb::borrow(
+      bytes)[nb::make_tuple(nb::ellipsis(), nb::slice(nb::none(), nb::none(), nb::int_(2)))];
+  nb::object odd = nb::borrow(
+      bytes)[nb::make_tuple(nb::ellipsis(), nb::slice(nb::int_(1), nb::none(), nb::int_(2)))];
   const int64_t last = nb::cast<int64_t>(nb::object(bytes.attr("shape"))[-1]);
   if (last % 2)
     refuse(PyExc_ValueError, "asarray: the last dimension of " + text + " elements is odd");
@@ -493,7 +512,8 @@ Array asarray(nb::handle object, nb::handle dtype, nb::handle copy) {
   if (!(wanted == a.dtype)) {
     if (!(a.dtype == kUint8) && !(a.dtype == aiter_dtype{AITER_CODE_INT, 8, 1}))
       refuse(PyExc_ValueError, "asarray: x has dtype " + dtype_text(a.dtype) + ", expected " +
-                                   dtype_text(wanted) + ", or uint8 holding it; values are not "
+                                   dtype_text(wanted) +
+                                   ", or uint8 holding it; values are not "
                                    "converted (aiter.view reinterprets any type)");
     a = view(a, wanted);
   }
@@ -606,33 +626,41 @@ Array* as_array(nb::handle object) {
 
 void bind_array(nb::module_& m) {
   nb::class_<Array> type(m, "Array",
-      "Memory with a shape and any dtype of DLPack's: what aiter.empty, asarray, view and to_device "
-      "make, and what calls return for arrays of unknown libraries.");
+                         "Memory with a shape and any dtype of DLPack's: what aiter.empty, "
+                         "asarray, view and to_device "
+                         "make, and what calls return for arrays of unknown libraries.");
   array_type = type;
-  type.def_prop_ro("shape", [](const Array& a) { return tuple_of(a.ndim, a.shape); }, "Extents.",
-                    nb::sig("def shape(self) -> tuple[int, ...]"))
-      .def_prop_ro("strides", [](const Array& a) { return tuple_of(a.ndim, a.strides); },
-                   "Steps between neighbours, in elements.",
-                   nb::sig("def strides(self) -> tuple[int, ...]"))
+  type.def_prop_ro(
+          "shape", [](const Array& a) { return tuple_of(a.ndim, a.shape); }, "Extents.",
+          nb::sig("def shape(self) -> tuple[int, ...]"))
+      .def_prop_ro(
+          "strides", [](const Array& a) { return tuple_of(a.ndim, a.strides); },
+          "Steps between neighbours, in elements.", nb::sig("def strides(self) -> tuple[int, ...]"))
       .def_ro("ndim", &Array::ndim, "Number of dimensions.")
-      .def_prop_ro("dtype", [](const Array& a) { return nb::str(dtype_text(a.dtype).c_str()); },
-                   "Name of the dtype; one that ends in x2 has two elements packed in a byte.")
-      .def_prop_ro("device", [](const Array& a) { return nb::str(device_text(a.device).c_str()); },
-                   "\"cpu\", \"cuda:0\" or \"hip:0\".")
+      .def_prop_ro(
+          "dtype", [](const Array& a) { return nb::str(dtype_text(a.dtype).c_str()); },
+          "Name of the dtype; one that ends in x2 has two elements packed in a byte.")
+      .def_prop_ro(
+          "device", [](const Array& a) { return nb::str(device_text(a.device).c_str()); },
+          "\"cpu\", \"cuda:0\" or \"hip:0\".")
       .def_prop_ro("size", &Array::elements, "Number of elements.")
-      .def_prop_ro("itemsize", [](const Array& a) { return bytes_of(a.dtype); },
-                   "Bytes of an element.")
+      .def_prop_ro(
+          "itemsize", [](const Array& a) { return bytes_of(a.dtype); }, "Bytes of an element.")
       .def_prop_ro("nbytes", &Array::bytes, "Bytes of all elements.")
-      .def_prop_ro("kind", [](const Array& a) { return kind_name(a.kind); },
-                   "Whose arrays calls return that get this one first: \"aiter\", \"numpy\" ...")
-      .def_prop_ro("readonly", [](const Array& a) { return a.readonly; }, "Must not be written.")
-      .def_prop_ro("data_ptr", [](const Array& a) { return reinterpret_cast<uintptr_t>(a.data); },
-                   "Address of the first element.")
+      .def_prop_ro(
+          "kind", [](const Array& a) { return kind_name(a.kind); },
+          "Whose arrays calls return that get this one first: \"aiter\", \"numpy\" ...")
+      .def_prop_ro(
+          "readonly", [](const Array& a) { return a.readonly; }, "Must not be written.")
+      .def_prop_ro(
+          "data_ptr", [](const Array& a) { return reinterpret_cast<uintptr_t>(a.data); },
+          "Address of the first element.")
       .def("reshape", &reshape, "The same memory in another shape; one extent may be -1.",
            nb::sig("def reshape(self, *shape: int | collections.abc.Sequence[int]) -> Array"))
-      .def("view", [](const Array& a, nb::handle dtype) { return view(a, parse_dtype(dtype, {})); },
-           "dtype"_a, nb::sig("def view(self, dtype: object) -> Array"),
-           "The same memory as elements of another dtype.")
+      .def(
+          "view", [](const Array& a, nb::handle dtype) { return view(a, parse_dtype(dtype, {})); },
+          "dtype"_a, nb::sig("def view(self, dtype: object) -> Array"),
+          "The same memory as elements of another dtype.")
       .def("copy", &copied, "The elements in new memory, row-major.")
       .def("numpy", &numpy, "A NumPy array over the same memory; packed 4-bit types become uint8.",
            nb::sig("def numpy(self) -> typing.Any"))
@@ -642,24 +670,30 @@ void bind_array(nb::module_& m) {
       .def_prop_ro("__array_interface__", &array_interface)
       .def("__getitem__", &item, "key"_a.none())
       .def("__setitem__", &set_item, "key"_a.none(), "value"_a.none())
-      .def("__len__", [](const Array& a) {
-        if (a.ndim == 0) refuse(PyExc_TypeError, "an array of rank 0 has no length");
-        return a.shape[0];
-      })
+      .def("__len__",
+           [](const Array& a) {
+             if (a.ndim == 0) refuse(PyExc_TypeError, "an array of rank 0 has no length");
+             return a.shape[0];
+           })
       .def("__repr__", &repr)
       .def("__dlpack__", &dlpack, nb::kw_only(), "stream"_a = nb::none(),
            "max_version"_a = nb::none(), "dl_device"_a = nb::none(), "copy"_a = nb::none())
-      .def("__dlpack_device__", [](const Array& a) {
-        return nb::make_tuple(a.device.type, a.device.id);
-      });
-  type.attr("__dlpack_c_exchange_api__") = nb::steal(
-      PyCapsule_New(const_cast<DlExchange*>(&kExchange), "dlpack_exchange_api", nullptr));
-  m.def("empty", [](nb::handle shape, nb::handle dtype, nb::handle device) {
-    return make(shape, dtype, device, false);
-  }, "shape"_a, "dtype"_a = "float32", "device"_a = "cpu");
-  m.def("zeros", [](nb::handle shape, nb::handle dtype, nb::handle device) {
-    return make(shape, dtype, device, true);
-  }, "shape"_a, "dtype"_a = "float32", "device"_a = "cpu");
+      .def("__dlpack_device__",
+           [](const Array& a) { return nb::make_tuple(a.device.type, a.device.id); });
+  type.attr("__dlpack_c_exchange_api__") =
+      nb::steal(PyCapsule_New(const_cast<DlExchange*>(&kExchange), "dlpack_exchange_api", nullptr));
+  m.def(
+      "empty",
+      [](nb::handle shape, nb::handle dtype, nb::handle device) {
+        return make(shape, dtype, device, false);
+      },
+      "shape"_a, "dtype"_a = "float32", "device"_a = "cpu");
+  m.def(
+      "zeros",
+      [](nb::handle shape, nb::handle dtype, nb::handle device) {
+        return make(shape, dtype, device, true);
+      },
+      "shape"_a, "dtype"_a = "float32", "device"_a = "cpu");
   m.def("asarray", &asarray, "x"_a, "dtype"_a.none() = nb::none(), "copy"_a.none() = nb::none());
   m.def("view", &view_any, "x"_a, "dtype"_a);
   m.def("as_strided", &as_strided, "x"_a, "dtype"_a, "shape"_a, "strides"_a, "byte_offset"_a);

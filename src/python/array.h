@@ -33,7 +33,7 @@ struct Array {
   int ndim = 0;
   bool readonly = false;
   bool single_lanes = false;  // two packed lanes are two elements to DLPack consumers
-  Kind kind = Kind::kArray;  // of results of calls that get this array first
+  Kind kind = Kind::kArray;   // of results of calls that get this array first
   int64_t shape[kMaxRank] = {};
   int64_t strides[kMaxRank] = {};  // in elements
 

@@ -82,17 +82,16 @@ nb::object flash_attn(nb::handle q, nb::handle k, nb::handle v, nb::handle sink,
   const aiter_tensor* tout = call.out("out", out, out_spec(tq, tv));
   const aiter_tensor* tlse =
       return_lse || !lse.is_none() ? call.out("lse", lse, lse_spec(tq, {0, 2, 1})) : nullptr;
-  const auto opts =
-      attention_opts(call, softmax_scale, logits_soft_cap, causal, window_size, 0, 0);
+  const auto opts = attention_opts(call, softmax_scale, logits_soft_cap, causal, window_size, 0, 0);
   call.run([&] { return aiter_flash_attn(tq, tk, tv, tsink, tout, tlse, &opts, call.stream()); });
   return call.result();
 }
 
 nb::object paged_attention_decode(nb::handle q, nb::handle key_cache, nb::handle value_cache,
                                   nb::handle block_table, nb::handle seqused_k, nb::handle sink,
-                                  int max_seqlen_k, nb::handle softmax_scale,
-                                  float logits_soft_cap, nb::handle window_size, bool return_lse,
-                                  nb::handle out, nb::handle lse, nb::handle stream) {
+                                  int max_seqlen_k, nb::handle softmax_scale, float logits_soft_cap,
+                                  nb::handle window_size, bool return_lse, nb::handle out,
+                                  nb::handle lse, nb::handle stream) {
   OpCall call("paged_attention_decode", stream);
   const aiter_tensor* tq = call.in("query", q);
   const aiter_tensor* tk = call.in("key_cache", key_cache);
@@ -103,8 +102,8 @@ nb::object paged_attention_decode(nb::handle q, nb::handle key_cache, nb::handle
   const aiter_tensor* tout = call.out("out", out, out_spec(tq, tv));
   const aiter_tensor* tlse =
       return_lse || !lse.is_none() ? call.out("lse", lse, lse_spec(tq, {0, 1})) : nullptr;
-  auto opts = attention_opts(call, softmax_scale, logits_soft_cap, false, window_size, 0,
-                             max_seqlen_k);
+  auto opts =
+      attention_opts(call, softmax_scale, logits_soft_cap, false, window_size, 0, max_seqlen_k);
   if (tq->device.type != AITER_CPU) {
     check(aiter_paged_attention_decode_workspace(tq, tk, tv, ttable, tout, &opts,
                                                  &opts.workspace_bytes));

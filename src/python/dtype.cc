@@ -77,8 +77,8 @@ const char* dtype_name(aiter_dtype dtype) {
 
 std::string dtype_text(aiter_dtype d) {
   if (const char* name = dtype_name(d)) return name;
-  return "dtype(code " + std::to_string(d.code) + ", bits " + std::to_string(d.bits) +
-         ", lanes " + std::to_string(d.lanes) + ")";
+  return "dtype(code " + std::to_string(d.code) + ", bits " + std::to_string(d.bits) + ", lanes " +
+         std::to_string(d.lanes) + ")";
 }
 
 aiter_device parse_device(nb::handle device) {
@@ -105,12 +105,22 @@ aiter_device parse_device(nb::handle device) {
 std::string device_text(aiter_device device) {
   const char* type = nullptr;
   switch (device.type) {
-    case AITER_CPU: return "cpu";
-    case AITER_CUDA: type = "cuda"; break;
-    case AITER_CUDA_HOST: type = "cuda_host"; break;
-    case AITER_ROCM: type = "hip"; break;
-    case AITER_ROCM_HOST: type = "hip_host"; break;
-    default: return "device(" + std::to_string(device.type) + ", " + std::to_string(device.id) + ")";
+    case AITER_CPU:
+      return "cpu";
+    case AITER_CUDA:
+      type = "cuda";
+      break;
+    case AITER_CUDA_HOST:
+      type = "cuda_host";
+      break;
+    case AITER_ROCM:
+      type = "hip";
+      break;
+    case AITER_ROCM_HOST:
+      type = "hip_host";
+      break;
+    default:
+      return "device(" + std::to_string(device.type) + ", " + std::to_string(device.id) + ")";
   }
   return std::string(type) + ":" + std::to_string(device.id);
 }

@@ -11,8 +11,8 @@ namespace {
 const DlExchange* exchange_of(nb::handle type) {
   nb::object capsule = nb::getattr(type, "__dlpack_c_exchange_api__", nb::none());
   if (!PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api")) return nullptr;
-  auto* api = static_cast<const DlExchange*>(
-      PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+  auto* api =
+      static_cast<const DlExchange*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
   while (api && api->version.major != kDlVersion.major) api = api->previous;
   return api && api->borrow && api->current_stream ? api : nullptr;
 }
@@ -230,8 +230,7 @@ nb::object empty(Kind kind, const Spec& spec, aiter_device device) {
     return checked(PyObject_Vectorcall(imported("numpy", "empty").ptr(), arguments, 2, nullptr));
   nb::object scope = imported("cupy.cuda", "Device")(device.id);
   scope.attr("__enter__")();
-  PyObject* made =
-      PyObject_Vectorcall(imported("cupy", "empty").ptr(), arguments, 2, nullptr);
+  PyObject* made = PyObject_Vectorcall(imported("cupy", "empty").ptr(), arguments, 2, nullptr);
   nb::object result = nb::steal(made);
   if (!made) {
     nb::python_error error;

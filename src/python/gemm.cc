@@ -80,15 +80,12 @@ nb::object gemm_a16w4(nb::handle x, nb::handle w, nb::handle w_scale, nb::handle
   aiter_gemm_a16w4_opts opts = AITER_GEMM_A16W4_OPTS_INIT;
   opts.flags = call.flags();
   opts.activation = parse_activation(activation);
-  call.run([&] {
-    return aiter_gemm_a16w4(tx, tw, tscale, tmin, tbias, ty, &opts, call.stream());
-  });
+  call.run([&] { return aiter_gemm_a16w4(tx, tw, tscale, tmin, tbias, ty, &opts, call.stream()); });
   return call.result();
 }
 
 nb::object gemm_a16w8(nb::handle x, nb::handle w, nb::handle w_scale, nb::handle bias,
-                      nb::handle dtype, const char* activation, nb::handle out,
-                      nb::handle stream) {
+                      nb::handle dtype, const char* activation, nb::handle out, nb::handle stream) {
   OpCall call("gemm_a16w8", stream);
   const aiter_tensor* tx = call.in("x", x);
   const aiter_tensor* tw = call.in("w", w);
@@ -117,9 +114,7 @@ nb::object gemm_a16w4_pack(nb::handle w, nb::handle w_scale, nb::handle w_min, n
   const aiter_tensor* tpacked = call.out("out", out, spec(kUint8, {bytes}));
   aiter_gemm_a16w4_opts opts = AITER_GEMM_A16W4_OPTS_INIT;
   opts.flags = call.flags();
-  call.run([&] {
-    return aiter_gemm_a16w4_pack(tw, tscale, tmin, tpacked, &opts, call.stream());
-  });
+  call.run([&] { return aiter_gemm_a16w4_pack(tw, tscale, tmin, tpacked, &opts, call.stream()); });
   return call.result();
 }
 
@@ -147,9 +142,8 @@ nb::object gemm_a16w4_unpack(nb::handle packed, nb::handle stream) {
   const aiter_tensor* tmin = info.has_min ? call.out("w_min", nb::none(), group) : nullptr;
   aiter_gemm_a16w4_opts opts = AITER_GEMM_A16W4_OPTS_INIT;
   opts.flags = call.flags();
-  call.run([&] {
-    return aiter_gemm_a16w4_unpack(tpacked, tw, tscale, tmin, &opts, call.stream());
-  });
+  call.run(
+      [&] { return aiter_gemm_a16w4_unpack(tpacked, tw, tscale, tmin, &opts, call.stream()); });
   return info.has_min ? call.result() : call.result() + nb::make_tuple(nb::none());
 }
 
@@ -170,7 +164,7 @@ nb::object gemm_a16w8_unpack(nb::handle packed, nb::handle stream) {
 nb::tuple gemm_weight_info(nb::handle packed) {
   OpCall call("gemm_weight_info", nb::none());
   const aiter_gemm_packed_info info = read_info(call.in("packed", packed));
-  const char* scale = info.scale_dtype.bits == 32                       ? "float32"
+  const char* scale = info.scale_dtype.bits == 32                  ? "float32"
                       : info.scale_dtype.code == AITER_CODE_BFLOAT ? "bfloat16"
                                                                    : "float16";
   return nb::make_tuple(info.bits, info.n, info.k, info.padded_n, scale, info.has_min != 0);
@@ -181,8 +175,8 @@ nb::tuple gemm_weight_info(nb::handle packed) {
 void bind_gemm(nb::module_& m) {
   m.def("gemm_a16w16", &gemm_a16w16, "x"_a, "w"_a, "bias"_a.none(), "dtype"_a.none(),
         "out"_a.none(), "stream"_a.none());
-  m.def("gemm_a8w8", &gemm_a8w8, "x"_a, "w"_a, "x_scale"_a, "w_scale"_a, "bias"_a.none(),
-        "dtype"_a, "out"_a.none(), "stream"_a.none());
+  m.def("gemm_a8w8", &gemm_a8w8, "x"_a, "w"_a, "x_scale"_a, "w_scale"_a, "bias"_a.none(), "dtype"_a,
+        "out"_a.none(), "stream"_a.none());
   m.def("gemm_a16w4", &gemm_a16w4, "x"_a, "w"_a, "w_scale"_a.none(), "w_min"_a.none(),
         "bias"_a.none(), "dtype"_a.none(), "activation"_a, "out"_a.none(), "stream"_a.none());
   m.def("gemm_a16w4_pack", &gemm_a16w4_pack, "w"_a, "w_scale"_a, "w_min"_a.none(), "out"_a.none(),
@@ -190,8 +184,7 @@ void bind_gemm(nb::module_& m) {
   m.def("gemm_a16w4_unpack", &gemm_a16w4_unpack, "packed"_a, "stream"_a.none());
   m.def("gemm_a16w8", &gemm_a16w8, "x"_a, "w"_a, "w_scale"_a.none(), "bias"_a.none(),
         "dtype"_a.none(), "activation"_a, "out"_a.none(), "stream"_a.none());
-  m.def("gemm_a16w8_pack", &gemm_a16w8_pack, "w"_a, "w_scale"_a, "out"_a.none(),
-        "stream"_a.none());
+  m.def("gemm_a16w8_pack", &gemm_a16w8_pack, "w"_a, "w_scale"_a, "out"_a.none(), "stream"_a.none());
   m.def("gemm_a16w8_unpack", &gemm_a16w8_unpack, "packed"_a, "stream"_a.none());
   m.def("gemm_weight_info", &gemm_weight_info, "packed"_a);
 }

@@ -46,7 +46,8 @@ void StreamChoice::read_given() {
   if (!PyLong_Check(handle.ptr()) || PyBool_Check(handle.ptr()))
     throw nb::type_error((std::string("stream is a ") + nb::inst_name(given_).c_str() +
                           ", expected an int, a stream of torch or CuPy, or an object with "
-                          "__cuda_stream__").c_str());
+                          "__cuda_stream__")
+                             .c_str());
   const long long number = PyLong_AsLongLong(handle.ptr());
   if (number < 0) {
     PyErr_Clear();
@@ -66,8 +67,9 @@ aiter_stream StreamChoice::on(aiter_device device, Kind kind, const DlExchange* 
   }
   const auto number = reinterpret_cast<uintptr_t>(stream_);
   if (device.type == AITER_ROCM && (number == 1 || number == 2))
-    throw nb::value_error("stream is 1 or 2, which name CUDA's default streams; on ROCm the "
-                          "default stream is 0");
+    throw nb::value_error(
+        "stream is 1 or 2, which name CUDA's default streams; on ROCm the "
+        "default stream is 0");
   return stream_;
 }
 
@@ -114,10 +116,18 @@ void Importer::import(Imported& t, nb::handle object, bool writable) {
            "to get a new JAX array, keep what is updated in place (a KV cache) as an aiter.Array "
            "(aiter.asarray(x, copy=True))");
   switch (info.protocol) {
-    case Protocol::kOwn: from_array(t, *as_array(object)); break;
-    case Protocol::kExchange: from_exchange(t, object, info); break;
-    case Protocol::kArrayStruct: from_array_struct(t, object); break;
-    case Protocol::kDlpack: from_dlpack(t, object, info); break;
+    case Protocol::kOwn:
+      from_array(t, *as_array(object));
+      break;
+    case Protocol::kExchange:
+      from_exchange(t, object, info);
+      break;
+    case Protocol::kArrayStruct:
+      from_array_struct(t, object);
+      break;
+    case Protocol::kDlpack:
+      from_dlpack(t, object, info);
+      break;
   }
   if (writable && t.readonly)
     refuse(PyExc_ValueError, "is read-only, expected an array that can be written");
@@ -128,7 +138,8 @@ void Importer::take(Imported& t, const aiter_tensor& tensor, bool padded) {
     refuse(PyExc_ValueError, "has rank %d, expected 0 to %d", tensor.ndim, kMaxRank);
   const int32_t device = tensor.device.type;
   if (!on_host(tensor.device) && device != AITER_CUDA && device != AITER_ROCM)
-    refuse(PyExc_ValueError, "is on device type %d, expected CPU (1), CUDA (2) or ROCm (10)", device);
+    refuse(PyExc_ValueError, "is on device type %d, expected CPU (1), CUDA (2) or ROCm (10)",
+           device);
   t.tensor = tensor;
   for (int i = 0; i < tensor.ndim; ++i) t.shape[i] = tensor.shape[i];
   if (tensor.strides)
@@ -249,8 +260,8 @@ nb::object Importer::call_dlpack(nb::handle object, const TypeInfo& info, nb::ha
   nb::object method = object.attr("__dlpack__");
   if (!info.legacy) {
     PyObject* arguments[] = {version, Py_False, stream.ptr()};
-    PyObject* capsule = PyObject_Vectorcall(method.ptr(), arguments, 0,
-                                            with_stream ? names : names_without_stream);
+    PyObject* capsule =
+        PyObject_Vectorcall(method.ptr(), arguments, 0, with_stream ? names : names_without_stream);
     if (capsule) return nb::steal(capsule);
     if (!PyErr_ExceptionMatches(PyExc_TypeError)) throw nb::python_error();
     PyErr_Clear();
@@ -282,8 +293,8 @@ void Importer::from_dlpack(Imported& t, nb::handle object, const TypeInfo& info)
     refuse_from(error, object);
   }
   if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned")) {
-    auto* managed = static_cast<DlManagedVersioned*>(
-        PyCapsule_GetPointer(capsule.ptr(), "dltensor_versioned"));
+    auto* managed =
+        static_cast<DlManagedVersioned*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor_versioned"));
     if (managed->version.major != kDlVersion.major)
       refuse(PyExc_ValueError, "comes as DLPack %u.%u, expected %u.x", managed->version.major,
              managed->version.minor, kDlVersion.major);
@@ -299,8 +310,10 @@ void Importer::from_dlpack(Imported& t, nb::handle object, const TypeInfo& info)
     };
     take(t, managed->tensor, false);
   } else {
-    refuse(PyExc_TypeError, "gave a %s from __dlpack__, expected a capsule named dltensor or "
-           "dltensor_versioned", nb::inst_name(capsule).c_str());
+    refuse(PyExc_TypeError,
+           "gave a %s from __dlpack__, expected a capsule named dltensor or "
+           "dltensor_versioned",
+           nb::inst_name(capsule).c_str());
   }
 }
 

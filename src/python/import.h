@@ -21,7 +21,7 @@ class Imported {
   int64_t strides[kMaxRank];
   bool readonly = false;
   Kind kind = Kind::kOther;
-  nb::object owner;  // of outputs: the array object
+  nb::object owner;              // of outputs: the array object
   const Array* array = nullptr;  // if it is one of ours
 
  private:
@@ -57,8 +57,8 @@ class Importer {
   // The same with a tensor that is ours from now on, also when this throws.
   void adopt(Imported& t, DlManagedVersioned* managed);
 
-  [[noreturn]] __attribute__((format(printf, 3, 4))) void refuse(PyObject* type,
-                                                                 const char* format, ...) const;
+  [[noreturn]] __attribute__((format(printf, 3, 4))) void refuse(PyObject* type, const char* format,
+                                                                 ...) const;
 
  private:
   // From the producer's own exception.

@@ -66,9 +66,8 @@ nb::object quantize(nb::handle x, nb::handle smooth, nb::handle num_rows, nb::ha
   const aiter_tensor* tscale = opts.static_scale
                                    ? call.in("scale", scale)
                                    : call.out("scale", out_scale, scale_spec(tx, groups, scales));
-  call.run([&] {
-    return aiter_quantize(tx, tsmooth, tnum_rows, tcodes, tscale, &opts, call.stream());
-  });
+  call.run(
+      [&] { return aiter_quantize(tx, tsmooth, tnum_rows, tcodes, tscale, &opts, call.stream()); });
   return call.result();
 }
 
@@ -95,8 +94,7 @@ nb::object dequantize(nb::handle codes, nb::handle scale, int64_t group_rows, in
 void bind_quant(nb::module_& m) {
   m.def("quantize", &quantize, "x"_a, "smooth"_a.none(), "num_rows"_a.none(), "scale"_a.none(),
         "group_rows"_a, "group_cols"_a, "code_dtype"_a, "scale_dtype"_a, "mx_round"_a,
-        "amax_bound"_a, "global_scale"_a, "out"_a.none(), "out_scale"_a.none(),
-        "stream"_a.none());
+        "amax_bound"_a, "global_scale"_a, "out"_a.none(), "out_scale"_a.none(), "stream"_a.none());
   m.def("dequantize", &dequantize, "codes"_a, "scale"_a, "group_rows"_a, "group_cols"_a,
         "code_dtype"_a.none(), "scale_dtype"_a.none(), "global_scale"_a, "dtype"_a.none(),
         "out"_a.none(), "stream"_a.none());

@@ -23,8 +23,8 @@ nb::object rotary_embedding(nb::handle positions, nb::handle query, nb::handle k
   opts.interleaved = interleaved;
   opts.nope_first = nope_first;
   call.run([&] {
-    return aiter_rotary_embedding(tpositions, tquery, tkey, tcos, tsin, tquery_out, tkey_out,
-                                  &opts, call.stream());
+    return aiter_rotary_embedding(tpositions, tquery, tkey, tcos, tsin, tquery_out, tkey_out, &opts,
+                                  call.stream());
   });
   return call.result();
 }

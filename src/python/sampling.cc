@@ -18,7 +18,8 @@ nb::object greedy_sample(nb::handle logits, nb::handle out, nb::handle stream) {
 
 // An option that is a number for all rows, or an array with one for each: a tensor, or NULL after
 // setting the number.
-const aiter_tensor* number_or_array(OpCall& call, const char* name, nb::handle given, float& number) {
+const aiter_tensor* number_or_array(OpCall& call, const char* name, nb::handle given,
+                                    float& number) {
   if (nb::hasattr(given, "__dlpack__")) return call.in(name, given);
   const double value = PyFloat_AsDouble(given.ptr());
   if (value == -1 && PyErr_Occurred()) throw nb::python_error();

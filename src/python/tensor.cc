@@ -38,10 +38,18 @@ Spec spec(aiter_dtype dtype, std::initializer_list<int64_t> shape) {
 void raise(aiter_status status) {
   PyObject* type = PyExc_RuntimeError;
   switch (status) {
-    case AITER_INVALID_ARGUMENT: case AITER_WORKSPACE_TOO_SMALL: type = PyExc_ValueError; break;
-    case AITER_UNSUPPORTED: type = PyExc_NotImplementedError; break;
-    case AITER_OUT_OF_MEMORY: type = PyExc_MemoryError; break;
-    default: break;
+    case AITER_INVALID_ARGUMENT:
+    case AITER_WORKSPACE_TOO_SMALL:
+      type = PyExc_ValueError;
+      break;
+    case AITER_UNSUPPORTED:
+      type = PyExc_NotImplementedError;
+      break;
+    case AITER_OUT_OF_MEMORY:
+      type = PyExc_MemoryError;
+      break;
+    default:
+      break;
   }
   PyErr_SetString(type, aiter_last_error());
   throw nb::python_error();
@@ -157,51 +165,66 @@ void bind_core(nb::module_& m) {
   m.def("version", &aiter_version);
   m.def("set_num_threads", [](int n) { check(aiter_set_num_threads(n)); }, "n"_a);
   m.def("get_num_threads", &aiter_get_num_threads);
-  m.def("set_cpu_isa", [](nb::handle name) {
-    check(aiter_set_cpu_isa(name.is_none() ? nullptr : nb::cast<const char*>(name)));
-  }, "name"_a.none());
+  m.def(
+      "set_cpu_isa",
+      [](nb::handle name) {
+        check(aiter_set_cpu_isa(name.is_none() ? nullptr : nb::cast<const char*>(name)));
+      },
+      "name"_a.none());
   m.def("get_cpu_isa", &aiter_get_cpu_isa);
   m.def("set_force", [](const char* rows) { check(aiter_set_force(rows)); }, "rows"_a);
   m.def("dispatch_table", &aiter_dispatch_table);
-  m.def("device_count", [](int type) {
-    int32_t n = 0;
-    check(aiter_device_count(type, &n));
-    return n;
-  }, "type"_a);
-  m.def("device_info", [](nb::handle device) {
-    aiter_device_info info{};
-    info.struct_size = sizeof(info);
-    check(aiter_get_device_info(parse_device(device), &info));
-    nb::dict d;
-    d["name"] = info.name;
-    d["arch"] = info.arch;
-    d["multiprocessors"] = info.multiprocessors;
-    d["wave_size"] = info.wave_size;
-    d["shared_bytes"] = info.shared_bytes;
-    d["cache_bytes"] = info.cache_bytes;
-    d["memory_bytes"] = info.memory_bytes;
-    return d;
-  }, "device"_a);
-  m.def("prepare", [](nb::handle device, nb::handle ops) {
-    const aiter_device d = parse_device(device);
-    const char* names = ops.is_none() ? nullptr : nb::cast<const char*>(ops);
-    aiter_status status;
-    {
-      nb::gil_scoped_release release;
-      status = aiter_prepare(d, names);
-    }
-    check(status);
-  }, "device"_a, "ops"_a.none());
-  m.def("explain", [](nb::handle function, nb::args args, nb::kwargs kwargs) {
-    std::string text;
-    struct Scope {
-      std::string* outer = explanations;
-      ~Scope() { explanations = outer; }
-    } scope;
-    explanations = &text;
-    function(*args, **kwargs);
-    return nb::str(text.c_str());
-  }, "function"_a, "args"_a, "kwargs"_a);
+  m.def(
+      "device_count",
+      [](int type) {
+        int32_t n = 0;
+        check(aiter_device_count(type, &n));
+        return n;
+      },
+      "type"_a);
+  m.def(
+      "device_info",
+      [](nb::handle device) {
+        aiter_device_info info{};
+        info.struct_size = sizeof(info);
+        check(aiter_get_device_info(parse_device(device), &info));
+        nb::dict d;
+        d["name"] = info.name;
+        d["arch"] = info.arch;
+        d["multiprocessors"] = info.multiprocessors;
+        d["wave_size"] = info.wave_size;
+        d["shared_bytes"] = info.shared_bytes;
+        d["cache_bytes"] = info.cache_bytes;
+        d["memory_bytes"] = info.memory_bytes;
+        return d;
+      },
+      "device"_a);
+  m.def(
+      "prepare",
+      [](nb::handle device, nb::handle ops) {
+        const aiter_device d = parse_device(device);
+        const char* names = ops.is_none() ? nullptr : nb::cast<const char*>(ops);
+        aiter_status status;
+        {
+          nb::gil_scoped_release release;
+          status = aiter_prepare(d, names);
+        }
+        check(status);
+      },
+      "device"_a, "ops"_a.none());
+  m.def(
+      "explain",
+      [](nb::handle function, nb::args args, nb::kwargs kwargs) {
+        std::string text;
+        struct Scope {
+          std::string* outer = explanations;
+          ~Scope() { explanations = outer; }
+        } scope;
+        explanations = &text;
+        function(*args, **kwargs);
+        return nb::str(text.c_str());
+      },
+      "function"_a, "args"_a, "kwargs"_a);
 }
 
 }  // namespace aiter::python

@@ -56,7 +56,7 @@ class OpCall {
   // Scratch memory for opts.workspace, on the device of the first tensor.
   void* workspace(uint64_t bytes);
 
-  uint32_t flags() const;         // AITER_DRY_RUN inside aiter.explain()
+  uint32_t flags() const;  // AITER_DRY_RUN inside aiter.explain()
   aiter_stream stream() const { return stream_; }
 
   template <class F>

@@ -57,11 +57,16 @@ struct Swiglu {
 template <class F>
 AITER_INLINE void with_activation(int32_t activation, F&& f) {
   switch (activation) {
-    case AITER_ACTIVATION_SILU: return f(Silu{});
-    case AITER_ACTIVATION_GELU: return f(Gelu{});
-    case AITER_ACTIVATION_GELU_TANH: return f(GeluTanh{});
-    case AITER_ACTIVATION_SWIGLU: return f(Swiglu{});
-    default: return;
+    case AITER_ACTIVATION_SILU:
+      return f(Silu{});
+    case AITER_ACTIVATION_GELU:
+      return f(Gelu{});
+    case AITER_ACTIVATION_GELU_TANH:
+      return f(GeluTanh{});
+    case AITER_ACTIVATION_SWIGLU:
+      return f(Swiglu{});
+    default:
+      return;
   }
 }
 

@@ -53,8 +53,8 @@ AITER_INLINE float first_lane(Vec x) {
 #if AITER_ISA_LEVEL == 2
 // Indices of vpermt2w that put 16-bit elements of two vectors in turns.
 AITER_INLINE __m512i interleave_low() {
-  const __m512i i = _mm512_cvtepu16_epi32(_mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
-                                                            13, 14, 15));
+  const __m512i i = _mm512_cvtepu16_epi32(
+      _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   return _mm512_add_epi32(_mm512_or_si512(i, _mm512_slli_epi32(i, 16)),
                           _mm512_set1_epi32(32 << 16));
 }

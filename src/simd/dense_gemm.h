@@ -1,9 +1,10 @@
 // The CPU GEMM over plain matrices: y = x * w^T with rows of both contiguous along k.
 //
 // Everything is made of 32-bit units: a float, a pair of bf16 or int16, four int8. Blocks of kRows
-// rows of x and panels of up to kVecs * kLanes rows of w are repacked so that the units of one k lie
-// side by side; a tile multiplies one block with one panel, a unit of k at a time. x is packed once a
-// pass, by all threads together; w chunk by chunk, by the thread that uses it, into its L2 cache.
+// rows of x and panels of up to kVecs * kLanes rows of w are repacked so that the units of one k
+// lie side by side; a tile multiplies one block with one panel, a unit of k at a time. x is packed
+// once a pass, by all threads together; w chunk by chunk, by the thread that uses it, into its L2
+// cache.
 #pragma once
 
 #include "core/rows.h"
@@ -54,8 +55,8 @@ struct ByteUnits {
   static AITER_INLINE Vec load(const int8_t* row, int64_t k, int64_t left) {
     const __mmask64 mask = left >= 64 ? ~0ull : (1ull << left) - 1;
     const __m512i bytes = _mm512_maskz_loadu_epi8(mask, row + k);
-    return {_mm512_castsi512_ps(
-        _mm512_xor_si512(bytes, _mm512_set1_epi8(static_cast<char>(kFlip))))};
+    return {
+        _mm512_castsi512_ps(_mm512_xor_si512(bytes, _mm512_set1_epi8(static_cast<char>(kFlip))))};
   }
 };
 #else
@@ -183,9 +184,9 @@ struct IntProduct {
     return {_mm512_castsi512_ps(_mm512_dpbusd_epi32(
         _mm512_castps_si512(sum.v), _mm512_castps_si512(w.v), _mm512_castps_si512(x.v)))};
 #elif AITER_ISA_LEVEL == 1
-    return {_mm256_castsi256_ps(_mm256_add_epi32(
-        _mm256_castps_si256(sum.v),
-        _mm256_madd_epi16(_mm256_castps_si256(w.v), _mm256_castps_si256(x.v))))};
+    return {_mm256_castsi256_ps(
+        _mm256_add_epi32(_mm256_castps_si256(sum.v),
+                         _mm256_madd_epi16(_mm256_castps_si256(w.v), _mm256_castps_si256(x.v))))};
 #else
     const IntV a = reinterpret_cast<IntV>(w.v), b = reinterpret_cast<IntV>(x.v);
     return {reinterpret_cast<FloatV>(reinterpret_cast<IntV>(sum.v) + (a >> 16) * (b >> 16) +
@@ -256,16 +257,14 @@ inline void dense_tile_rows(int rows, const uint32_t* w, const uint32_t* x, int6
   if (rows == 1) return dense_tile<Product, 1, V>(w, x, units, c, ahead);
   if (rows == 2) return dense_tile<Product, 2, V>(w, x, units, c, ahead);
   if constexpr (kRows > 4)
-    if (rows <= 4)
-      return dense_tile<Product, 4, V>(w, x, units, c, ahead);
-  if constexpr (kRows > 2)
-    dense_tile<Product, kRows, V>(w, x, units, c, ahead);
+    if (rows <= 4) return dense_tile<Product, 4, V>(w, x, units, c, ahead);
+  if constexpr (kRows > 2) dense_tile<Product, kRows, V>(w, x, units, c, ahead);
 }
 
 // ---- packing ------------------------------------------------------------------------------------
 
-// out[u * out_stride + i]: unit u of row i, for `units` units from element k0 on and kLanes rows, of
-// which `rows` exist; the others are zero.
+// out[u * out_stride + i]: unit u of row i, for `units` units from element k0 on and kLanes rows,
+// of which `rows` exist; the others are zero.
 template <class Units>
 inline void pack_rows(const typename Units::Element* const (&row)[kLanes], int rows, int64_t k0,
                       int64_t k, int64_t units, uint32_t* out, int64_t out_stride) {
@@ -273,8 +272,7 @@ inline void pack_rows(const typename Units::Element* const (&row)[kLanes], int r
     Vec block[kLanes];
     const int64_t at = k0 + u * Units::kPer;
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i)
-      block[i] = i < rows ? Units::load(row[i], at, k - at) : zero();
+    for (int i = 0; i < kLanes; ++i) block[i] = i < rows ? Units::load(row[i], at, k - at) : zero();
     transpose(block);
     const int count = units - u < kLanes ? static_cast<int>(units - u) : kLanes;
     for (int i = 0; i < count; ++i)
@@ -297,8 +295,8 @@ inline void dense_gemm(const Args& args, const DenseOperands& a) {
   constexpr int kPer = XUnits::kPer;
   constexpr int kCols = kVecs * kLanes;
   constexpr int64_t kUnitBytes = kPer * sizeof(WElement);  // in memory
-  constexpr int64_t kChunk = 512;           // units of k that a panel holds: 96 KiB with AVX-512
-  constexpr int64_t kPassBytes = 2 << 20;   // of packed x
+  constexpr int64_t kChunk = 512;          // units of k that a panel holds: 96 KiB with AVX-512
+  constexpr int64_t kPassBytes = 2 << 20;  // of packed x
   constexpr int64_t kPassRows = 256;
 
   const int64_t m_total = a.x_rows.count;
@@ -371,7 +369,9 @@ inline void dense_gemm(const Args& args, const DenseOperands& a) {
       }
     };
 
-    const auto w_row = [&](int64_t n) { return static_cast<const WElement*>(a.w) + n * a.w_stride; };
+    const auto w_row = [&](int64_t n) {
+      return static_cast<const WElement*>(a.w) + n * a.w_stride;
+    };
     const auto multiply = [&](int64_t begin, int64_t end, int thread) {
       uint32_t* const panel = reinterpret_cast<uint32_t*>(memory + x_bytes + thread * thread_bytes);
       float* const sums = reinterpret_cast<float*>(panel) + panel_bytes / 4;

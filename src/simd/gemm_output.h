@@ -9,16 +9,22 @@ namespace aiter::AITER_ISA {
 // kLanes values (n of them with load_as_n) of a float dtype from element `index` on.
 AITER_INLINE Vec load_as(const void* p, int64_t index, DType dtype) {
   switch (dtype) {
-    case DType::kF16: return load(static_cast<const f16*>(p) + index);
-    case DType::kBF16: return load(static_cast<const bf16*>(p) + index);
-    default: return load(static_cast<const float*>(p) + index);
+    case DType::kF16:
+      return load(static_cast<const f16*>(p) + index);
+    case DType::kBF16:
+      return load(static_cast<const bf16*>(p) + index);
+    default:
+      return load(static_cast<const float*>(p) + index);
   }
 }
 AITER_INLINE float scalar_as(const void* p, int64_t index, DType dtype) {
   switch (dtype) {
-    case DType::kF16: return to_float(static_cast<const f16*>(p)[index]);
-    case DType::kBF16: return to_float(static_cast<const bf16*>(p)[index]);
-    default: return static_cast<const float*>(p)[index];
+    case DType::kF16:
+      return to_float(static_cast<const f16*>(p)[index]);
+    case DType::kBF16:
+      return to_float(static_cast<const bf16*>(p)[index]);
+    default:
+      return static_cast<const float*>(p)[index];
   }
 }
 

@@ -1,4 +1,5 @@
-// Products with up to kGemvRows (4, as the row of gemm_a16w16 says) rows of x: w is read once, in order, straight from memory.
+// Products with up to kGemvRows (4, as the row of gemm_a16w16 says) rows of x: w is read once, in
+// order, straight from memory.
 #pragma once
 
 #include "simd/dense_gemm.h"
@@ -64,10 +65,18 @@ inline void gemv(const DenseOperands& a, const GemmOutput& out) {
         const int left = cols - i;
         if (left >= 4) {
           switch (rows) {
-            case 1: gemv_tile<T, 1>(w, a.w_stride, x, x_stride, a.k, c + i); break;
-            case 2: gemv_tile<T, 2>(w, a.w_stride, x, x_stride, a.k, c + i); break;
-            case 3: gemv_tile<T, 3>(w, a.w_stride, x, x_stride, a.k, c + i); break;
-            default: gemv_tile<T, 4>(w, a.w_stride, x, x_stride, a.k, c + i); break;
+            case 1:
+              gemv_tile<T, 1>(w, a.w_stride, x, x_stride, a.k, c + i);
+              break;
+            case 2:
+              gemv_tile<T, 2>(w, a.w_stride, x, x_stride, a.k, c + i);
+              break;
+            case 3:
+              gemv_tile<T, 3>(w, a.w_stride, x, x_stride, a.k, c + i);
+              break;
+            default:
+              gemv_tile<T, 4>(w, a.w_stride, x, x_stride, a.k, c + i);
+              break;
           }
           continue;
         }

@@ -1,8 +1,9 @@
-// The kernels of gemm_a16w4 and gemm_a16w8: one set, over the weight format and over how x is taken.
+// The kernels of gemm_a16w4 and gemm_a16w8: one set, over the weight format and over how x is
+// taken.
 //
-// x is prepared in blocks of kBlockRows rows, interleaved so that a tile reads one stream of it; the
-// weights are read as packed panels of 16 rows (row-major weights are packed on the way, a pair of
-// panels at a time). A tile is (up to 4 rows of x) x (1 or 2 panels) over the whole of K.
+// x is prepared in blocks of kBlockRows rows, interleaved so that a tile reads one stream of it;
+// the weights are read as packed panels of 16 rows (row-major weights are packed on the way, a pair
+// of panels at a time). A tile is (up to 4 rows of x) x (1 or 2 panels) over the whole of K.
 #pragma once
 
 #include "ops/gemm/group_gemm.h"
@@ -131,8 +132,8 @@ AITER_INLINE Vec code_lanes(const uint8_t* words, int shift, uint32_t mask) {
   const __m512i w = _mm512_srl_epi32(_mm512_loadu_si512(words), _mm_cvtsi32_si128(shift));
   return {_mm512_cvtepi32_ps(_mm512_and_si512(w, _mm512_set1_epi32(static_cast<int>(mask))))};
 #elif AITER_ISA_LEVEL == 1
-  const __m256i w = _mm256_srl_epi32(
-      _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words)), _mm_cvtsi32_si128(shift));
+  const __m256i w = _mm256_srl_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(words)),
+                                     _mm_cvtsi32_si128(shift));
   return {_mm256_cvtepi32_ps(_mm256_and_si256(w, _mm256_set1_epi32(static_cast<int>(mask))))};
 #else
   IntV w;
@@ -183,10 +184,10 @@ struct FloatActivation {
           for (int b = 0; b < 4; ++b) {
 #pragma GCC unroll 2
             for (int v = 0; v < V; ++v) {
-              const Vec code = code_lanes(block + (word * kPanelRows + v * kLanes) * 4,
-                                          8 * b + 4 * part, kMask);
-              const Vec w = W::kHasMin ? fma(code, scale[v], min[v])
-                                       : (code - set1(W::kOffset)) * scale[v];
+              const Vec code =
+                  code_lanes(block + (word * kPanelRows + v * kLanes) * 4, 8 * b + 4 * part, kMask);
+              const Vec w =
+                  W::kHasMin ? fma(code, scale[v], min[v]) : (code - set1(W::kOffset)) * scale[v];
 #pragma GCC unroll 4
               for (int r = 0; r < R; ++r)
                 y[r][v] = fma(w, set1(x[(s + b) * kBlockRows + r]), y[r][v]);
@@ -207,7 +208,7 @@ struct FloatActivation {
 // q = 256 * hi + lo with signed bytes hi and lo. vpdpbusd multiplies them with the unsigned codes,
 // sums exactly, and takes no longer than a 16-bit product would: sum code * q is exact in 32 bits.
 struct PlanesActivation {
-  struct Group {  // of a block
+  struct Group {                          // of a block
     int8_t bytes[kBlockRows][2][kGroup];  // hi, lo; in the order of the slots
     float d[kBlockRows];
     union {
@@ -224,8 +225,8 @@ struct PlanesActivation {
       const T* x = static_cast<const T*>(a.x) + a.x_rows.offset(m + r) + g * kGroup;
       const Vec x0 = load(x), x1 = load(x + kLanes);
       // Compared as integers, NaN and infinity come out on top.
-      const __m512i magnitude = _mm512_max_epi32(_mm512_castps_si512(abs(x0).v),
-                                                 _mm512_castps_si512(abs(x1).v));
+      const __m512i magnitude =
+          _mm512_max_epi32(_mm512_castps_si512(abs(x0).v), _mm512_castps_si512(abs(x1).v));
       const float largest = __builtin_bit_cast(float, _mm512_reduce_max_epi32(magnitude));
       const bool finite = largest <= 0x1.fffffep127f;
       // 32639 / largest would overflow for the smallest numbers: those are scaled up first.
@@ -336,10 +337,14 @@ template <class W, class A, int P>
 inline void run_tile(int rows, const uint8_t* panels, const Layout<W>& layout, DType scale_dtype,
                      const uint8_t* x_block, int64_t groups, float* c) {
   switch (rows) {
-    case 1: return A::template tile<W, 1, P>(panels, layout, scale_dtype, x_block, groups, c);
-    case 2: return A::template tile<W, 2, P>(panels, layout, scale_dtype, x_block, groups, c);
-    case 3: return A::template tile<W, 3, P>(panels, layout, scale_dtype, x_block, groups, c);
-    default: return A::template tile<W, 4, P>(panels, layout, scale_dtype, x_block, groups, c);
+    case 1:
+      return A::template tile<W, 1, P>(panels, layout, scale_dtype, x_block, groups, c);
+    case 2:
+      return A::template tile<W, 2, P>(panels, layout, scale_dtype, x_block, groups, c);
+    case 3:
+      return A::template tile<W, 3, P>(panels, layout, scale_dtype, x_block, groups, c);
+    default:
+      return A::template tile<W, 4, P>(panels, layout, scale_dtype, x_block, groups, c);
   }
 }
 

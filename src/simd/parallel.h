@@ -11,8 +11,7 @@ int num_threads();
 // Runs body(context, task, thread) for every task in [0, tasks), on at most num_threads() threads,
 // handing out tasks in order. `thread` is in [0, num_threads()). Returns when all have finished.
 // Nested and concurrent calls run on the calling thread alone. The body must not throw.
-void run_tasks(int64_t tasks, void (*body)(void* context, int64_t task, int thread),
-               void* context);
+void run_tasks(int64_t tasks, void (*body)(void* context, int64_t task, int thread), void* context);
 
 // A step of waiting for another thread; spins counts the steps, from 0.
 void relax(int& spins);
@@ -22,7 +21,8 @@ template <class F>
 inline void parallel_tasks(int64_t tasks, F&& f) {
   if (tasks == 1) return f(int64_t{0}, 0);
   run_tasks(
-      tasks, [](void* context, int64_t task, int thread) { (*static_cast<F*>(context))(task, thread); },
+      tasks,
+      [](void* context, int64_t task, int thread) { (*static_cast<F*>(context))(task, thread); },
       &f);
 }
 
@@ -34,9 +34,8 @@ inline void parallel_for(int64_t n, int64_t grain, F&& f) {
   int64_t pieces = n / grain;
   if (pieces > num_threads()) pieces = num_threads();
   if (pieces <= 1) return f(int64_t{0}, n);
-  parallel_tasks(pieces, [&](int64_t piece, int) {
-    f(n * piece / pieces, n * (piece + 1) / pieces);
-  });
+  parallel_tasks(pieces,
+                 [&](int64_t piece, int) { f(n * piece / pieces, n * (piece + 1) / pieces); });
 }
 
 }  // namespace aiter

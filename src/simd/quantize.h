@@ -1,8 +1,8 @@
-// Quantization of a group of floats that sit in the cache: the scale, then the codes. The epilogue of
-// every quantizing operator.
+// Quantization of a group of floats that sit in the cache: the scale, then the codes. The epilogue
+// of every quantizing operator.
 //
-// The arithmetic is the contract (include/aiter/quant.h), in single precision, operation by operation,
-// so that every row of every operator gives the same codes.
+// The arithmetic is the contract (include/aiter/quant.h), in single precision, operation by
+// operation, so that every row of every operator gives the same codes.
 #pragma once
 
 #include "core/quant_spec.h"
@@ -25,13 +25,20 @@ struct Int8Code {
 template <class F>
 AITER_INLINE void with_codec(DType code, F&& f) {
   switch (code) {
-    case DType::kI8: return f(Int8Code{});
-    case DType::kF8E4M3FN: return f(E4M3FN{});
-    case DType::kF8E4M3FNUZ: return f(E4M3FNUZ{});
-    case DType::kF8E5M2: return f(E5M2{});
-    case DType::kF8E5M2FNUZ: return f(E5M2FNUZ{});
-    case DType::kF4E2M1x2: return f(E2M1FN{});
-    default: return;
+    case DType::kI8:
+      return f(Int8Code{});
+    case DType::kF8E4M3FN:
+      return f(E4M3FN{});
+    case DType::kF8E4M3FNUZ:
+      return f(E4M3FNUZ{});
+    case DType::kF8E5M2:
+      return f(E5M2{});
+    case DType::kF8E5M2FNUZ:
+      return f(E5M2FNUZ{});
+    case DType::kF4E2M1x2:
+      return f(E2M1FN{});
+    default:
+      return;
   }
 }
 
@@ -58,8 +65,7 @@ AITER_INLINE Scale scale_for(float amax, const QuantSpec& spec) {
   amax = amax < spec.amax_bound ? amax : spec.amax_bound;
   if (spec.scale == DType::kF8E8M0) {
     uint32_t code = 127;
-    if constexpr (requires { Codec::kMantissa; })
-      code = mx_scale<Codec>(amax, spec.round);
+    if constexpr (requires { Codec::kMantissa; }) code = mx_scale<Codec>(amax, spec.round);
     return {e8m0_decode(254 - code), 0.0f, static_cast<uint8_t>(code)};
   }
   if (spec.scale == DType::kF8E4M3FN) {

@@ -23,6 +23,6 @@ inline bool report(bool ok, const char* file, int line, const char* what) {
 
 #define CHECK(condition) test::report((condition), __FILE__, __LINE__, #condition)
 // The call fails with this status, and its message has this text.
-#define CHECK_FAILS(call, expected, text)                                                     \
+#define CHECK_FAILS(call, expected, text)                                                         \
   test::report((call) == (expected) && std::strstr(aiter_last_error(), text), __FILE__, __LINE__, \
                #call " -> " #expected ": " text)

@@ -23,8 +23,13 @@ struct Tensor {
 
   Tensor(const void* data, std::vector<int64_t> extents, aiter_dtype dtype = kF32)
       : shape(std::move(extents)),
-        t{const_cast<void*>(data), {AITER_CPU, 0}, static_cast<int32_t>(shape.size()), dtype,
-          shape.data(), nullptr, 0} {}
+        t{const_cast<void*>(data),
+          {AITER_CPU, 0},
+          static_cast<int32_t>(shape.size()),
+          dtype,
+          shape.data(),
+          nullptr,
+          0} {}
   Tensor(const Tensor&) = delete;
   operator const aiter_tensor*() const { return &t; }
 };

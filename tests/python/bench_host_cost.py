@@ -36,21 +36,33 @@ def calls(name, x, w, out, peer=None):
         return
     line(f"rms_norm(x, w, out=), {name}", nanoseconds(lambda: aiter.rms_norm(x, w, out=out)))
     add = aiter.rmsnorm2d_fwd_with_add
-    line(f"5 arrays: ...with_add(out=, residual_out=), {name}",
-         nanoseconds(lambda: add(x, x, w, out=out, residual_out=out)))
+    line(
+        f"5 arrays: ...with_add(out=, residual_out=), {name}",
+        nanoseconds(lambda: add(x, x, w, out=out, residual_out=out)),
+    )
 
 
 def main():
     print(bench.machine())
-    code = ("import time; t = time.perf_counter(); import aiter; "
-            "print((time.perf_counter() - t) * 1e6)")
-    line("import aiter", 1e3 * min(
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
-        for _ in range(5)))
+    code = (
+        "import time; t = time.perf_counter(); import aiter; print((time.perf_counter() - t) * 1e6)"
+    )
+    line(
+        "import aiter",
+        1e3
+        * min(
+            float(
+                subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+            )
+            for _ in range(5)
+        ),
+    )
     x, w = np.ones(SHAPE, np.float32), np.ones(SHAPE[-1], np.float32)
     out = np.empty_like(x)
-    line("aiter_rmsnorm, C",
-         min(aiter._aiter.bench_c_call(x, w, out, 20000) for _ in range(15)) * 1e9)
+    line(
+        "aiter_rmsnorm, C",
+        min(aiter._aiter.bench_c_call(x, w, out, 20000) for _ in range(15)) * 1e9,
+    )
     calls("NumPy", x, w, out, ("numpy.add", nanoseconds(lambda: np.add(x, w))))
     calls("aiter.Array", *map(aiter.asarray, (x, w, out)))
     if torch := bench.torch_or_none():

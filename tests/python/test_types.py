@@ -83,9 +83,19 @@ aiter.rms_norm(x, stream="x")
 def test_mypy(tmp_path):
     (tmp_path / "user.py").write_text(USER)
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--follow-imports=silent", "--cache-dir", tmp_path / "cache",
-         "user.py"],
-        cwd=tmp_path, env={"MYPYPATH": str(PACKAGE.parent)}, capture_output=True, text=True,
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--follow-imports=silent",
+            "--cache-dir",
+            tmp_path / "cache",
+            "user.py",
+        ],
+        cwd=tmp_path,
+        env={"MYPYPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
     )
     lines = done.stdout.splitlines()
     found = [line.split(":", 2)[1:] for line in lines if line.startswith("user.py:")]

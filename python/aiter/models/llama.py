@@ -220,7 +220,9 @@ def _product(group: list, dtype: str, activation: str, device: str):
     else:
         return aiter.gemm_a16w16, [_cast(np.concatenate(group), dtype)]
     rows = [stacked(f) for f in fields]
-    return functools.partial(gemm, activation=activation), rows if device != "cpu" else [pack(*rows)]
+    return functools.partial(gemm, activation=activation), rows if device != "cpu" else [
+        pack(*rows)
+    ]
 
 
 def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -414,7 +416,9 @@ class Llama:
         self.max_batch, self.max_tokens = max_batch, max(max_tokens, max_batch)
         if cache_blocks is None:
             cache_blocks = max_batch * -(-config.context // BLOCK_SIZE)
-        self.cache = PagedCache(config, cache_blocks, "float16" if dtype == "float32" else dtype, device)
+        self.cache = PagedCache(
+            config, cache_blocks, "float16" if dtype == "float32" else dtype, device
+        )
 
         def vector(name: str):
             return _array(dequantize(file.weight(name)), "float32", device)

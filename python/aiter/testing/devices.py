@@ -32,7 +32,8 @@ def on_device(device):
     modules = [
         m
         for name, m in sys.modules.items()
-        if name.startswith("aiter.") and getattr(m, "_aiter", None) is _aiter
+        if name.startswith("aiter.")
+        and getattr(m, "_aiter", None) is _aiter
         and not name.startswith("aiter.testing")
     ]
     for module in modules:
@@ -90,7 +91,10 @@ class _Call:
             # As bytes, without a copy: owners of memory are contiguous.
             flat = owner.T if owner.flags.f_contiguous else owner
             host = flat.reshape(-1).view(np.uint8)
-            self.mirrors[address] = (host, _aiter.to_device(_aiter.asarray(host, None, None), self.device))
+            self.mirrors[address] = (
+                host,
+                _aiter.to_device(_aiter.asarray(host, None, None), self.device),
+            )
         _, copy = self.mirrors[address]
         offset = x.__array_interface__["data"][0] - address if x.size else 0
         strides = [s // x.itemsize for s in x.strides]

@@ -1,9 +1,10 @@
 // Decode over a paged cache on NVIDIA's tensor cores. One query a sequence makes a matrix of the
 // heads that share a kv head: 16 rows, of which the group's are used.
 //
-// A block has one sequence, one kv head, up to 16 of its query heads, and one split of the keys. Its
-// warps take tiles of 16 keys in turn, each with a softmax and a pipeline of its own, and meet once
-// at the end; so keys and values are read once, and no warp waits for another while they stream.
+// A block has one sequence, one kv head, up to 16 of its query heads, and one split of the keys.
+// Its warps take tiles of 16 keys in turn, each with a softmax and a pipeline of its own, and meet
+// once at the end; so keys and values are read once, and no warp waits for another while they
+// stream.
 #pragma once
 
 #include "ck/attention/common.h"
@@ -130,13 +131,12 @@ struct DecodeMma {
     const T* from = static_cast<const T*>(a.q) + b * a.q_strides.outer;
     // As ldmatrix would: rows lane / 4 and 8 below, columns 2 * (lane % 4) and 8 to the right.
     AITER_UNROLL
-    for (int step = 0; step < D / 16; ++step)
-      AITER_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        const int row = lane / 4 + i % 2 * 8, col = step * 16 + lane % 4 * 2 + i / 2 * 8;
-        const T* p = from + (head() + row) * a.q_strides.head + col;
-        q[step][i] = row < heads ? p[0].bits | static_cast<uint32_t>(p[1].bits) << 16 : 0u;
-      }
+    for (int step = 0; step < D / 16; ++step) AITER_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const int row = lane / 4 + i % 2 * 8, col = step * 16 + lane % 4 * 2 + i / 2 * 8;
+      const T* p = from + (head() + row) * a.q_strides.head + col;
+      q[step][i] = row < heads ? p[0].bits | static_cast<uint32_t>(p[1].bits) << 16 : 0u;
+    }
   }
 
   AITER_DEVICE void run(char* shared) const {
@@ -174,15 +174,14 @@ struct DecodeMma {
       const int left = visible - tile * kTile;
       float here[2] = {-kInfinity, -kInfinity};
       AITER_UNROLL
-      for (int n = 0; n < 2; ++n)
-        AITER_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          float x = s[n][i] * a.scale;
-          if (a.soft_cap > 0) x = a.soft_cap * tanh(x / a.soft_cap);
-          x = n * 8 + lane % 4 * 2 + i % 2 < left ? x * kLog2E : -kInfinity;
-          s[n][i] = x;
-          here[i / 2] = max(here[i / 2], x);
-        }
+      for (int n = 0; n < 2; ++n) AITER_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        float x = s[n][i] * a.scale;
+        if (a.soft_cap > 0) x = a.soft_cap * tanh(x / a.soft_cap);
+        x = n * 8 + lane % 4 * 2 + i % 2 < left ? x * kLog2E : -kInfinity;
+        s[n][i] = x;
+        here[i / 2] = max(here[i / 2], x);
+      }
       AITER_UNROLL
       for (int h = 0; h < 2; ++h) {
         here[h] = max(here[h], shuffle_xor(here[h], 1));

@@ -32,12 +32,15 @@ AITER_DEVICE float normal_distribution(float x) {
 AITER_DEVICE float act_and_mul(int32_t activation, float gate, float up) {
   constexpr int32_t kGelu = 1, kSwiglu = 2, kGeluTanh = 4;
   switch (activation) {
-    case kGelu: return gate * normal_distribution(gate) * up;
-    case kSwiglu: return gate * sigmoid(1.702f * gate) * (up + 1.0f);
+    case kGelu:
+      return gate * normal_distribution(gate) * up;
+    case kSwiglu:
+      return gate * sigmoid(1.702f * gate) * (up + 1.0f);
     case kGeluTanh:
       // g * (1 + tanh(u)) / 2 = g * sigmoid(2 u), u = sqrt(2 / pi) (g + 0.044715 g^3)
       return gate * sigmoid(gate * fma(gate * gate, 0.07135481627f, 1.59576912161f)) * up;
-    default: return gate * sigmoid(gate) * up;
+    default:
+      return gate * sigmoid(gate) * up;
   }
 }
 

@@ -73,7 +73,9 @@ AITER_DEVICE float to_float(f16 x) {
 template <class T>
 AITER_DEVICE T from_float(float x);
 template <>
-AITER_DEVICE float from_float<float>(float x) { return x; }
+AITER_DEVICE float from_float<float>(float x) {
+  return x;
+}
 template <>
 AITER_DEVICE f16 from_float<f16>(float x) {
 #if defined(AITER_AMD)
@@ -130,17 +132,26 @@ AITER_DEVICE uint32_t pack2<f16>(float low, float high) {
 // An element of a tensor whose dtype is known at run time only.
 AITER_DEVICE float load_float(const void* data, int64_t index, DType dtype) {
   switch (dtype) {
-    case DType::kF32: return static_cast<const float*>(data)[index];
-    case DType::kF16: return to_float(static_cast<const f16*>(data)[index]);
-    default: return to_float(static_cast<const bf16*>(data)[index]);
+    case DType::kF32:
+      return static_cast<const float*>(data)[index];
+    case DType::kF16:
+      return to_float(static_cast<const f16*>(data)[index]);
+    default:
+      return to_float(static_cast<const bf16*>(data)[index]);
   }
 }
 
 AITER_DEVICE void store_float(void* data, int64_t index, DType dtype, float value) {
   switch (dtype) {
-    case DType::kF32: static_cast<float*>(data)[index] = value; break;
-    case DType::kF16: static_cast<f16*>(data)[index] = from_float<f16>(value); break;
-    default: static_cast<bf16*>(data)[index] = from_float<bf16>(value); break;
+    case DType::kF32:
+      static_cast<float*>(data)[index] = value;
+      break;
+    case DType::kF16:
+      static_cast<f16*>(data)[index] = from_float<f16>(value);
+      break;
+    default:
+      static_cast<bf16*>(data)[index] = from_float<bf16>(value);
+      break;
   }
 }
 

@@ -5,8 +5,8 @@
 
 namespace aiter {
 
-// N elements of T in memory, 1 or a power of two up to 16 bytes; addresses are multiples of the size.
-// Two 16-bit elements share a word: as scalars of their own, each would take a register.
+// N elements of T in memory, 1 or a power of two up to 16 bytes; addresses are multiples of the
+// size. Two 16-bit elements share a word: as scalars of their own, each would take a register.
 template <class T, int N>
 struct alignas(sizeof(T) * N) Pack {
   static constexpr int kWords = N * static_cast<int>(sizeof(T)) / 4;
@@ -30,8 +30,8 @@ struct alignas(sizeof(T) * N) Pack {
         pack.words[i] = pack2<T>(v[2 * i], v[2 * i + 1]);
     return pack;
   }
-  // Makes the compiler forget what it knows of the elements: it would otherwise keep their floats, in
-  // twice the registers, from one use to the next.
+  // Makes the compiler forget what it knows of the elements: it would otherwise keep their floats,
+  // in twice the registers, from one use to the next.
   AITER_DEVICE void forget() {
     AITER_UNROLL
     for (int i = 0; i < kWords; ++i) {
@@ -67,15 +67,25 @@ struct alignas(8) Words2 {
 template <int kBytes>
 struct WordsOf;
 template <>
-struct WordsOf<16> { using Type = Words4; };
+struct WordsOf<16> {
+  using Type = Words4;
+};
 template <>
-struct WordsOf<8> { using Type = Words2; };
+struct WordsOf<8> {
+  using Type = Words2;
+};
 template <>
-struct WordsOf<4> { using Type = uint32_t; };
+struct WordsOf<4> {
+  using Type = uint32_t;
+};
 template <>
-struct WordsOf<2> { using Type = uint16_t; };
+struct WordsOf<2> {
+  using Type = uint16_t;
+};
 template <>
-struct WordsOf<1> { using Type = uint8_t; };
+struct WordsOf<1> {
+  using Type = uint8_t;
+};
 
 template <int N, class T>
 AITER_DEVICE Pack<T, N> load_pack(const T* from) {
@@ -95,7 +105,7 @@ AITER_DEVICE void load_floats(const T* from, float (&to)[N]) {
   constexpr int kPart = N * sizeof(T) > 16 ? 16 / static_cast<int>(sizeof(T)) : N;
   AITER_UNROLL
   for (int i = 0; i < N; i += kPart)
-    load_pack<kPart>(from + i).to_floats(reinterpret_cast<float(&)[kPart]>(to[i]));
+    load_pack<kPart>(from + i).to_floats(reinterpret_cast<float (&)[kPart]>(to[i]));
 }
 
 template <int N, class T>
@@ -103,8 +113,8 @@ AITER_DEVICE void store_floats(T* to, const float (&from)[N]) {
   constexpr int kPart = N * sizeof(T) > 16 ? 16 / static_cast<int>(sizeof(T)) : N;
   AITER_UNROLL
   for (int i = 0; i < N; i += kPart)
-    store_pack<kPart>(to + i, Pack<T, kPart>::from_floats(
-                                  reinterpret_cast<const float(&)[kPart]>(from[i])));
+    store_pack<kPart>(
+        to + i, Pack<T, kPart>::from_floats(reinterpret_cast<const float (&)[kPart]>(from[i])));
 }
 
 // N elements, at index i, of an array of T or of float.

@@ -1,6 +1,6 @@
-// What device code stands on, with no vendor header: one side for clang/AMDGPU, one for CUDA through
-// clang, one for CUDA through nvcc or NVRTC. Sources are compiled with AITER_DEVICE_CODE and as
-// C++17; everything is in the namespace aiter.
+// What device code stands on, with no vendor header: one side for clang/AMDGPU, one for CUDA
+// through clang, one for CUDA through nvcc or NVRTC. Sources are compiled with AITER_DEVICE_CODE
+// and as C++17; everything is in the namespace aiter.
 #pragma once
 
 #if defined(__AMDGCN__)
@@ -36,7 +36,7 @@
 #define AITER_SECOND(...) AITER_SECOND_(__VA_ARGS__)
 #define AITER_KERNEL_(threads) extern "C" AITER_GLOBAL AITER_LAUNCH_BOUNDS(threads)
 #ifdef AITER_ONE_KERNEL
-#define AITER_KERNEL(name, threads)                                                             \
+#define AITER_KERNEL(name, threads)                                                          \
   AITER_SECOND(AITER_PICK_##name AITER_KERNEL_(threads), template <int = 0> AITER_DEVICE, ~) \
   void name
 #else
@@ -116,12 +116,16 @@ AITER_DEVICE void barrier() { __syncthreads(); }
 AITER_DEVICE void wave_barrier() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
 AITER_DEVICE uint32_t shuffle_xor(uint32_t value, int mask) {
   uint32_t result;
-  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(result) : "r"(value), "r"(mask));
+  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;"
+               : "=r"(result)
+               : "r"(value), "r"(mask));
   return result;
 }
 AITER_DEVICE uint32_t shuffle(uint32_t value, int lane) {
   uint32_t result;
-  asm volatile("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(result) : "r"(value), "r"(lane));
+  asm volatile("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xffffffff;"
+               : "=r"(result)
+               : "r"(value), "r"(lane));
   return result;
 }
 
@@ -136,9 +140,13 @@ AITER_DEVICE To bit_cast(From from) {
 }
 
 template <class T>
-AITER_DEVICE T min(T a, T b) { return b < a ? b : a; }
+AITER_DEVICE T min(T a, T b) {
+  return b < a ? b : a;
+}
 template <class T>
-AITER_DEVICE T max(T a, T b) { return a < b ? b : a; }
+AITER_DEVICE T max(T a, T b) {
+  return a < b ? b : a;
+}
 
 AITER_DEVICE float shuffle_xor(float value, int mask) {
   return bit_cast<float>(shuffle_xor(bit_cast<uint32_t>(value), mask));

@@ -7,11 +7,15 @@ namespace aiter {
 
 struct Sum {
   template <class T>
-  AITER_DEVICE static T combine(T a, T b) { return a + b; }
+  AITER_DEVICE static T combine(T a, T b) {
+    return a + b;
+  }
 };
 struct Max {
   template <class T>
-  AITER_DEVICE static T combine(T a, T b) { return max(a, b); }
+  AITER_DEVICE static T combine(T a, T b) {
+    return max(a, b);
+  }
 };
 
 // Every lane gets the result over its group of kLanes neighbouring lanes.
@@ -23,8 +27,9 @@ AITER_DEVICE T wave_reduce(T value) {
   return value;
 }
 
-// Every thread gets the result over the block, whose threads are a multiple of kWave. All threads of
-// the block must take part. `scratch` holds one T for each wave; it may be used again after the call.
+// Every thread gets the result over the block, whose threads are a multiple of kWave. All threads
+// of the block must take part. `scratch` holds one T for each wave; it may be used again after the
+// call.
 template <class Op, class T>
 AITER_DEVICE T block_reduce(T value, T* scratch) {
   const int waves = block_threads() / kWave;

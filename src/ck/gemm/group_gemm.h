@@ -1,6 +1,6 @@
-// y = x w^T + bias for weights of 4 or 8 bits in groups of 32: a wave makes one column of y for up to
-// kRows rows of x. Its lanes take a group of w each at a time, so that w is read once for those rows,
-// in whole vectors. x and the sums are fp32.
+// y = x w^T + bias for weights of 4 or 8 bits in groups of 32: a wave makes one column of y for up
+// to kRows rows of x. Its lanes take a group of w each at a time, so that w is read once for those
+// rows, in whole vectors. x and the sums are fp32.
 #pragma once
 
 #include "ck/core/pack.h"
@@ -53,7 +53,8 @@ AITER_DEVICE void group_gemm(const GroupGemmArgs& a) {
   const uint8_t* codes = w.codes + n * w.codes_stride;
   const int64_t groups = w.k / kGroup;
   const int64_t row_step = static_cast<int64_t>(grid_blocks_y()) * kRows;
-  for (int64_t m = static_cast<int64_t>(block_index_y()) * kRows; m < a.x_rows.count; m += row_step) {
+  for (int64_t m = static_cast<int64_t>(block_index_y()) * kRows; m < a.x_rows.count;
+       m += row_step) {
     const int rows = static_cast<int>(min<int64_t>(kRows, a.x_rows.count - m));
     const X* x[kRows];
     float sums[kRows];
@@ -93,9 +94,9 @@ AITER_DEVICE void group_gemm(const GroupGemmArgs& a) {
 
 }  // namespace aiter
 
-#define AITER_GROUP_GEMM(op, bits, row, aligned, X)                              \
-  AITER_KERNEL(op##_##row##_##X, 256)(const aiter::GroupGemmArgs a) {            \
-    aiter::group_gemm<bits, aiter::X, aligned>(a);                               \
+#define AITER_GROUP_GEMM(op, bits, row, aligned, X)                   \
+  AITER_KERNEL(op##_##row##_##X, 256)(const aiter::GroupGemmArgs a) { \
+    aiter::group_gemm<bits, aiter::X, aligned>(a);                    \
   }
 #define AITER_GROUP_GEMM_KERNELS(op, bits)        \
   AITER_GROUP_GEMM(op, bits, hip_vec, true, f32)  \

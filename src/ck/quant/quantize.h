@@ -23,12 +23,18 @@ struct Int8Code {
 template <class F>
 AITER_DEVICE void with_codec(DType code, F&& f) {
   switch (code) {
-    case DType::kI8: return f(Int8Code{});
-    case DType::kF8E4M3FN: return f(E4M3FN{});
-    case DType::kF8E4M3FNUZ: return f(E4M3FNUZ{});
-    case DType::kF8E5M2: return f(E5M2{});
-    case DType::kF8E5M2FNUZ: return f(E5M2FNUZ{});
-    default: return f(E2M1FN{});
+    case DType::kI8:
+      return f(Int8Code{});
+    case DType::kF8E4M3FN:
+      return f(E4M3FN{});
+    case DType::kF8E4M3FNUZ:
+      return f(E4M3FNUZ{});
+    case DType::kF8E5M2:
+      return f(E5M2{});
+    case DType::kF8E5M2FNUZ:
+      return f(E5M2FNUZ{});
+    default:
+      return f(E2M1FN{});
   }
 }
 
@@ -65,7 +71,8 @@ AITER_DEVICE Scale scale_for(float amax, const QuantSpec& spec) {
 AITER_DEVICE float load_scale(const void* scales, int64_t index, const QuantSpec& spec) {
   if (spec.scale == DType::kF32) return static_cast<const float*>(scales)[index];
   const uint8_t code = static_cast<const uint8_t*>(scales)[index];
-  return spec.scale == DType::kF8E8M0 ? e8m0_decode(code) : E4M3FN::decode(code) * spec.global_scale;
+  return spec.scale == DType::kF8E8M0 ? e8m0_decode(code)
+                                      : E4M3FN::decode(code) * spec.global_scale;
 }
 
 AITER_DEVICE void store_scale(void* scales, int64_t index, const QuantSpec& spec, const Scale& s) {

@@ -25,13 +25,13 @@ namespace {
     lanes3<T::D, T::A, T::B, T::C>(                                               \
         w, in, [](auto a, auto b, auto c) GFXEMU_LAMBDA { return __VA_ARGS__; }); \
   }
-#define VC(op, name, archs, flags, A, B, ...)                                          \
-  void name##_sem(Wave& w, const Inst& in) {                                           \
-    compare<((flags)&CMPX) != 0, T::A, T::B>(w, in, [](auto a, auto b) GFXEMU_LAMBDA { \
-      (void)a;                                                                         \
-      (void)b;                                                                         \
-      return __VA_ARGS__;                                                              \
-    });                                                                                \
+#define VC(op, name, archs, flags, A, B, ...)                                            \
+  void name##_sem(Wave& w, const Inst& in) {                                             \
+    compare<((flags) & CMPX) != 0, T::A, T::B>(w, in, [](auto a, auto b) GFXEMU_LAMBDA { \
+      (void)a;                                                                           \
+      (void)b;                                                                           \
+      return __VA_ARGS__;                                                                \
+    });                                                                                  \
   }
 #define VX(...)
 #define GFXEMU_LAMBDA __attribute__((always_inline))

@@ -6,30 +6,29 @@
 namespace gfxemu::GFXEMU_ISA {
 namespace {
 
-#define PF2(op, name, archs, ...)                                                            \
-  void name##_sem(Wave& w, const Inst& in) {                                                 \
-    packed_f16<2>(                                                                           \
-        w, in,                                                                               \
-        [](float a, float b, float) __attribute__((always_inline)) { return __VA_ARGS__; }); \
+#define PF2(op, name, archs, ...)                                                     \
+  void name##_sem(Wave& w, const Inst& in) {                                          \
+    packed_f16<2>(w, in, [](float a, float b, float) __attribute__((always_inline)) { \
+      return __VA_ARGS__;                                                             \
+    });                                                                               \
   }
-#define PF3(op, name, archs, ...)                                                              \
+#define PF3(op, name, archs, ...)                                                       \
+  void name##_sem(Wave& w, const Inst& in) {                                            \
+    packed_f16<3>(w, in, [](float a, float b, float c) __attribute__((always_inline)) { \
+      return __VA_ARGS__;                                                               \
+    });                                                                                 \
+  }
+#define PI2(op, name, archs, t, ...)                                                           \
   void name##_sem(Wave& w, const Inst& in) {                                                   \
-    packed_f16<3>(                                                                             \
-        w, in,                                                                                 \
-        [](float a, float b, float c) __attribute__((always_inline)) { return __VA_ARGS__; }); \
+    packed_int<t, 2>(w, in, [](int32_t a, int32_t b, int32_t) __attribute__((always_inline)) { \
+      return __VA_ARGS__;                                                                      \
+    });                                                                                        \
   }
-#define PI2(op, name, archs, t, ...)                                                               \
-  void name##_sem(Wave& w, const Inst& in) {                                                       \
-    packed_int<t, 2>(                                                                              \
-        w, in,                                                                                     \
-        [](int32_t a, int32_t b, int32_t) __attribute__((always_inline)) { return __VA_ARGS__; }); \
-  }
-#define PI3(op, name, archs, t, ...)                                                \
-  void name##_sem(Wave& w, const Inst& in) {                                        \
-    packed_int<t, 3>(                                                               \
-        w, in, [](int32_t a, int32_t b, int32_t c) __attribute__((always_inline)) { \
-          return __VA_ARGS__;                                                       \
-        });                                                                         \
+#define PI3(op, name, archs, t, ...)                                                             \
+  void name##_sem(Wave& w, const Inst& in) {                                                     \
+    packed_int<t, 3>(w, in, [](int32_t a, int32_t b, int32_t c) __attribute__((always_inline)) { \
+      return __VA_ARGS__;                                                                        \
+    });                                                                                          \
   }
 #define PX(...)
 #include "isa/vop3p.inc"

@@ -20,9 +20,9 @@ struct AttentionArgs {
   const int32_t* seqused_k;     // or null
   const int32_t* block_table;   // or null: k and v are contiguous
   int64_t block_table_stride;
-  int64_t block;               // keys a page
-  int64_t max_pages;           // columns of block_table
-  int64_t k_extent;            // pages, or rows of contiguous k: what lies within memory
+  int64_t block;      // keys a page
+  int64_t max_pages;  // columns of block_table
+  int64_t k_extent;   // pages, or rows of contiguous k: what lies within memory
   Strides q_strides, k_strides, v_strides, out_strides;
   int64_t lse_batch, lse_head;
   int64_t batch, q_heads, kv_heads, head_dim, v_dim;

@@ -26,8 +26,8 @@ inline aiter_attention_opts attention_options(const Check& check, const aiter_at
                                               AttentionArgs& args) {
   const auto opts =
       check.options<aiter_attention_opts>(given, aiter_attention_opts AITER_ATTENTION_OPTS_INIT);
-  check.require(std::isfinite(opts.softmax_scale), "opts.softmax_scale is %g, expected a finite one",
-                opts.softmax_scale);
+  check.require(std::isfinite(opts.softmax_scale),
+                "opts.softmax_scale is %g, expected a finite one", opts.softmax_scale);
   check.require(std::isfinite(opts.logits_soft_cap) && opts.logits_soft_cap >= 0,
                 "opts.logits_soft_cap is %g, expected 0 or more", opts.logits_soft_cap);
   check.require(opts.window_left >= -1 && opts.window_right >= -1,
@@ -111,7 +111,8 @@ inline Grid attention_any_grid(const AttentionArgs& a, const Call& call) {
 }
 
 // Reads the lengths and page numbers of CPU tensors, and refuses what would lead out of k and v.
-// total_k: rows of contiguous k. pages: of paged k, with max_pages entries in each row of the table.
+// total_k: rows of contiguous k. pages: of paged k, with max_pages entries in each row of the
+// table.
 inline void attention_lengths(const Check& check, const aiter_attention_opts& opts,
                               const AttentionArgs& a, int64_t total_k, int64_t pages,
                               int64_t max_pages) {
@@ -120,8 +121,8 @@ inline void attention_lengths(const Check& check, const aiter_attention_opts& op
     for (int64_t b = 0; b < a.batch; ++b)
       check.require(cu[b] <= cu[b + 1], "%s[%lld] is %d, expected at least the %d before it", name,
                     ll(b + 1), cu[b + 1], cu[b]);
-    check.require(total < 0 || cu[a.batch] <= total, "%s ends at %d, expected at most the %lld rows",
-                  name, cu[a.batch], ll(total));
+    check.require(total < 0 || cu[a.batch] <= total,
+                  "%s ends at %d, expected at most the %lld rows", name, cu[a.batch], ll(total));
   };
   if (a.cu_seqlens_q) offsets("cu_seqlens_q", a.cu_seqlens_q, a.total_q);
   if (a.cu_seqlens_k) offsets("cu_seqlens_k", a.cu_seqlens_k, a.block_table ? -1 : total_k);
@@ -165,8 +166,15 @@ inline AttentionProblem attention_problem(const AttentionArgs& a) {
     return reinterpret_cast<uintptr_t>(p) % 16 == 0 && s.outer % elements == 0 &&
            s.token % elements == 0 && s.head % elements == 0;
   };
-  return {a.dtype,    a.kv_dtype, a.batch, a.q_heads, a.kv_heads, a.head_dim, a.v_dim,
-          a.kv_heads ? a.q_heads / a.kv_heads : 0, a.block_table != nullptr,
+  return {a.dtype,
+          a.kv_dtype,
+          a.batch,
+          a.q_heads,
+          a.kv_heads,
+          a.head_dim,
+          a.v_dim,
+          a.kv_heads ? a.q_heads / a.kv_heads : 0,
+          a.block_table != nullptr,
           aligned(a.k, a.k_strides) && aligned(a.v, a.v_strides)};
 }
 

@@ -1,5 +1,5 @@
-// What gemm_a16w4 and gemm_a16w8 share: weights of 4 or 8 bits in groups of 32 along k, row-major or
-// packed, and the arguments of their kernels.
+// What gemm_a16w4 and gemm_a16w8 share: weights of 4 or 8 bits in groups of 32 along k, row-major
+// or packed, and the arguments of their kernels.
 //
 // The packed form is a PackedHead, then one panel per 16 rows (the last one padded with zeros). A
 // panel has one block per group:
@@ -14,8 +14,8 @@
 
 namespace aiter {
 
-constexpr int kGroup = 32;      // k that share a scale
-constexpr int kPanelRows = 16;  // rows of w in a panel
+constexpr int kGroup = 32;         // k that share a scale
+constexpr int kPanelRows = 16;     // rows of w in a panel
 constexpr int kGroupGemmRows = 4;  // GPU: rows of x that a wave takes at a time
 
 struct PackedHead {
@@ -33,7 +33,7 @@ struct GroupWeight {
   const uint8_t* panels;  // packed, or null
   const uint8_t* codes;   // row-major, or null
   const void* scale;
-  const void* min;  // or null
+  const void* min;       // or null
   int64_t codes_stride;  // bytes
   int64_t scale_stride, min_stride;
   int64_t n, k;

@@ -14,12 +14,14 @@ constexpr uint32_t kVersion = 1;
 int64_t padded(int64_t n) { return (n + kPanelRows - 1) / kPanelRows * kPanelRows; }
 
 int64_t packed_bytes(const Check& check, int bits, int64_t n, int64_t k, DType scale_dtype) {
-  const int64_t row = k / kGroup * (kGroup * bits / 8 + dtype_bytes(scale_dtype) * (bits == 4 ? 2 : 1));
+  const int64_t row =
+      k / kGroup * (kGroup * bits / 8 + dtype_bytes(scale_dtype) * (bits == 4 ? 2 : 1));
   int64_t bytes = 0;
-  check.require(n <= INT64_MAX - kPanelRows && !__builtin_mul_overflow(padded(n), row, &bytes) &&
-                    !__builtin_add_overflow(bytes, static_cast<int64_t>(sizeof(PackedHead)), &bytes),
-                "n = %lld, k = %lld: the packed size overflows 64 bits", static_cast<long long>(n),
-                static_cast<long long>(k));
+  check.require(
+      n <= INT64_MAX - kPanelRows && !__builtin_mul_overflow(padded(n), row, &bytes) &&
+          !__builtin_add_overflow(bytes, static_cast<int64_t>(sizeof(PackedHead)), &bytes),
+      "n = %lld, k = %lld: the packed size overflows 64 bits", static_cast<long long>(n),
+      static_cast<long long>(k));
   return bytes;
 }
 
@@ -48,8 +50,9 @@ PackedHead read_head(const Check& check, const Arg& packed) {
                   static_cast<long long>(packed.dim(0)), sizeof(head));
   std::memcpy(&head, packed.data(), sizeof(head));
   if (std::memcmp(head.magic, kMagic, sizeof(kMagic)) != 0)
-    packed.refuse("does not begin with the description of packed weights, expected bytes from "
-                  "aiter_gemm_*_pack");
+    packed.refuse(
+        "does not begin with the description of packed weights, expected bytes from "
+        "aiter_gemm_*_pack");
   if (head.version != kVersion)
     packed.refuse("is packed in layout version %u, expected %u: pack it anew", head.version,
                   kVersion);
@@ -124,16 +127,17 @@ GroupWeight row_major_weight(const Check& check, int bits, const Arg& w,
 
 GroupGemmProblem check_group_gemm(const Check& check, int bits, const GroupGemmTensors& tensors,
                                   int32_t activation, GroupGemmArgs* args) {
-  check.require(activation >= AITER_GEMM_ACTIVATION_16BIT &&
-                    activation <= AITER_GEMM_ACTIVATION_32BIT,
-                "opts.activation is %d, expected 0 (16 bits), 1 (8 bits) or 2 (32 bits)", activation);
+  check.require(
+      activation >= AITER_GEMM_ACTIVATION_16BIT && activation <= AITER_GEMM_ACTIVATION_32BIT,
+      "opts.activation is %d, expected 0 (16 bits), 1 (8 bits) or 2 (32 bits)", activation);
   const Arg x = check.tensor("x", tensors.x);
   x.dtype({DType::kF32, DType::kF16, DType::kBF16}).min_rank(1).unit_last_stride();
   const Arg w = check.tensor("w", tensors.w);
   w.on_device_of(x);
   const bool packed = !tensors.w_scale;
   if (packed) {
-    check.require(w.rank() == 1, "w_scale is NULL, expected a tensor (or packed weights of rank 1 as w)");
+    check.require(w.rank() == 1,
+                  "w_scale is NULL, expected a tensor (or packed weights of rank 1 as w)");
     check.require(!tensors.w_min, "w_min is given, expected NULL with packed weights");
     args->w = packed_weight(read_head(check, w, bits), w);
   } else {
@@ -224,9 +228,15 @@ extern "C" aiter_status aiter_gemm_weight_info(const aiter_tensor* packed_,
     info->n = head.n, info->k = head.k, info->padded_n = head.padded_n;
     info->has_min = static_cast<int32_t>(head.has_min);
     switch (head.scale_dtype) {
-      case aiter::DType::kF32: info->scale_dtype = {AITER_CODE_FLOAT, 32, 1}; break;
-      case aiter::DType::kF16: info->scale_dtype = {AITER_CODE_FLOAT, 16, 1}; break;
-      default: info->scale_dtype = {AITER_CODE_BFLOAT, 16, 1}; break;
+      case aiter::DType::kF32:
+        info->scale_dtype = {AITER_CODE_FLOAT, 32, 1};
+        break;
+      case aiter::DType::kF16:
+        info->scale_dtype = {AITER_CODE_FLOAT, 16, 1};
+        break;
+      default:
+        info->scale_dtype = {AITER_CODE_BFLOAT, 16, 1};
+        break;
     }
   });
 }

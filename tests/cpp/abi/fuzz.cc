@@ -33,7 +33,8 @@
 namespace fuzz {
 namespace {
 
-// ---- what is going on, for reports ---------------------------------------------------------------
+// ---- what is going on, for reports
+// ---------------------------------------------------------------
 
 char what[1024];  // the call under way and what is wrong with it; read by signal handlers
 int failures = 0;
@@ -84,7 +85,8 @@ struct Session {
   }
 } session;
 
-// ---- random choices ------------------------------------------------------------------------------
+// ---- random choices
+// ------------------------------------------------------------------------------
 
 uint64_t state = static_cast<uint64_t>(setting("AITER_FUZZ_SEED", 1)) * 0x9e3779b97f4a7c15u | 1;
 
@@ -99,12 +101,31 @@ T any_of(const T (&values)[N]) {
 }
 
 int64_t odd_integer() {
-  return any_of<int64_t>({-1, 0, 1, 2, 3, 7, 31, 33, 63, 65, 255, 4097, -2, INT32_MIN, INT32_MAX,
-                          INT64_C(1) << 32, INT64_C(1) << 40, INT64_C(1) << 62, INT64_MAX,
-                          INT64_MIN, static_cast<int64_t>(random_bits())});
+  return any_of<int64_t>({-1,
+                          0,
+                          1,
+                          2,
+                          3,
+                          7,
+                          31,
+                          33,
+                          63,
+                          65,
+                          255,
+                          4097,
+                          -2,
+                          INT32_MIN,
+                          INT32_MAX,
+                          INT64_C(1) << 32,
+                          INT64_C(1) << 40,
+                          INT64_C(1) << 62,
+                          INT64_MAX,
+                          INT64_MIN,
+                          static_cast<int64_t>(random_bits())});
 }
 
-// ---- tensors -------------------------------------------------------------------------------------
+// ---- tensors
+// -------------------------------------------------------------------------------------
 
 constexpr int kMaxRank = 8;
 
@@ -214,20 +235,40 @@ struct TensorCopy {
     const int rank = t.ndim > 0 && t.ndim <= kMaxRank ? t.ndim : 0;
     const int i = rank ? below(rank) : 0;
     switch (below(rank ? 14 : 6)) {
-      case 0: t.dtype.code = any_of<uint8_t>({0, 1, 2, 3, 4, 5, 6, 10, 12, 17, 255}); break;
-      case 1: t.dtype.bits = any_of<uint8_t>({0, 1, 4, 8, 16, 32, 64, 255}); break;
-      case 2: t.dtype.lanes = any_of<uint16_t>({0, 1, 2, 4, 65535}); break;
+      case 0:
+        t.dtype.code = any_of<uint8_t>({0, 1, 2, 3, 4, 5, 6, 10, 12, 17, 255});
+        break;
+      case 1:
+        t.dtype.bits = any_of<uint8_t>({0, 1, 4, 8, 16, 32, 64, 255});
+        break;
+      case 2:
+        t.dtype.lanes = any_of<uint16_t>({0, 1, 2, 4, 65535});
+        break;
       case 3:
         t.device.type = any_of<int32_t>({0, 2, 3, 4, 10, 11, -1, INT32_MAX});
         t.device.id = any_of<int32_t>({0, 1, 7, -1, INT32_MAX});
         break;
-      case 4: t.ndim = any_of<int32_t>({-1, 0, 9, 64, INT32_MAX, INT32_MIN}); break;
-      case 5: t.data = nullptr; break;
-      case 6: t.byte_offset = any_of<uint64_t>({1, 2, 4, UINT64_C(1) << 40, UINT64_MAX}); break;
-      case 7: t.shape = nullptr; break;
-      case 8: shape[i] = odd_integer(); break;
-      case 9: spell_strides(), strides[i] = odd_integer(); break;
-      case 10: shape[i] += below(2) ? 1 : -1; break;
+      case 4:
+        t.ndim = any_of<int32_t>({-1, 0, 9, 64, INT32_MAX, INT32_MIN});
+        break;
+      case 5:
+        t.data = nullptr;
+        break;
+      case 6:
+        t.byte_offset = any_of<uint64_t>({1, 2, 4, UINT64_C(1) << 40, UINT64_MAX});
+        break;
+      case 7:
+        t.shape = nullptr;
+        break;
+      case 8:
+        shape[i] = odd_integer();
+        break;
+      case 9:
+        spell_strides(), strides[i] = odd_integer();
+        break;
+      case 10:
+        shape[i] += below(2) ? 1 : -1;
+        break;
       case 11:  // the same elements in another order
         spell_strides();
         std::swap(shape[i], shape[0]), std::swap(strides[i], strides[0]);
@@ -256,13 +297,14 @@ struct TensorCopy {
   }
 };
 
-// ---- fields and arguments ------------------------------------------------------------------------
+// ---- fields and arguments
+// ------------------------------------------------------------------------
 
 // fields_of(s, visit) calls visit(name, field) for each field of a public struct.
-#define FIELDS(S, visits)              \
-  template <class Visit>               \
+#define FIELDS(S, visits)               \
+  template <class Visit>                \
   void fields_of(S& s, Visit&& visit) { \
-    visits                             \
+    visits                              \
   }
 #define ENTRY(...)
 #include "fuzz_entries.inc"
@@ -397,9 +439,10 @@ struct Bent<T*> {  // the caller's result
   T copy;
 };
 
-// ---- one call ------------------------------------------------------------------------------------
+// ---- one call
+// ------------------------------------------------------------------------------------
 
-bool fuzzing = false;  // inside of it, calls go through as they are
+bool fuzzing = false;                 // inside of it, calls go through as they are
 constexpr size_t kLargest = 4 << 20;  // of the memory that is saved and compared
 
 std::vector<std::string> split(const char* names) {
@@ -467,7 +510,7 @@ void one_round(const char* name, const std::vector<std::string>& names, Function
     (bend_one(std::integral_constant<size_t, I>{}), ...);
   }
 
-  bool inside = true;           // no tensor reaches beyond the original memory
+  bool inside = true;            // no tensor reaches beyond the original memory
   bool readable_indices = true;  // no integer tensor does: dry runs may read those, to check them
   uint32_t* flags = nullptr;
   auto look = [&](auto& argument) {
@@ -517,9 +560,9 @@ void one_round(const char* name, const std::vector<std::string>& names, Function
   }
   if (inside) {
     const aiter_status status = call();
-    if (flags)
-      expect(status == dry, "the status of the dry run", status);
-    if (status != AITER_OK) expect(before.unchanged(), "a refused call that writes nothing", status);
+    if (flags) expect(status == dry, "the status of the dry run", status);
+    if (status != AITER_OK)
+      expect(before.unchanged(), "a refused call that writes nothing", status);
   }
   memory.restore();
 }

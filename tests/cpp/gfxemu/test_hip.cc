@@ -1,4 +1,5 @@
-// The HIP entry points of the emulator, with a kernel that is put together here: no compiler is needed.
+// The HIP entry points of the emulator, with a kernel that is put together here: no compiler is
+// needed.
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -18,7 +19,8 @@ int hipMemset(void*, int, size_t);
 int hipModuleLoadData(void**, const void*);
 int hipModuleUnload(void*);
 int hipModuleGetFunction(void**, void*, const char*);
-int hipModuleLaunchKernel(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
+int hipModuleLaunchKernel(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
+                          unsigned, void*, void**, void**);
 int hipStreamCreateWithFlags(void**, unsigned);
 int hipStreamDestroy(void*);
 int hipStreamSynchronize(void*);
@@ -39,8 +41,10 @@ int aiter_gfxemu_set_option(const char*, const char*);
 }
 
 // The emulator knows nothing of libaiter, so neither does its test: no check.h.
-#define CHECK(condition) \
-  ((condition) ? (void)0 : (++failures, (void)fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition)))
+#define CHECK(condition)      \
+  ((condition) ? (void)0      \
+               : (++failures, \
+                  (void)fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition)))
 
 namespace {
 
@@ -52,8 +56,8 @@ void put(std::vector<uint8_t>& image, size_t at, T value) {
   memcpy(&image[at], &value, sizeof(T));
 }
 
-// A linked code object for gfx942 with one kernel `k` of these words: one pointer as its argument in
-// s[0:1], the workgroup's id in s2.
+// A linked code object for gfx942 with one kernel `k` of these words: one pointer as its argument
+// in s[0:1], the workgroup's id in s2.
 std::vector<uint8_t> code_object(const std::vector<uint32_t>& words, uint32_t flags = 0x4c) {
   std::vector<uint8_t> e(0x1000);
   const uint8_t ident[] = {0x7f, 'E', 'L', 'F', 2, 1, 1, 64, 3};
@@ -86,13 +90,13 @@ std::vector<uint8_t> code_object(const std::vector<uint32_t>& words, uint32_t fl
   section(1, 11, 0x300, 48, 2);
   section(2, 3, 0x340, 8, 0);
   memcpy(&e[0x341], "k.kd", 5);
-  put<uint32_t>(e, 0x318, 1);      // the symbol k.kd
+  put<uint32_t>(e, 0x318, 1);  // the symbol k.kd
   put<uint8_t>(e, 0x31c, 0x11);
   put<uint16_t>(e, 0x31e, 1);
   put<uint64_t>(e, 0x320, 0x400);
   put<uint64_t>(e, 0x328, 64);
-  put<uint32_t>(e, 0x408, 8);      // kernel descriptor: kernarg bytes
-  put<int64_t>(e, 0x410, 0xc00);   // entry
+  put<uint32_t>(e, 0x408, 8);     // kernel descriptor: kernarg bytes
+  put<int64_t>(e, 0x410, 0xc00);  // entry
   put<uint32_t>(e, 0x430, 0xf0000);
   put<uint32_t>(e, 0x434, 2u << 1 | 1u << 7);
   put<uint16_t>(e, 0x438, 8);
@@ -121,7 +125,8 @@ struct Kernel {
   ~Kernel() { hipModuleUnload(module); }
   int launch(void* pointer, unsigned groups, void* stream = nullptr) {
     size_t size = sizeof(pointer);
-    void* extra[] = {reinterpret_cast<void*>(1), &pointer, reinterpret_cast<void*>(2), &size, reinterpret_cast<void*>(3)};
+    void* extra[] = {reinterpret_cast<void*>(1), &pointer, reinterpret_cast<void*>(2), &size,
+                     reinterpret_cast<void*>(3)};
     return hipModuleLaunchKernel(function, groups, 1, 1, 64, 1, 1, 0, stream, nullptr, extra);
   }
 };
@@ -146,7 +151,8 @@ void memory() {
   void *a = nullptr, *b = nullptr;
   CHECK(hipMalloc(&a, 100) == 0 && hipMalloc(&b, 100) == 0);
   char text[100] = "over there", back[100] = "";
-  CHECK(hipMemcpy(a, text, 100, 1) == 0 && hipMemcpy(b, a, 100, 3) == 0 && hipMemcpy(back, b, 100, 2) == 0);
+  CHECK(hipMemcpy(a, text, 100, 1) == 0 && hipMemcpy(b, a, 100, 3) == 0 &&
+        hipMemcpy(back, b, 100, 2) == 0);
   CHECK(!strcmp(text, back));
   CHECK(says(hipMemcpy(a, text, 101, 1), "not inside one live allocation"));
   CHECK(hipFree(a) == 0);
@@ -165,7 +171,8 @@ void launches() {
   bool right = true;
   for (size_t i = 0; i < got.size(); ++i) right = right && got[i] == i % 64;
   CHECK(right);
-  CHECK(says(k.launch(nullptr, 1), "kernel k: lane 0: access of 4 bytes at 0 is outside every live allocation"));
+  CHECK(says(k.launch(nullptr, 1),
+             "kernel k: lane 0: access of 4 bytes at 0 is outside every live allocation"));
   CHECK(k.launch(p, 1) == 0);  // an error does not stay
   hipFree(p);
 }
@@ -178,7 +185,8 @@ void errors() {
   Kernel k(kStore);
   void* f = nullptr;
   CHECK(says(hipModuleGetFunction(&f, k.module, "absent"), "no kernel absent"));
-  CHECK(says(hipModuleLaunchKernel(k.function, 1, 1, 1, 2048, 1, 1, 0, nullptr, nullptr, nullptr), "2048 threads"));
+  CHECK(says(hipModuleLaunchKernel(k.function, 1, 1, 1, 2048, 1, 1, 0, nullptr, nullptr, nullptr),
+             "2048 threads"));
   Kernel unknown({0xbfff0000u, 0xbf810000u});
   CHECK(says(unknown.launch(nullptr, 1), "cannot decode: unknown opcode"));
   Kernel unfinished({0xbf800000u});
@@ -193,12 +201,14 @@ void errors() {
 
 void streams_and_graphs() {
   Kernel k(kStore);
-  void *stream = nullptr, *side = nullptr, *p = nullptr, *graph = nullptr, *exec = nullptr, *fork = nullptr, *join = nullptr;
+  void *stream = nullptr, *side = nullptr, *p = nullptr, *graph = nullptr, *exec = nullptr,
+       *fork = nullptr, *join = nullptr;
   CHECK(hipStreamCreateWithFlags(&stream, 1) == 0 && hipStreamCreateWithFlags(&side, 1) == 0);
   CHECK(hipEventCreateWithFlags(&fork, 0) == 0 && hipEventCreateWithFlags(&join, 0) == 0);
   CHECK(hipMalloc(&p, 256) == 0 && hipMemset(p, 0, 256) == 0);
   int capturing = -1;
-  CHECK(hipStreamBeginCapture(stream, 0) == 0 && hipStreamIsCapturing(stream, &capturing) == 0 && capturing == 1);
+  CHECK(hipStreamBeginCapture(stream, 0) == 0 && hipStreamIsCapturing(stream, &capturing) == 0 &&
+        capturing == 1);
   CHECK(k.launch(p, 1, stream) == 0);
   CHECK(says(hipStreamSynchronize(stream), "capturing"));
   uint32_t out[64] = {7};
@@ -209,21 +219,26 @@ void streams_and_graphs() {
   CHECK(out[0] == 7);  // nothing has run yet
   CHECK(hipGraphInstantiateWithFlags(&exec, graph, 0) == 0 && hipGraphDestroy(graph) == 0);
   for (int i = 0; i < 2; ++i) {
-    CHECK(hipMemset(p, 0, 256) == 0 && hipGraphLaunch(exec, stream) == 0 && hipStreamSynchronize(stream) == 0);
+    CHECK(hipMemset(p, 0, 256) == 0 && hipGraphLaunch(exec, stream) == 0 &&
+          hipStreamSynchronize(stream) == 0);
     CHECK(out[0] == 0 && out[63] == 63);
   }
   CHECK(hipGraphExecDestroy(exec) == 0);
   float ms = -1;
-  CHECK(hipEventRecord(fork, stream) == 0 && k.launch(p, 1, stream) == 0 && hipEventRecord(join, stream) == 0);
+  CHECK(hipEventRecord(fork, stream) == 0 && k.launch(p, 1, stream) == 0 &&
+        hipEventRecord(join, stream) == 0);
   CHECK(hipEventElapsedTime(&ms, fork, join) == 0 && ms >= 0);
-  CHECK(hipEventDestroy(fork) == 0 && hipEventDestroy(join) == 0 && hipStreamDestroy(stream) == 0 && hipStreamDestroy(side) == 0);
+  CHECK(hipEventDestroy(fork) == 0 && hipEventDestroy(join) == 0 && hipStreamDestroy(stream) == 0 &&
+        hipStreamDestroy(side) == 0);
   CHECK(says(k.launch(p, 1, stream), "stream does not exist"));
   hipFree(p);
 }
 
 void options() {
-  CHECK(aiter_gfxemu_set_option("quantum", "4") == 0 && aiter_gfxemu_set_option("quantum", "16") == 0);
-  CHECK(aiter_gfxemu_set_option("quantum", "many") != 0 && aiter_gfxemu_set_option("speed", "1") != 0);
+  CHECK(aiter_gfxemu_set_option("quantum", "4") == 0 &&
+        aiter_gfxemu_set_option("quantum", "16") == 0);
+  CHECK(aiter_gfxemu_set_option("quantum", "many") != 0 &&
+        aiter_gfxemu_set_option("speed", "1") != 0);
 }
 
 }  // namespace

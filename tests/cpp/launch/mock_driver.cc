@@ -1,5 +1,5 @@
-// A GPU driver that does nothing but write down what it is asked for: the functions of HIP and of the
-// CUDA driver API that src/launch binds, over host memory. With AITER_HIP_LIBRARY and
+// A GPU driver that does nothing but write down what it is asked for: the functions of HIP and of
+// the CUDA driver API that src/launch binds, over host memory. With AITER_HIP_LIBRARY and
 // AITER_CUDA_LIBRARY set to it, the suite sees on any machine what an operator asks of a driver:
 // which stream, which device, and nothing but launches. Kernels are not run.
 //
@@ -18,7 +18,7 @@
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 // One function under the names of both drivers.
-#define BOTH(hip, cuda, parameters, arguments)           \
+#define BOTH(hip, cuda, parameters, arguments)              \
   EXPORT int hip parameters { return mock::hip arguments; } \
   EXPORT int cuda parameters { return mock::hip arguments; }
 
@@ -37,10 +37,10 @@ struct Capture {
 };
 
 std::recursive_mutex mutex;
-std::string text;                             // the log
-std::map<void*, Capture> captures;            // by stream
+std::string text;                   // the log
+std::map<void*, Capture> captures;  // by stream
 thread_local int hip_device = 0;
-thread_local std::vector<int> contexts;       // CUDA's stack: device + 1
+thread_local std::vector<int> contexts;  // CUDA's stack: device + 1
 thread_local int capture_mode = 0;
 
 void log(const char* format, ...) __attribute__((format(printf, 1, 2)));
@@ -100,7 +100,8 @@ int hipMemGetInfo(size_t* free_bytes, size_t* total) {
 }
 int hipModuleLoadData(void** module, const void* image) {
   if (const int code = unsafe("module_load")) return code;
-  const bool known = !std::memcmp(image, "\177ELF", 4) || std::strstr(static_cast<const char*>(image), ".target");
+  const bool known =
+      !std::memcmp(image, "\177ELF", 4) || std::strstr(static_cast<const char*>(image), ".target");
   if (!known) return kInvalidValue;
   *module = new int(device());
   return 0;
@@ -187,7 +188,7 @@ int fill(void* to, int value, size_t bytes, void* stream) {
 BOTH(hipInit, cuInit, (unsigned f), (f))
 BOTH(hipMalloc, cuMemAlloc_v2, (void** m, size_t n), (m, n))
 BOTH(hipFree, cuMemFree_v2, (void* m), (m))
-BOTH(hipMemGetInfo, cuMemGetInfo_v2, (size_t * f, size_t* t), (f, t))
+BOTH(hipMemGetInfo, cuMemGetInfo_v2, (size_t* f, size_t* t), (f, t))
 BOTH(hipModuleLoadData, cuModuleLoadData, (void** m, const void* i), (m, i))
 BOTH(hipModuleUnload, cuModuleUnload, (void* m), (m))
 BOTH(hipModuleGetFunction, cuModuleGetFunction, (void** f, void* m, const char* s), (f, m, s))

@@ -56,8 +56,7 @@ void test_devices() {
   CHECK(!std::strcmp(info.arch, "gfx942:sramecc+:xnack-") && info.wave_size == 64);
   CHECK(aiter_get_device_info({AITER_CUDA, 1}, &info) == AITER_OK);
   CHECK(!std::strcmp(info.arch, "sm_90") && info.wave_size == 32 && info.multiprocessors == 132);
-  CHECK_FAILS(aiter_get_device_info({AITER_ROCM, 4}, &info), AITER_DEVICE,
-              "hip:4: no such device");
+  CHECK_FAILS(aiter_get_device_info({AITER_ROCM, 4}, &info), AITER_DEVICE, "hip:4: no such device");
   CHECK_FAILS(norm({AITER_CUDA, -1}, nullptr), AITER_DEVICE, "cuda:-1: no such device");
 }
 
@@ -161,8 +160,8 @@ void test_memory() {
 void test_after_fork() {
   const pid_t child = fork();
   if (child == 0) {
-    const bool refused = norm({AITER_ROCM, 0}, nullptr) == AITER_DEVICE &&
-                         std::strstr(aiter_last_error(), "forked");
+    const bool refused =
+        norm({AITER_ROCM, 0}, nullptr) == AITER_DEVICE && std::strstr(aiter_last_error(), "forked");
     _exit(refused && norm({AITER_CPU, 0}, nullptr) == AITER_OK ? 0 : 1);
   }
   int status = -1;

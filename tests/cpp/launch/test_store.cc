@@ -31,10 +31,10 @@ void test_amd_target_ids() {
 
 void test_nvidia_versions() {
   CHECK(runs_on("sm_90", "sm_90", false) && runs_on("sm_90", "sm_90", true));
-  CHECK(runs_on("sm_80", "sm_86", false));    // a cubin, on a later minor version
-  CHECK(!runs_on("sm_86", "sm_80", false));   // nor on an earlier one
-  CHECK(!runs_on("sm_80", "sm_90", false));   // nor on another major one
-  CHECK(runs_on("sm_80", "sm_90", true));     // PTX goes on
+  CHECK(runs_on("sm_80", "sm_86", false));   // a cubin, on a later minor version
+  CHECK(!runs_on("sm_86", "sm_80", false));  // nor on an earlier one
+  CHECK(!runs_on("sm_80", "sm_90", false));  // nor on another major one
+  CHECK(runs_on("sm_80", "sm_90", true));    // PTX goes on
   CHECK(runs_on("sm_90", "sm_120", true));
   CHECK(!runs_on("sm_90", "sm_80", true));
   CHECK(runs_on("sm_90a", "sm_90", false) && runs_on("sm_90a", "sm_90", true));
@@ -45,7 +45,8 @@ void test_nvidia_versions() {
 void test_ptx() {
   const CodeObject object = read_code_object(
       ".version 8.8\n.target sm_90a, debug\n"
-      ".visible .entry first(\n\t.param .align 8 .b8 first_param_0[200]\n)\n.maxntid 1024, 1, 1\n{\n}\n"
+      ".visible .entry first(\n\t.param .align 8 .b8 first_param_0[200]\n)\n.maxntid 1024, 1, "
+      "1\n{\n}\n"
       ".visible .entry second(\n\t.param .align 8 .b8 second_param_0[16]\n)\n{\n}\n");
   CHECK(object.arch == "sm_90a" && object.kernels.size() == 2);
   const KernelInfo* first = object.find("first");
@@ -82,9 +83,7 @@ void test_built_objects() {
   }
 }
 
-void test_unreadable() {
-  CHECK(refused("") && refused("not code") && refused("\177ELF"));
-}
+void test_unreadable() { CHECK(refused("") && refused("not code") && refused("\177ELF")); }
 
 void test_includes() {
   auto find = [](std::string_view path, std::string* text) {

@@ -37,7 +37,11 @@ def main():
             functions.append(lambda a=case.act, h=halves: in_torch(torch, a, *h))
         ours, *peers = bench.sample(*functions)
         bench.report(
-            "act_and_mul", case, ours, moved=x.nbytes + out.nbytes, ceilings=ceilings,
+            "act_and_mul",
+            case,
+            ours,
+            moved=x.nbytes + out.nbytes,
+            ceilings=ceilings,
             peers=dict(zip(["torch"], peers, strict=False)),
         )
 

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-
 from aiter.testing import Case, bound, dtype_of
 
 DTYPES = ("bf16", "fp16", "fp32")

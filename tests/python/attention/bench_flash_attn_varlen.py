@@ -37,7 +37,10 @@ def main():
             functions["torch"] = peer
         ours, *others = bench.sample(*functions.values())
         bench.report(
-            "flash_attn_varlen", case, ours, flops=cases.flops(case),
+            "flash_attn_varlen",
+            case,
+            ours,
+            flops=cases.flops(case),
             peers=dict(zip(list(functions)[1:], others, strict=True)),
         )
 

@@ -41,7 +41,11 @@ def main():
             functions["torch"] = peer
         ours, *others = bench.sample(*functions.values())
         bench.report(
-            "paged_attention_decode", case, ours, moved=cases.moved(case), ceilings=ceilings,
+            "paged_attention_decode",
+            case,
+            ours,
+            moved=cases.moved(case),
+            ceilings=ceilings,
             peers=dict(zip(list(functions)[1:], others, strict=True)),
         )
 

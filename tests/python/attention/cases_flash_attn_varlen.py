@@ -2,7 +2,6 @@
 
 import numpy as np
 import reference
-
 from aiter.testing import Case, dtype_of
 
 DTYPES = ("bf16", "fp16", "fp32")
@@ -11,7 +10,12 @@ MIXED = ((5, 5), (1, 40), (0, 7), (17, 17), (3, 0), (0, 0), (70, 200))  # (seqle
 
 def case(tag, seqs, heads=2, kv_heads=None, head_dim=64, dtype="bf16", **more):
     return Case(
-        tag, seqs=seqs, heads=heads, kv_heads=kv_heads or heads, head_dim=head_dim, dtype=dtype,
+        tag,
+        seqs=seqs,
+        heads=heads,
+        kv_heads=kv_heads or heads,
+        head_dim=head_dim,
+        dtype=dtype,
         **more,
     )
 
@@ -23,33 +27,69 @@ CASES = [
     *(
         case("edge", ((sq, sk),), 1, causal=True, dtype=d)
         for d in ("bf16", "fp32")
-        for sq, sk in ((1, 1), (15, 15), (16, 33), (17, 95), (63, 96), (64, 97), (65, 191), (130, 193))
+        for sq, sk in (
+            (1, 1),
+            (15, 15),
+            (16, 33),
+            (17, 95),
+            (63, 96),
+            (64, 97),
+            (65, 191),
+            (130, 193),
+        )
     ),
     *(
         case("edge", ((20, 50),), 2, 1, head_dim=d, dtype=t)
         for t in DTYPES
         for d in (1, 2, 7, 16, 31, 33, 40, 59, 96, 128, 256)
     ),
-    *(case("edge", ((20, 50),), 2, 1, head_dim=64, v_dim=d, dtype=t) for t in DTYPES for d in (1, 33, 128)),
+    *(
+        case("edge", ((20, 50),), 2, 1, head_dim=64, v_dim=d, dtype=t)
+        for t in DTYPES
+        for d in (1, 33, 128)
+    ),
     case("edge", ((20, 50),), 2, 1, head_dim=192, v_dim=128, causal=True),
-    *(case("edge", ((3, 100), (5, 6)), h, hkv, causal=True) for h, hkv in ((5, 1), (12, 4), (40, 8), (128, 1), (7, 7))),
+    *(
+        case("edge", ((3, 100), (5, 6)), h, hkv, causal=True)
+        for h, hkv in ((5, 1), (12, 4), (40, 8), (128, 1), (7, 7))
+    ),
     *(case("edge", ((9, 4), (40, 12)), causal=True, dtype=d) for d in DTYPES),  # rows without keys
     *(
         case("edge", ((30, 30), (5, 150), (110, 130)), causal=c, window=w, dtype=d)
         for d in ("bf16", "fp32")
-        for c, w in ((False, (7, 3)), (True, (20, -1)), (False, (-1, 2)), (False, (0, 0)), (True, (100, 5)))
+        for c, w in (
+            (False, (7, 3)),
+            (True, (20, -1)),
+            (False, (-1, 2)),
+            (False, (0, 0)),
+            (True, (100, 5)),
+        )
     ),
     *(
-        case("edge", ((30, 30), (5, 450), (40, 300)), causal=True, window=(20, -1), sink_tokens=n, **p)
+        case(
+            "edge",
+            ((30, 30), (5, 450), (40, 300)),
+            causal=True,
+            window=(20, -1),
+            sink_tokens=n,
+            **p,
+        )
         for n in (1, 4, 130)
         for p in ({}, {"page": 8})
     ),
     *(case("edge", ((30, 60),), dtype=d, soft_cap=c, gain=6) for d in DTYPES for c in (5.0, 30.0)),
     *(case("edge", ((30, 60),), dtype=d, scale=s) for d in DTYPES for s in (0.02, 1.5, -0.3)),
     *(case("edge", ((30, 60), (4, 0), (6, 2)), dtype=d, sink=True, causal=True) for d in DTYPES),
-    *(case("edge", ((5, 37), (0, 9), (40, 90)), 4, 2, page=p, causal=True) for p in (1, 3, 7, 64, 1024)),
+    *(
+        case("edge", ((5, 37), (0, 9), (40, 90)), 4, 2, page=p, causal=True)
+        for p in (1, 3, 7, 64, 1024)
+    ),
     case("edge", ((5, 37), (0, 9), (40, 90)), 4, 2, page=7, causal=True, dtype="fp32"),
-    *(case("edge", ((5, 37), (40, 90)), 4, 2, page=p, dtype="fp32", kv_dtype=d) for p in (0, 5) for d in ("fp16", "bf16")),
+    *(
+        case("edge", ((5, 37), (40, 90)), 4, 2, page=p, dtype="fp32", kv_dtype=d)
+        for p in (0, 5)
+        for d in ("fp16", "bf16")
+    ),
     *(case("edge", ((5, 37), (40, 90)), used=(20, 0), page=p) for p in (0, 16)),
     case("edge", ()),
     case("edge", ((5, 5),), causal=True, gap=3),
@@ -79,7 +119,9 @@ def make(case, seed=0, poison=False):
     heads, kv_heads, head_dim = case.heads, case.kv_heads, case.head_dim
     v_dim = case.get("v_dim", head_dim)
     lengths_q, lengths_k = (np.array([s[i] for s in case.seqs], np.int32) for i in (0, 1))
-    cu_q, cu_k = (np.concatenate([[0], n]).cumsum().astype(np.int32) for n in (lengths_q, lengths_k))
+    cu_q, cu_k = (
+        np.concatenate([[0], n]).cumsum().astype(np.int32) for n in (lengths_q, lengths_k)
+    )
     gap = case.get("gap", 0)  # rows before and after the sequences
     cu_q += gap
     if not case.get("page"):
@@ -168,8 +210,15 @@ def want(call):
             kb, vb = (x[cu_k[b] : cu_k[b] + count] for x in (k, v))
         rows = slice(cu_q[b], cu_q[b + 1])
         out[rows], lse[:, rows], size[rows], largest = reference.attention(
-            q[rows], kb, vb, call.get("softmax_scale"), call.get("logits_soft_cap", 0),
-            call["causal"], (left, right), sink_tokens, call.get("sink_ptr"),
+            q[rows],
+            kb,
+            vb,
+            call.get("softmax_scale"),
+            call.get("logits_soft_cap", 0),
+            call["causal"],
+            (left, right),
+            sink_tokens,
+            call.get("sink_ptr"),
         )
         terms = max(terms, reference.terms(q.shape[-1], count, largest))
     return out, lse, size, terms

@@ -2,7 +2,6 @@
 
 import cases_flash_attn_varlen as varlen
 import numpy as np
-
 from aiter.testing import Case
 
 DTYPES = varlen.DTYPES
@@ -11,30 +10,52 @@ LENGTHS = (40, 0, 1, 257, 96)
 
 def case(tag, lengths, heads=6, kv_heads=2, head_dim=64, dtype="bf16", page=16, **more):
     return Case(
-        tag, lengths=lengths, heads=heads, kv_heads=kv_heads, head_dim=head_dim, dtype=dtype,
-        page=page, **more,
+        tag,
+        lengths=lengths,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        dtype=dtype,
+        page=page,
+        **more,
     )
 
 
 CASES = [
     *(case("smoke", LENGTHS, dtype=d) for d in DTYPES),
     *(case("smoke", LENGTHS, dtype="fp32", kv_dtype=d) for d in ("bf16", "fp16")),
-    *(case("edge", (n, n + 1), 3, 1, dtype=d) for d in ("bf16", "fp32") for n in (15, 31, 63, 64, 95, 127, 128)),
+    *(
+        case("edge", (n, n + 1), 3, 1, dtype=d)
+        for d in ("bf16", "fp32")
+        for n in (15, 31, 63, 64, 95, 127, 128)
+    ),
     *(
         case("edge", LENGTHS, 4, 2, head_dim=d, dtype=t)
         for t in DTYPES
         for d in (1, 2, 7, 16, 33, 40, 59, 96, 128, 192, 256)
     ),
-    *(case("edge", LENGTHS, head_dim=64, v_dim=d, dtype=t) for t in DTYPES for d in (1, 33, 100, 128)),
+    *(
+        case("edge", LENGTHS, head_dim=64, v_dim=d, dtype=t)
+        for t in DTYPES
+        for d in (1, 33, 100, 128)
+    ),
     case("edge", LENGTHS, 128, 1, head_dim=192, v_dim=128),
     *(
         case("edge", LENGTHS, g * 2, 2, dtype=t)
         for t in ("bf16", "fp32")
         for g in (1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 40, 64, 65)
     ),
-    *(case("edge", LENGTHS, page=p, dtype=t) for t in ("bf16", "fp32") for p in (1, 3, 7, 64, 1024)),
-    *(case("edge", LENGTHS, window=(w, -1), sink_tokens=n, dtype=t)
-      for t in ("bf16", "fp32") for w in (0, 20, 100) for n in (0, 5)),
+    *(
+        case("edge", LENGTHS, page=p, dtype=t)
+        for t in ("bf16", "fp32")
+        for p in (1, 3, 7, 64, 1024)
+    ),
+    *(
+        case("edge", LENGTHS, window=(w, -1), sink_tokens=n, dtype=t)
+        for t in ("bf16", "fp32")
+        for w in (0, 20, 100)
+        for n in (0, 5)
+    ),
     *(case("edge", LENGTHS, soft_cap=c, gain=6, dtype=d) for d in DTYPES for c in (5.0, 30.0)),
     *(case("edge", LENGTHS, scale=s, dtype=d) for d in DTYPES for s in (0.02, -0.3)),
     *(case("edge", LENGTHS, sink=True, dtype=d) for d in DTYPES),

@@ -124,7 +124,9 @@ def test_dense_batch(dtype, heads, kv_heads, causal, row):
     np.testing.assert_array_equal(dense.reshape(out.shape), out)
     np.testing.assert_array_equal(dense_lse, lse.reshape(heads, 3, -1).transpose(1, 0, 2))
     # (batch, heads, seqlen, head_dim) in memory, as other frameworks have it
-    q, k, v = (np.ascontiguousarray(x.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3) for x in (q, k, v))
+    q, k, v = (
+        np.ascontiguousarray(x.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3) for x in (q, k, v)
+    )
     strided = np.empty((3, heads, 20, 64), q.dtype).transpose(0, 2, 1, 3)
     aiter.flash_attn_func(q, k, v, causal=causal, out=strided)
     np.testing.assert_array_equal(strided, dense)
@@ -184,18 +186,36 @@ PAGED = {
         ({"q": np.ones((4, 2, 16), np.float32)[..., ::2]}, "q has last stride 2, expected 1"),
         ({"out": np.ones((4, 2, 9), np.float32)}, "out has extent 9 in dimension 2, expected 8"),
         ({"lse": np.ones((4, 2), np.float32)}, r"lse has shape \(4, 2\), expected \(2, 4\)"),
-        ({"cu_seqlens_q": np.array([0, 3, 2], np.int32)}, r"cu_seqlens_q\[2\] is 2, expected at least the 3"),
+        (
+            {"cu_seqlens_q": np.array([0, 3, 2], np.int32)},
+            r"cu_seqlens_q\[2\] is 2, expected at least the 3",
+        ),
         ({"cu_seqlens_q": np.array([-1, 3, 4], np.int32)}, r"cu_seqlens_q\[0\] is -1"),
-        ({"cu_seqlens_q": np.array([0, 3, 5], np.int32)}, "cu_seqlens_q ends at 5, expected at most the 4 rows"),
-        ({"cu_seqlens_k": np.array([0, 3, 7], np.int32)}, "cu_seqlens_k ends at 7, expected at most the 6 rows"),
-        ({"cu_seqlens_k": np.array([0, 3], np.int32)}, r"cu_seqlens_k has shape \(2,\), expected \(3,\)"),
+        (
+            {"cu_seqlens_q": np.array([0, 3, 5], np.int32)},
+            "cu_seqlens_q ends at 5, expected at most the 4 rows",
+        ),
+        (
+            {"cu_seqlens_k": np.array([0, 3, 7], np.int32)},
+            "cu_seqlens_k ends at 7, expected at most the 6 rows",
+        ),
+        (
+            {"cu_seqlens_k": np.array([0, 3], np.int32)},
+            r"cu_seqlens_k has shape \(2,\), expected \(3,\)",
+        ),
         ({"cu_seqlens_q": np.array([0, 1, 4])}, "cu_seqlens_q has dtype int64, expected int32"),
         ({"cu_seqlens_k": None}, "cu_seqlens_k is NULL"),
         ({"seqused_k": np.array([3, 1], np.int32)}, "sequence 0 has 3 keys, expected 0 to 2"),
         ({"seqused_k": np.array([1, -1], np.int32)}, "sequence 1 has -1 keys, expected 0 to 4"),
         (PAGED, r"block_table\[0, 1\] is 9, expected 0 to 2"),
-        (PAGED | {"seqused_k": np.array([2, 4], np.int32)}, "cu_seqlens_k and seqused_k are both given"),
-        (PAGED | {"cu_seqlens_k": np.array([0, 2, 7], np.int32)}, "sequence 1 has 5 keys, expected 0 to 4"),
+        (
+            PAGED | {"seqused_k": np.array([2, 4], np.int32)},
+            "cu_seqlens_k and seqused_k are both given",
+        ),
+        (
+            PAGED | {"cu_seqlens_k": np.array([0, 2, 7], np.int32)},
+            "sequence 1 has 5 keys, expected 0 to 4",
+        ),
         ({"softmax_scale": float("nan")}, "opts.softmax_scale is nan"),
         ({"logits_soft_cap": -1.0}, "opts.logits_soft_cap is -1, expected 0 or more"),
         ({"window_size": (-2, 0)}, r"opts.window is \(-2, 0\), expected -1 or more"),

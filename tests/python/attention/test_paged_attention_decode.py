@@ -39,7 +39,9 @@ def test_paged_attention_decode(case, row):
     check(aiter.paged_attention_decode(**call, return_lse=True), cases.want(call))
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.tag == "smoke" or "page" in c][:60], ids=str)
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.tag == "smoke" or "page" in c][:60], ids=str
+)
 def test_poisoned_slots_change_no_bit(case, row):
     """NaN and infinity in page tails, unused pages, and in what out held before."""
     clean = aiter.paged_attention_decode(**cases.make(case), return_lse=True)
@@ -124,12 +126,27 @@ def test_decode_is_the_last_row_of_prefill():
         ({"key_cache": np.ones((6, 2, 8), np.float32)}, "key_cache has rank 3"),
         ({"seq_lens": np.array([1, 5], np.int32)}, "sequence 1 has 5 keys, expected 0 to 4"),
         ({"seq_lens": np.array([1, -1], np.int32)}, "sequence 1 has -1 keys, expected 0 to 4"),
-        ({"seq_lens": np.array([1, 1, 1], np.int32)}, r"seqused_k has shape \(3,\), expected \(2,\)"),
+        (
+            {"seq_lens": np.array([1, 1, 1], np.int32)},
+            r"seqused_k has shape \(3,\), expected \(2,\)",
+        ),
         ({"seq_lens": np.array([1, 1])}, "seqused_k has dtype int64, expected int32"),
-        ({"block_tables": np.array([[0, -1], [1, 3]], np.int32)}, r"block_table\[1, 1\] is 3, expected 0 to 2"),
-        ({"block_tables": np.array([[0, -1], [-1, 2]], np.int32)}, r"block_table\[1, 0\] is -1, expected 0 to 2"),
-        ({"block_tables": np.zeros((3, 2), np.int32)}, r"block_table has shape \(3, 2\), expected \(2, any\)"),
-        ({"value_cache": np.ones((3, 3, 2, 8), np.float32)}, "value_cache has extent 3 in dimension 1"),
+        (
+            {"block_tables": np.array([[0, -1], [1, 3]], np.int32)},
+            r"block_table\[1, 1\] is 3, expected 0 to 2",
+        ),
+        (
+            {"block_tables": np.array([[0, -1], [-1, 2]], np.int32)},
+            r"block_table\[1, 0\] is -1, expected 0 to 2",
+        ),
+        (
+            {"block_tables": np.zeros((3, 2), np.int32)},
+            r"block_table has shape \(3, 2\), expected \(2, any\)",
+        ),
+        (
+            {"value_cache": np.ones((3, 3, 2, 8), np.float32)},
+            "value_cache has extent 3 in dimension 1",
+        ),
         ({"attn_scale": float("inf")}, "opts.softmax_scale is inf"),
     ],
     ids=lambda x: x if isinstance(x, str) else None,

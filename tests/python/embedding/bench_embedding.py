@@ -19,9 +19,15 @@ def main():
             tids, ttable = torch.from_numpy(ids), bench.to_torch(torch, table)
             functions.append(lambda i=tids, t=ttable: torch.nn.functional.embedding(i, t))
         ours, *peers = bench.sample(*functions)
-        read = ids.size * (case.hidden * table.itemsize + (scale[0].nbytes if scale is not None else 0))
+        read = ids.size * (
+            case.hidden * table.itemsize + (scale[0].nbytes if scale is not None else 0)
+        )
         bench.report(
-            "embedding", case, ours, moved=read + out.nbytes, ceilings=ceilings,
+            "embedding",
+            case,
+            ours,
+            moved=read + out.nbytes,
+            ceilings=ceilings,
             peers=dict(zip(["torch"], peers, strict=False)),
         )
 

@@ -1,15 +1,25 @@
 """Problems, data and reference of embedding, for its test and its bench."""
 
 import numpy as np
-
 from aiter.testing import Case, dtype_of
 
 FLOATS = ("bf16", "fp16", "fp32")
 
 
-def _case(tag, ids=(7,), vocab=40, hidden=96, table="bf16", out=None, groups=0, scale="fp16", **more):
+def _case(
+    tag, ids=(7,), vocab=40, hidden=96, table="bf16", out=None, groups=0, scale="fp16", **more
+):
     quantized = {"groups": groups or 3, "scale": scale} if table == "int8" else {}
-    return Case(tag, ids=ids, vocab=vocab, hidden=hidden, table=table, out=out or "bf16", **quantized, **more)
+    return Case(
+        tag,
+        ids=ids,
+        vocab=vocab,
+        hidden=hidden,
+        table=table,
+        out=out or "bf16",
+        **quantized,
+        **more,
+    )
 
 
 CASES = [

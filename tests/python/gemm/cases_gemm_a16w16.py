@@ -41,7 +41,9 @@ def make(case, seed=0):
     w = rng.standard_normal((case.n, case.k + extra)).astype(dtype)[:, : case.k]
     values = case.get("values")
     if values == "tiny":
-        x = (x.astype(np.float64) * {"bf16": 1e-30, "fp16": 1e-4, "fp32": 1e-30}[case.dtype]).astype(dtype)
+        x = (
+            x.astype(np.float64) * {"bf16": 1e-30, "fp16": 1e-4, "fp32": 1e-30}[case.dtype]
+        ).astype(dtype)
     elif values == "special":
         x[1, 3], x[2, 39], x[4, 0] = np.inf, -np.inf, np.nan
         w[7, 2] = np.inf

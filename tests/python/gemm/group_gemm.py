@@ -20,12 +20,18 @@ def problems(bits):
         *(Case("edge", m=m, n=33, k=64, dtype="fp32") for m in (1, 2, 3, 4, 6, 7, 8, 9)),
         *(Case("edge", m=5, n=n, k=64, dtype="bf16") for n in (1, 15, 16, 17, 31, 32, 49)),
         *(Case("edge", m=2, n=20, k=k, dtype="fp32") for k in (32, 160)),
-        *(Case("edge", m=m, n=n, k=k, dtype="bf16") for m, n, k in ((0, 8, 32), (3, 0, 32), (3, 8, 0))),
+        *(
+            Case("edge", m=m, n=n, k=k, dtype="bf16")
+            for m, n, k in ((0, 8, 32), (3, 0, 32), (3, 8, 0))
+        ),
         *(Case("edge", m=3, n=20, k=64, dtype="fp16", scale=s) for s in DTYPES),
         *(Case("edge", m=3, n=20, k=64, dtype=d, bias=b) for d in DTYPES for b in (d, "fp32")),
         *(Case("edge", m=3, n=20, k=64, dtype="bf16", out=o) for o in DTYPES),
         *(Case("edge", m=5, n=20, k=64, dtype=d, layout="strided") for d in DTYPES),
-        *(Case("edge", m=6, n=20, k=64, dtype="fp32", values=v) for v in ("tiny", "huge", "special")),
+        *(
+            Case("edge", m=6, n=20, k=64, dtype="fp32", values=v)
+            for v in ("tiny", "huge", "special")
+        ),
         *(Case("model", m=m, n=n, k=k, dtype="fp32") for m in (1, 6) for n, k in MODEL_NK),
         Case("model", m=131, n=96, k=576, dtype="bf16"),
     ]
@@ -69,7 +75,9 @@ def make(bits, case, seed=0):
     elif values == "special":
         x[1, 3], x[2, 40], x[4, 63] = np.inf, -np.inf, np.nan
         x[5] = 0
-    weight = make_weight(bits, case.n, case.k, rng, case.get("scale", "fp16"), case.get("min", True))
+    weight = make_weight(
+        bits, case.n, case.k, rng, case.get("scale", "fp16"), case.get("min", True)
+    )
     if case.get("layout") == "strided":
         weight = tuple(t if t is None else strided_rows(t) for t in weight)
     bias = case.get("bias")

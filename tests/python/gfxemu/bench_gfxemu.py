@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - kernel sources and expressions keep their lines
+
 """Speed of the emulator: wave-instructions a second and a core, on vector code and on MFMA-heavy code."""
 
 import argparse

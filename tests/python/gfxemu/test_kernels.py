@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - kernel sources and expressions keep their lines
+
 """HIP kernels, compiled at -O0 and -O3 for every arch, against the same computation in NumPy."""
 
 import device

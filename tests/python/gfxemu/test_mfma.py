@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - kernel sources and expressions keep their lines
+
 """Matrix instructions of every form against NumPy, with the register layouts of the ISA documents."""
 
 import re

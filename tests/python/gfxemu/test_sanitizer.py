@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - kernel sources and expressions keep their lines
+
 """Every detector of the sanitizer: a kernel with the planted bug, which must be reported, and its clean
 twin, which must not."""
 

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - kernel sources and expressions keep their lines
+
 """Every row of the instruction tables, against LLVM's assembler: the text that the disassembler gives
 for an encoding must assemble to that encoding."""
 

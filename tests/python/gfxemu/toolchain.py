@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - kernel sources and expressions keep their lines
+
 """Build AMD code objects with the `ziglang` wheel: assembly or header-free HIP in, code object out."""
 
 import functools

@@ -59,8 +59,19 @@ class Producer:
 
     legacy_signature = False
 
-    def __init__(self, array, *, device=(CPU, 0), version=(1, 0), flags=0, raises=None, offset=0,
-                 strides=True, dtype=None, shape=None):
+    def __init__(
+        self,
+        array,
+        *,
+        device=(CPU, 0),
+        version=(1, 0),
+        flags=0,
+        raises=None,
+        offset=0,
+        strides=True,
+        dtype=None,
+        shape=None,
+    ):
         self.array, self.device, self.version, self.flags = array, device, version, flags
         self.raises, self.offset, self.strides, self.dtype = raises, offset, strides, dtype
         self.shape = array.shape if shape is None else shape
@@ -158,8 +169,9 @@ def exchange_producer(device, stream):
         out[0] = stream
         return 0
 
-    table = Exchange(1, 3, borrow=Exchange.Borrow(borrow),
-                     current_stream=Exchange.Stream(current_stream))
+    table = Exchange(
+        1, 3, borrow=Exchange.Borrow(borrow), current_stream=Exchange.Stream(current_stream)
+    )
     ExchangeProducer.table = table
     ExchangeProducer.__dlpack_c_exchange_api__ = new_capsule(
         ctypes.addressof(table), b"dlpack_exchange_api", None

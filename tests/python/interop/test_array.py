@@ -56,9 +56,23 @@ def test_new_refused(arguments, error, message):
 def test_indexing():
     n = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
     a = aiter.asarray(n)
-    for key in (0, -1, slice(1, None), slice(None, None, -1), slice(5, 9), (1, 2), (1, 2, 3), ...,
-                (..., 2), (0, ...), (slice(None), slice(0, 4, 2)), (-1, ..., slice(4, 0, -2)),
-                np.int64(2), (), (slice(2, 1),)):
+    for key in (
+        0,
+        -1,
+        slice(1, None),
+        slice(None, None, -1),
+        slice(5, 9),
+        (1, 2),
+        (1, 2, 3),
+        ...,
+        (..., 2),
+        (0, ...),
+        (slice(None), slice(0, 4, 2)),
+        (-1, ..., slice(4, 0, -2)),
+        np.int64(2),
+        (),
+        (slice(2, 1),),
+    ):
         assert n[key].size < 2 or a[key].data_ptr == n[key].ctypes.data
         np.testing.assert_array_equal(a[key].numpy(), n[key])
     assert [x.shape for x in a] == [(4, 5)] * 3
@@ -95,8 +109,11 @@ def test_assignment():
 
 
 def test_overlapping_assignment():
-    for to, source in ((slice(1, 9), slice(0, 8)), (slice(0, 8), slice(1, 9)),
-                       (slice(0, 10), slice(None, None, -1))):
+    for to, source in (
+        (slice(1, 9), slice(0, 8)),
+        (slice(0, 8), slice(1, 9)),
+        (slice(0, 10), slice(None, None, -1)),
+    ):
         n = np.arange(10, dtype=np.float32)
         a = aiter.asarray(n, copy=True)
         a[to] = a[source]

@@ -32,8 +32,16 @@ X = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
         lambda x: Producer(x, flags=READ_ONLY),
         lambda x: exchange_producer((1, 0), None)(x),
     ],
-    ids=["versioned", "legacy capsule", "legacy signature", "newer minor", "no strides",
-         "byte offset", "read-only", "exchange"],
+    ids=[
+        "versioned",
+        "legacy capsule",
+        "legacy signature",
+        "newer minor",
+        "no strides",
+        "byte offset",
+        "read-only",
+        "exchange",
+    ],
 )
 def test_inputs(make):
     for _ in range(2):  # the second time the type is known
@@ -179,8 +187,16 @@ class WithProtocol:
 
 @pytest.mark.parametrize(
     "stream, number",
-    [(None, 1), (0, 1), (1, 1), (2, 2), (77, 77), (WithHandle(cuda_stream=77), 77),
-     (WithHandle(ptr=77), 77), (WithProtocol(), 77)],
+    [
+        (None, 1),
+        (0, 1),
+        (1, 1),
+        (2, 2),
+        (77, 77),
+        (WithHandle(cuda_stream=77), 77),
+        (WithHandle(ptr=77), 77),
+        (WithProtocol(), 77),
+    ],
     ids=str,
 )
 def test_streams_on_cuda(stream, number):

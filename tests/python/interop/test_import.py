@@ -27,10 +27,18 @@ assert "libamdhip64" not in maps and "libcuda" not in maps, "a driver was opened
 
 def run(code, *options, **environment):
     """Run code in a fresh interpreter with only what it needs in its environment."""
-    keep = {k: v for k, v in os.environ.items()
-            if k in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "ASAN_OPTIONS")}
-    return subprocess.run([sys.executable, *options, "-c", code], env=keep | environment,
-                          capture_output=True, text=True, timeout=120)
+    keep = {
+        k: v
+        for k, v in os.environ.items()
+        if k in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "ASAN_OPTIONS")
+    }
+    return subprocess.run(
+        [sys.executable, *options, "-c", code],
+        env=keep | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_clean_import(tmp_path):
@@ -43,8 +51,9 @@ def test_clean_import(tmp_path):
 
 def test_import_time():
     """Under 100 ms; it takes about 3, so a slow machine has room."""
-    code = ("import time; t = time.perf_counter(); import aiter; "
-            "print((time.perf_counter() - t) * 1e3)")
+    code = (
+        "import time; t = time.perf_counter(); import aiter; print((time.perf_counter() - t) * 1e3)"
+    )
     assert min(float(run(code).stdout) for _ in range(3)) < 100
 
 

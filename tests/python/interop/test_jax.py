@@ -9,8 +9,20 @@ import pytest
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 X = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
-DTYPES = ["float32", "float16", "bfloat16", "int8", "uint8", "int32", "bool", "float8_e4m3fn",
-          "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"]
+DTYPES = [
+    "float32",
+    "float16",
+    "bfloat16",
+    "int8",
+    "uint8",
+    "int32",
+    "bool",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])

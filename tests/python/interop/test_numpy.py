@@ -6,10 +6,33 @@ import numpy as np
 import pytest
 
 X = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
-EXTENDED = ["bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz",
-            "float8_e8m0fnu", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz"]
-PLAIN = ["float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32",
-         "int64", "uint64", "bool", "complex64", "complex128"]
+EXTENDED = [
+    "bfloat16",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+    "float8_e3m4",
+    "float8_e4m3",
+    "float8_e4m3b11fnuz",
+]
+PLAIN = [
+    "float16",
+    "float32",
+    "float64",
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "bool",
+    "complex64",
+    "complex128",
+]
 
 
 def rms_norm(x):
@@ -44,8 +67,18 @@ def test_every_dtype(dtype):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_every_stride(dtype):
     x = np.arange(60, dtype=np.float32).reshape(3, 4, 5).astype(getattr(ml_dtypes, dtype, dtype))
-    for view in (x[::2], x[:, ::-1], x.T, x[:, 1:3, ::2], x[1, 2, 3], x[:0], x[..., :0], x[None],
-                 np.broadcast_to(x[0, 0], (2, 5)), x.reshape(60)[7:]):
+    for view in (
+        x[::2],
+        x[:, ::-1],
+        x.T,
+        x[:, 1:3, ::2],
+        x[1, 2, 3],
+        x[:0],
+        x[..., :0],
+        x[None],
+        np.broadcast_to(x[0, 0], (2, 5)),
+        x.reshape(60)[7:],
+    ):
         a = aiter.asarray(view)
         assert a.shape == view.shape and a.dtype == dtype
         assert a.strides == tuple(s // view.itemsize for s in view.strides)
@@ -72,8 +105,10 @@ def record(fields, shape=(2, 4)):
     [
         (X.astype(">f4"), "x has swapped bytes, expected the machine's byte order"),
         (record([("a", "f4"), ("b", "i1")])["a"], "x is not aligned to its elements of 4 bytes"),
-        (record([("a", "f4"), ("b", "f2"), ("c", "f2"), ("d", "f2")])["b"],
-         "x has a stride of 10 bytes in dimension 0|not a multiple|x has last stride 5"),
+        (
+            record([("a", "f4"), ("b", "f2"), ("c", "f2"), ("d", "f2")])["b"],
+            "x has a stride of 10 bytes in dimension 0|not a multiple|x has last stride 5",
+        ),
         (record([("a", "f4")]), r"x has NumPy dtype \[\('a', '<f4'\)\], expected a number type"),
         (np.array([["a"]]), "x has NumPy dtype <U1, expected a number type"),
         (np.array([[object()]]), "x has NumPy dtype object, expected a number type"),

@@ -54,6 +54,7 @@ def test_consumers_wait_for_the_last_writer(build_dir, package):
     if not (package / "lib/aiter_kernels/gfx942").is_dir():
         pytest.skip("no kernels were built for gfx942")
     environment = os.environ | {"AITER_HIP_LIBRARY": str(mock), "AITER_CUDA_LIBRARY": str(mock)}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True,
-                          text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

@@ -9,9 +9,24 @@ import pytest
 torch = pytest.importorskip("torch")
 
 X = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
-DTYPES = ["float32", "float16", "bfloat16", "float64", "int8", "uint8", "int16", "int32", "int64",
-          "bool", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz",
-          "float8_e8m0fnu", "float4_e2m1fn_x2"]
+DTYPES = [
+    "float32",
+    "float16",
+    "bfloat16",
+    "float64",
+    "int8",
+    "uint8",
+    "int16",
+    "int32",
+    "int64",
+    "bool",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+    "float4_e2m1fn_x2",
+]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
@@ -45,8 +60,16 @@ def test_every_dtype(dtype):
 
 def test_strides_and_offsets():
     x = torch.arange(120, dtype=torch.float32).reshape(2, 3, 4, 5)
-    for view in (x[1], x[:, ::2], x.transpose(0, 3), x[..., 3], x[0, 1, 2, 3], x[:0],
-                 x[0, 0, 0].expand(4, 5), x.permute(3, 1, 0, 2)[2:]):
+    for view in (
+        x[1],
+        x[:, ::2],
+        x.transpose(0, 3),
+        x[..., 3],
+        x[0, 1, 2, 3],
+        x[:0],
+        x[0, 0, 0].expand(4, 5),
+        x.permute(3, 1, 0, 2)[2:],
+    ):
         a = aiter.asarray(view)
         assert a.shape == tuple(view.shape) and a.strides == tuple(view.stride())
         np.testing.assert_array_equal(a.numpy(), view.numpy())

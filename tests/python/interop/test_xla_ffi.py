@@ -99,8 +99,9 @@ def test_cache_is_copied_when_still_needed(layers):
 def test_loops_and_threads(layers):
     """Calls in a scan, and in parallel branches."""
     x, w = normal(8, 64), jnp.full(64, 0.9)
-    got, _ = jax.jit(lambda x: jax.lax.scan(lambda x, _: (layers.rms_norm(x, w), None), x,
-                                            length=50))(x)
+    got, _ = jax.jit(
+        lambda x: jax.lax.scan(lambda x, _: (layers.rms_norm(x, w), None), x, length=50)
+    )(x)
     want = np.asarray(x)
     for _ in range(50):
         want = aiter.rms_norm(want, np.asarray(w))
@@ -141,8 +142,20 @@ def test_refusals_have_the_c_message(layers):
 
 @pytest.mark.parametrize(
     "dtype",
-    ["int8", "int16", "int32", "uint8", "uint16", "uint32", "bool", "float8_e4m3fn",
-     "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"],
+    [
+        "int8",
+        "int16",
+        "int32",
+        "uint8",
+        "uint16",
+        "uint32",
+        "bool",
+        "float8_e4m3fn",
+        "float8_e4m3fnuz",
+        "float8_e5m2",
+        "float8_e5m2fnuz",
+        "float8_e8m0fnu",
+    ],
 )
 def test_dtypes_arrive_by_their_names(layers, dtype):
     x = jnp.ones((2, 8), dtype)

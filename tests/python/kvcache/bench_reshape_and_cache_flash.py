@@ -31,8 +31,12 @@ def main():
             functions.append(peer)
         ours, *peers = bench.sample(*functions)
         bench.report(
-            "reshape_and_cache_flash", case, ours, moved=2 * (key.nbytes + value.nbytes),
-            ceilings=ceilings, peers=dict(zip(["torch"], peers, strict=False)),
+            "reshape_and_cache_flash",
+            case,
+            ours,
+            moved=2 * (key.nbytes + value.nbytes),
+            ceilings=ceilings,
+            peers=dict(zip(["torch"], peers, strict=False)),
         )
 
 

@@ -1,7 +1,6 @@
 """Problems, data and reference of reshape_and_cache_flash, for its test and its bench."""
 
 import numpy as np
-
 from aiter.testing import Case, dtype_of
 
 DTYPES = ("bf16", "fp16", "fp32")
@@ -20,16 +19,24 @@ CASES = [
         Case("edge", tokens=9, heads=2, head_dim=8, pages=32 // b, block=b, dtype="bf16")
         for b in (1, 3, 16, 32)
     ),
-    *(Case("edge", tokens=7, heads=2, head_dim=8, pages=4, block=4, dtype="fp16", slots=s)
-      for s in ("int32", "skip", "short")),
-    *(Case("edge", tokens=7, heads=2, head_dim=8, v_dim=5, pages=4, block=4, dtype="bf16",
-           layout=l) for l in ("qkv", "heads_first")),
+    *(
+        Case("edge", tokens=7, heads=2, head_dim=8, pages=4, block=4, dtype="fp16", slots=s)
+        for s in ("int32", "skip", "short")
+    ),
+    *(
+        Case(
+            "edge", tokens=7, heads=2, head_dim=8, v_dim=5, pages=4, block=4, dtype="bf16", layout=layout
+        )
+        for layout in ("qkv", "heads_first")
+    ),
     Case("edge", tokens=0, heads=2, head_dim=8, pages=4, block=4, dtype="bf16"),
     Case("edge", tokens=3, heads=2, head_dim=0, pages=4, block=4, dtype="bf16"),
     Case("model", tokens=1, heads=3, head_dim=64, pages=128, block=16, dtype="fp32"),
     Case("model", tokens=257, heads=8, head_dim=128, pages=40, block=16, dtype="bf16"),
-    *(Case("perf", tokens=32768, heads=8, head_dim=128, pages=2048, block=16, dtype=d)
-      for d in DTYPES),
+    *(
+        Case("perf", tokens=32768, heads=8, head_dim=128, pages=2048, block=16, dtype=d)
+        for d in DTYPES
+    ),
     Case("perf", tokens=1, heads=3, head_dim=64, pages=128, block=16, dtype="fp32"),
 ]
 
@@ -62,8 +69,12 @@ def make(case, seed=0):
         slots[::2] = -1 - slots[::2]
     if kind == "short":
         slots = slots[:4]
-    return key, value, cache(case.head_dim), cache(v_dim), slots.astype(
-        np.int32 if kind == "int32" else np.int64
+    return (
+        key,
+        value,
+        cache(case.head_dim),
+        cache(v_dim),
+        slots.astype(np.int32 if kind == "int32" else np.int64),
     )
 
 

@@ -29,7 +29,10 @@ def test_nan_payloads_are_copied(row):
     """The copy is of bits: it changes no NaN."""
     key = np.arange(64, dtype=np.uint16).reshape(1, 1, 64).view(np.float16) + np.float16(0)
     key.view(np.uint16)[...] = 0x7C01 + np.arange(64, dtype=np.uint16)
-    key_cache, value_cache = np.zeros((2, 2, 1, 64), np.float16), np.zeros((2, 2, 1, 64), np.float16)
+    key_cache, value_cache = (
+        np.zeros((2, 2, 1, 64), np.float16),
+        np.zeros((2, 2, 1, 64), np.float16),
+    )
     aiter.reshape_and_cache_flash(key, key, key_cache, value_cache, np.array([2]))
     np.testing.assert_array_equal(key_cache[1, 0].view(np.uint16), key[0].view(np.uint16))
 
@@ -60,13 +63,28 @@ def test_many_threads_agree():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"slot_mapping": np.array([0, 8])}, r"slot_mapping\[1\] is 8, expected less than the cache's 8"),
-        ({"slot_mapping": np.array([0, 2**40])}, r"slot_mapping\[1\] is 1099511627776, expected less"),
+        (
+            {"slot_mapping": np.array([0, 8])},
+            r"slot_mapping\[1\] is 8, expected less than the cache's 8",
+        ),
+        (
+            {"slot_mapping": np.array([0, 2**40])},
+            r"slot_mapping\[1\] is 1099511627776, expected less",
+        ),
         ({"slot_mapping": np.zeros(3, np.int64)}, "slot_mapping has 3 entries, key has 2 tokens"),
-        ({"slot_mapping": np.zeros(2, np.int16)}, "slot_mapping has dtype int16, expected int64 or int32"),
-        ({"value": np.ones((2, 3, 4), np.float32)}, r"value has shape \(2, 3, 4\), expected \(2, 1, any\)"),
+        (
+            {"slot_mapping": np.zeros(2, np.int16)},
+            "slot_mapping has dtype int16, expected int64 or int32",
+        ),
+        (
+            {"value": np.ones((2, 3, 4), np.float32)},
+            r"value has shape \(2, 3, 4\), expected \(2, 1, any\)",
+        ),
         ({"key_cache": np.ones((2, 4, 1, 5), np.float32)}, "key_cache has shape"),
-        ({"value_cache": np.ones((3, 4, 1, 4), np.float32)}, r"value_cache has shape \(3, 4, 1, 4\)"),
+        (
+            {"value_cache": np.ones((3, 4, 1, 4), np.float32)},
+            r"value_cache has shape \(3, 4, 1, 4\)",
+        ),
         ({"value_cache": np.ones((2, 4, 1, 4), np.float16)}, "value_cache has dtype float16"),
         ({"key_cache": np.ones((2, 4, 1, 8), np.float32)[..., ::2]}, "key_cache has last stride 2"),
         ({"k_scale": np.ones(1, np.float32)}, "k_scale or v_scale is given"),

@@ -7,9 +7,9 @@ import pytest
 
 gguf = pytest.importorskip("gguf")
 
-import synthetic  # noqa: E402
-from aiter.models import gguf_file, smollm2  # noqa: E402
-from aiter.models.llama import LlamaConfig  # noqa: E402
+import synthetic
+from aiter.models import gguf_file, smollm2
+from aiter.models.llama import LlamaConfig
 
 
 def assert_same_weights(path):

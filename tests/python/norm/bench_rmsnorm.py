@@ -21,7 +21,11 @@ def main():
             )
         ours, *peers = bench.sample(*functions)
         bench.report(
-            "rms_norm", case, ours, moved=2 * x.nbytes, ceilings=ceilings,
+            "rms_norm",
+            case,
+            ours,
+            moved=2 * x.nbytes,
+            ceilings=ceilings,
             peers=dict(zip(["torch"], peers, strict=False)),
         )
 

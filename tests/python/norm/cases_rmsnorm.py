@@ -1,7 +1,6 @@
 """Problems, data and float64 reference of rmsnorm, for its test and its bench."""
 
 import numpy as np
-
 from aiter.testing import Case, dtype_of
 
 DTYPES = ("bf16", "fp16", "fp32")

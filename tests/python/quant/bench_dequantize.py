@@ -16,7 +16,12 @@ def main():
         codes, scale = aiter.quantize(x, **options)
         y = np.empty_like(x)
         run = functools.partial(
-            aiter.dequantize, codes, scale, options["group"], "bfloat16", quant_dtype=case.code,
+            aiter.dequantize,
+            codes,
+            scale,
+            options["group"],
+            "bfloat16",
+            quant_dtype=case.code,
             out=y,
         )
         (ours,) = bench.sample(run)

@@ -15,9 +15,7 @@ def main():
     for case in (c for c in cases.CASES if c.tag == "perf"):
         x, options = cases.make(case)
         codes, scale = aiter.quantize(x, **options)
-        functions = [
-            functools.partial(aiter.quantize, x, **options, out=codes, out_scale=scale)
-        ]
+        functions = [functools.partial(aiter.quantize, x, **options, out=codes, out_scale=scale)]
         if torch and case.code == "int8" and options["group"] == (1, 0):
             tx = torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
 
@@ -29,7 +27,11 @@ def main():
             functions.append(per_token)
         ours, *peers = bench.sample(*functions)
         bench.report(
-            "quantize", case, ours, moved=x.nbytes + codes.nbytes, ceilings=ceilings,
+            "quantize",
+            case,
+            ours,
+            moved=x.nbytes + codes.nbytes,
+            ceilings=ceilings,
             peers=dict(zip(["torch"], peers, strict=False)),
         )
 

@@ -172,9 +172,7 @@ def reference(x, group, quant_dtype, scale=None, scale_dtype="float32", smooth=N
         scales = np.asarray(scale).reshape(scales.shape)
     for i in range(scales.shape[0]):
         for j in range(scales.shape[1]):
-            at = np.s_[
-                i * group_rows : (i + 1) * group_rows, j * group_cols : (j + 1) * group_cols
-            ]
+            at = np.s_[i * group_rows : (i + 1) * group_rows, j * group_cols : (j + 1) * group_cols]
             magnitude = np.abs(v[at])
             magnitude = magnitude[~np.isnan(magnitude)]
             amax = min(magnitude.max(initial=f32(0)), FLOAT_MAX)

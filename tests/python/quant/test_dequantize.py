@@ -27,7 +27,11 @@ def test_product_of_code_and_scale(case, row):
     factor = options.get("global_scale", 1.0)
     for dtype in ("float32", "bfloat16"):
         y = aiter.dequantize(
-            codes, scale, group, dtype, quant_dtype=code if code == cases.FP4 else None,
+            codes,
+            scale,
+            group,
+            dtype,
+            quant_dtype=code if code == cases.FP4 else None,
             global_scale=factor,
         )
         assert y.shape == x.shape

@@ -11,7 +11,11 @@ def in_torch(torch, x, cos, sin, style):
     """The usual composition, as in Hugging Face's Llama (neox) and GPT-J."""
     if style == "neox":
         a, b = x.chunk(2, dim=-1)
-        rotated, cos, sin = torch.cat((-b, a), -1), torch.cat((cos, cos), -1), torch.cat((sin, sin), -1)
+        rotated, cos, sin = (
+            torch.cat((-b, a), -1),
+            torch.cat((cos, cos), -1),
+            torch.cat((sin, sin), -1),
+        )
     else:
         rotated = torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2)
         cos, sin = cos.repeat_interleave(2, -1), sin.repeat_interleave(2, -1)
@@ -39,12 +43,16 @@ def main():
         for name, out in (("", fresh), (" in place", (query, key))):
 
             def ours(out=out, q=query, k=key):
-                return aiter.rotary_embedding_fwd(positions, q, k, 0, cos, sin, neox, out=out)  # noqa: B023
+                return aiter.rotary_embedding_fwd(positions, q, k, 0, cos, sin, neox, out=out)
 
             seconds, *others = bench.sample(ours, *peers.values())
             bench.report(
-                "rotary_embedding" + name, case, seconds, moved=2 * (query.nbytes + key.nbytes),
-                ceilings=ceilings, peers=dict(zip(peers, others, strict=True)),
+                "rotary_embedding" + name,
+                case,
+                seconds,
+                moved=2 * (query.nbytes + key.nbytes),
+                ceilings=ceilings,
+                peers=dict(zip(peers, others, strict=True)),
             )
 
 

@@ -1,13 +1,14 @@
 """Problems, data and float64 reference of rotary_embedding, for its test and its bench."""
 
 import numpy as np
-
 from aiter.testing import Case, dtype_of
 
 DTYPES = ("bf16", "fp16", "fp32")
 
 
-def _case(tag, tokens=5, heads=(4, 2), head_size=64, rotary=None, style="neox", dtype="bf16", **more):
+def _case(
+    tag, tokens=5, heads=(4, 2), head_size=64, rotary=None, style="neox", dtype="bf16", **more
+):
     return Case(tag, tokens=tokens, heads=heads, head_size=head_size, rotary=rotary or head_size,
                 style=style, dtype=dtype, **more)  # fmt: skip
 
@@ -48,7 +49,9 @@ def make(case, seed=0):
         sides.append(x.reshape(*lead, -1) if case.get("flat") else x)
     if not case.get("key", True):
         sides[1] = None
-    angle = np.arange(MAX_POSITION)[:, None] * 10000.0 ** -(np.arange(case.rotary // 2) * 2 / case.rotary)
+    angle = np.arange(MAX_POSITION)[:, None] * 10000.0 ** -(
+        np.arange(case.rotary // 2) * 2 / case.rotary
+    )
     caches = [f(angle).astype(dtype_of(case.get("cache", case.dtype))) for f in (np.cos, np.sin)]
     if case.get("wide_cache"):
         caches = [c[:, None, None, :] for c in caches]
@@ -63,7 +66,9 @@ def reference(positions, x, head_size, cos, sin, style, nope_first):
     count = x.shape[-2] if x.ndim == positions.ndim + 2 else x.shape[-1] // head_size
     heads = x.astype(np.float64).reshape(*positions.shape, count, head_size)
     pairs = cos.shape[-1]
-    cos, sin = (c.astype(np.float64).reshape(-1, pairs)[positions][..., None, :] for c in (cos, sin))
+    cos, sin = (
+        c.astype(np.float64).reshape(-1, pairs)[positions][..., None, :] for c in (cos, sin)
+    )
     y, scale = heads.copy(), np.abs(heads)
     first = head_size - 2 * pairs if nope_first else 0
     if style == "neox":

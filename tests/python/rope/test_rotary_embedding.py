@@ -19,7 +19,14 @@ def row(request):
 def run(case, positions, query, key, cos, sin, **options):
     size = case.head_size if case.get("flat") else 0
     return aiter.rotary_embedding_fwd(
-        positions, query, key, size, cos, sin, case.style == "neox", case.get("nope_first", False),
+        positions,
+        query,
+        key,
+        size,
+        cos,
+        sin,
+        case.style == "neox",
+        case.get("nope_first", False),
         **options,
     )
 
@@ -61,7 +68,9 @@ def test_in_place(case, row):
 @pytest.mark.parametrize("flat", [False, True])
 def test_fused_qkv_in_place(style, flat, row):
     """q and k are slices of one (tokens, (heads + 2 kv_heads) * head_size) tensor."""
-    case = cases._case("", heads=(4, 2), head_size=32, rotary=20, style=style, dtype="fp32", flat=flat)
+    case = cases._case(
+        "", heads=(4, 2), head_size=32, rotary=20, style=style, dtype="fp32", flat=flat
+    )
     positions, *_, cos, sin = cases.make(case)
     fused = np.random.default_rng(1).standard_normal((5, 8 * 32)).astype(np.float32)
     before = fused.copy()
@@ -93,7 +102,9 @@ def test_strided_positions_and_caches(row):
 @pytest.mark.parametrize("shift", [0, 1])
 def test_beyond_the_caches(style, dtype, shift):
     """Outputs that are written past the caches, aligned and not, give what small ones give."""
-    case = cases._case("", tokens=2200 if dtype == "fp32" else 4400, heads=(60, 4), style=style, dtype=dtype)
+    case = cases._case(
+        "", tokens=2200 if dtype == "fp32" else 4400, heads=(60, 4), style=style, dtype=dtype
+    )
     positions, query, key, cos, sin = cases.make(case)
     memory = np.empty(query.size + shift, query.dtype)
     out = memory[shift:].reshape(query.shape)

@@ -19,7 +19,11 @@ def main():
             functions.append(lambda x=bench.to_torch(torch, logits): torch.argmax(x, -1))
         ours, *peers = bench.sample(*functions)
         bench.report(
-            "greedy_sample", case, ours, moved=logits.nbytes, ceilings=ceilings,
+            "greedy_sample",
+            case,
+            ours,
+            moved=logits.nbytes,
+            ceilings=ceilings,
             peers=dict(zip(["torch"], peers, strict=False)),
         )
 

@@ -38,7 +38,11 @@ def main():
             functions.append(lambda x=torch.from_numpy(x), o=options: in_torch(torch, x, **o))
         ours, *peers = bench.sample(*functions)
         bench.report(
-            "top_k_top_p_sampling", case, ours, moved=x.nbytes, ceilings=ceilings,
+            "top_k_top_p_sampling",
+            case,
+            ours,
+            moved=x.nbytes,
+            ceilings=ceilings,
             peers=dict(zip(["torch"], peers, strict=False)),
         )
 

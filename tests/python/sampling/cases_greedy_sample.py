@@ -1,7 +1,6 @@
 """Problems, data and reference of greedy_sample, for its test and its bench."""
 
 import numpy as np
-
 from aiter.testing import Case, dtype_of
 
 DTYPES = ("bf16", "fp16", "fp32")

@@ -1,7 +1,6 @@
 """Problems, data and references of top_k_top_p_sampling, for its test and its bench."""
 
 import numpy as np
-
 from aiter.testing import Case, dtype_of
 
 DTYPES = ("bf16", "fp16", "fp32")
@@ -49,7 +48,10 @@ def make(case, seed=0):
     if case.values == "ties":
         x = rng.integers(0, 4, shape).astype(np.float64)
     elif case.values == "peaked":  # as a language model's: a few tokens have nearly all the mass
-        x = x * 2 - 8 * np.log1p(rng.permuted(np.broadcast_to(np.arange(case.vocab), shape), axis=1)) / 4
+        x = (
+            x * 2
+            - 8 * np.log1p(rng.permuted(np.broadcast_to(np.arange(case.vocab), shape), axis=1)) / 4
+        )
     if case.kind == "probs":
         x = np.exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf))
         x /= x.sum(axis=-1, keepdims=True)
@@ -70,14 +72,18 @@ def make(case, seed=0):
 
 def options(case):
     """Keyword arguments of the Python function."""
-    found = {name: case[name] for name in ("top_k", "top_p", "min_p", "temperature") if name in case}
+    found = {
+        name: case[name] for name in ("top_k", "top_p", "min_p", "temperature") if name in case
+    }
     return found | ({"filter_apply_order": case.order} if "order" in case else {})
 
 
 # ---- the contract in float64: which tokens are kept, and with what probability -----------------------
 
 
-def distribution(row, kind, top_k=0, top_p=1.0, min_p=0.0, temperature=1.0, filter_apply_order=None):
+def distribution(
+    row, kind, top_k=0, top_p=1.0, min_p=0.0, temperature=1.0, filter_apply_order=None
+):
     """Probability of each token of a row with finite logits or ordinary probabilities."""
     row = row.astype(np.float64)
     if kind == "logits":
@@ -139,7 +145,13 @@ def integer_weights(x, kind, min_p, temperature):
         n = np.rint(y)
         t = y - n
         p = np.full_like(t, 0.001326472731307149)
-        for c in (0.009671512991189957, 0.05550733581185341, 0.24022242426872253, 0.6931470036506653, 1):
+        for c in (
+            0.009671512991189957,
+            0.05550733581185341,
+            0.24022242426872253,
+            0.6931470036506653,
+            1,
+        ):
             p = p * t + f(c)
         q = (np.ldexp(p, n.astype(int) + 28) + f(0.5)).astype(np.int64)
         top = 2**28
@@ -159,7 +171,18 @@ def greedy(row):
     return int(there[np.argmax(row[there])]) if there.size else -1
 
 
-def token(x, kind, seed, offset, n, top_k=0, top_p=1.0, min_p=0.0, temperature=1.0, filter_apply_order=None):
+def token(
+    x,
+    kind,
+    seed,
+    offset,
+    n,
+    top_k=0,
+    top_p=1.0,
+    min_p=0.0,
+    temperature=1.0,
+    filter_apply_order=None,
+):
     """The token of a row, bit for bit."""
     q = integer_weights(x, kind, min_p, temperature)
     if q is None:
@@ -176,7 +199,9 @@ def token(x, kind, seed, offset, n, top_k=0, top_p=1.0, min_p=0.0, temperature=1
         return greedy(x)
     limit = None
     if top_p < 1:
-        limit = max(1, int(np.ceil(float(np.float32(top_p)) * (mass if order == "top_k_first" else whole))))
+        limit = max(
+            1, int(np.ceil(float(np.float32(top_p)) * (mass if order == "top_k_first" else whole)))
+        )
     for number in numbers(seed, offset, n):
         target = number * mass >> 64
         found = int(np.searchsorted(np.cumsum(np.where(kept, q, 0)), target, side="right"))

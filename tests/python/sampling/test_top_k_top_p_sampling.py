@@ -29,7 +29,8 @@ def wanted(case, x, seed, offset):
     key = str(case)
     if key not in _wanted:
         tokens = [
-            cases.token(r, case.kind, seed, offset, n, **cases.options(case)) for n, r in enumerate(x)
+            cases.token(r, case.kind, seed, offset, n, **cases.options(case))
+            for n, r in enumerate(x)
         ]
         _wanted[key] = np.array(tokens, np.int32)
     return _wanted[key]
@@ -180,7 +181,11 @@ def test_every_option_matters():
     base = {"top_k": 50, "top_p": 0.8, "temperature": 1.0, "min_p": 0.0, "seed": 1, "offset": 0}
     changed = {"top_k": 5, "top_p": 0.3, "temperature": 3.0, "min_p": 0.5, "seed": 2, "offset": 1}
     want = aiter.top_k_top_p_sampling_from_logits(x, **base)
-    for name, value in {**changed, "filter_apply_order": "joint", "indices": np.arange(500)[::-1].copy()}.items():
+    for name, value in {
+        **changed,
+        "filter_apply_order": "joint",
+        "indices": np.arange(500)[::-1].copy(),
+    }.items():
         got = aiter.top_k_top_p_sampling_from_logits(x, **base | {name: value})
         assert (got != want).any() or name == "indices", name
 
@@ -206,7 +211,10 @@ F = np.float32
         ({"indices": np.array([0, -1])}, "indices has -1 at flat index 1, expected at least 0"),
         ({"temperature": -1.0}, "opts.temperature is -1, expected 0 to"),
         ({"temperature": float("inf")}, "opts.temperature is inf"),
-        ({"temperature": np.array([1, np.nan], F)}, "temperature has nan at flat index 1, expected 0 to"),
+        (
+            {"temperature": np.array([1, np.nan], F)},
+            "temperature has nan at flat index 1, expected 0 to",
+        ),
         ({"temperature": np.ones(2)}, "temperature has dtype float64, expected float32"),
         ({"top_p": 1.5}, "opts.top_p is 1.5, expected 0 to 1"),
         ({"top_p": float("nan")}, "opts.top_p is nan"),
@@ -219,7 +227,9 @@ F = np.float32
 def test_bad_input(arguments, message):
     out = np.full(2, 7, np.int32)
     with pytest.raises(ValueError, match="top_k_top_p_sampling: " + message):
-        aiter.top_k_top_p_sampling_from_logits(**{"logits": np.ones((2, 8), F), "out": out} | arguments)
+        aiter.top_k_top_p_sampling_from_logits(
+            **{"logits": np.ones((2, 8), F), "out": out} | arguments
+        )
     assert (out == 7).all()
 
 

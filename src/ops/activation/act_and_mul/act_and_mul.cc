@@ -28,9 +28,11 @@ struct ActAndMulKernels {
     return y == DType::kF32 ? f32_f32 : y == DType::kF16 ? f32_f16 : f32_bf16;
   }
 };
-#define AITER_ACT_AND_MUL_KERNELS(row)                                               \
-  {{"act_and_mul", "act_and_mul_" #row "_f32_f32"}, {"act_and_mul", "act_and_mul_" #row "_f32_f16"}, \
-   {"act_and_mul", "act_and_mul_" #row "_f32_bf16"}, {"act_and_mul", "act_and_mul_" #row "_f16_f16"}, \
+#define AITER_ACT_AND_MUL_KERNELS(row)               \
+  {{"act_and_mul", "act_and_mul_" #row "_f32_f32"},  \
+   {"act_and_mul", "act_and_mul_" #row "_f32_f16"},  \
+   {"act_and_mul", "act_and_mul_" #row "_f32_bf16"}, \
+   {"act_and_mul", "act_and_mul_" #row "_f16_f16"},  \
    {"act_and_mul", "act_and_mul_" #row "_bf16_bf16"}}
 
 static void act_and_mul_hip(const ActAndMulKernels& kernels, int64_t pack,
@@ -65,7 +67,9 @@ static void act_and_mul(const aiter_tensor* x_, const aiter_tensor* y_,
   const Check check("act_and_mul");
   const auto opts = check.options<aiter_act_and_mul_opts>(opts_, AITER_ACT_AND_MUL_OPTS_INIT);
   switch (opts.activation) {
-    case AITER_ACTIVATION_SILU: case AITER_ACTIVATION_GELU: case AITER_ACTIVATION_SWIGLU:
+    case AITER_ACTIVATION_SILU:
+    case AITER_ACTIVATION_GELU:
+    case AITER_ACTIVATION_SWIGLU:
     case AITER_ACTIVATION_GELU_TANH:
       break;
     default:
@@ -111,7 +115,6 @@ static void act_and_mul(const aiter_tensor* x_, const aiter_tensor* y_,
 }  // namespace aiter
 
 extern "C" aiter_status aiter_act_and_mul(const aiter_tensor* x, const aiter_tensor* y,
-                                          const aiter_act_and_mul_opts* opts,
-                                          aiter_stream stream) {
+                                          const aiter_act_and_mul_opts* opts, aiter_stream stream) {
   return aiter::entry("act_and_mul", [&] { aiter::act_and_mul(x, y, opts, stream); });
 }

@@ -46,15 +46,15 @@ AITER_DEVICE void act_and_mul(const ActAndMulArgs& a) {
 
 }  // namespace aiter
 
-#define AITER_ACT_AND_MUL(row, aligned, X, Y)                                              \
-  AITER_KERNEL(act_and_mul_##row##_##X##_##Y, 256)(const aiter::ActAndMulArgs a) {         \
-    aiter::act_and_mul<aiter::X, aiter::Y, aligned>(a);                                    \
+#define AITER_ACT_AND_MUL(row, aligned, X, Y)                                      \
+  AITER_KERNEL(act_and_mul_##row##_##X##_##Y, 256)(const aiter::ActAndMulArgs a) { \
+    aiter::act_and_mul<aiter::X, aiter::Y, aligned>(a);                            \
   }
-#define AITER_ACT_AND_MUL_TYPES(row, aligned)    \
-  AITER_ACT_AND_MUL(row, aligned, f32, f32)      \
-  AITER_ACT_AND_MUL(row, aligned, f32, f16)      \
-  AITER_ACT_AND_MUL(row, aligned, f32, bf16)     \
-  AITER_ACT_AND_MUL(row, aligned, f16, f16)      \
+#define AITER_ACT_AND_MUL_TYPES(row, aligned) \
+  AITER_ACT_AND_MUL(row, aligned, f32, f32)   \
+  AITER_ACT_AND_MUL(row, aligned, f32, f16)   \
+  AITER_ACT_AND_MUL(row, aligned, f32, bf16)  \
+  AITER_ACT_AND_MUL(row, aligned, f16, f16)   \
   AITER_ACT_AND_MUL(row, aligned, bf16, bf16)
 AITER_ACT_AND_MUL_TYPES(hip_vec, true)
 AITER_ACT_AND_MUL_TYPES(hip_any, false)

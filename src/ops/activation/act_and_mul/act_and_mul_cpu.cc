@@ -37,9 +37,12 @@ double sigmoid(double x) { return 1 / (1 + __builtin_exp(-x)); }
 
 double plain(int32_t activation, double gate, double up) {
   switch (activation) {
-    case AITER_ACTIVATION_SILU: return gate * sigmoid(gate) * up;
-    case AITER_ACTIVATION_GELU: return gate * normal_distribution(gate) * up;
-    case AITER_ACTIVATION_SWIGLU: return gate * sigmoid(1.702 * gate) * (up + 1);
+    case AITER_ACTIVATION_SILU:
+      return gate * sigmoid(gate) * up;
+    case AITER_ACTIVATION_GELU:
+      return gate * normal_distribution(gate) * up;
+    case AITER_ACTIVATION_SWIGLU:
+      return gate * sigmoid(1.702 * gate) * (up + 1);
     default: {
       const double u = 0.79788456080286535588 * (gate + 0.044715 * gate * gate * gate);
       return gate * sigmoid(2 * u) * up;

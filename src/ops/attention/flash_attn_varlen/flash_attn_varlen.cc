@@ -33,8 +33,7 @@ static void flash_attn_varlen(const aiter_tensor* q_, const aiter_tensor* k_,
   const Arg block_table = check.optional("block_table", block_table_);
   q.rank(3);
   k.rank(block_table ? 4 : 3);
-  attention_tensors(opts, q, k, v, check.optional("sink", sink_),
-                    check.tensor("out", out_), args);
+  attention_tensors(opts, q, k, v, check.optional("sink", sink_), check.tensor("out", out_), args);
   attention_lse(check.optional("lse", lse_), {q.dim(1), q.dim(0)}, q, args);
   args.lse_head = args.total_q = q.dim(0);
 
@@ -76,8 +75,7 @@ static void flash_attn(const aiter_tensor* q_, const aiter_tensor* k_, const ait
   k.rank(4);
   if (k.dim(0) != q.dim(0))
     k.refuse("has batch %lld, expected q's %lld", ll(k.dim(0)), ll(q.dim(0)));
-  attention_tensors(opts, q, k, v, check.optional("sink", sink_),
-                    check.tensor("out", out_), args);
+  attention_tensors(opts, q, k, v, check.optional("sink", sink_), check.tensor("out", out_), args);
   attention_lse(check.optional("lse", lse_), {q.dim(0), q.dim(2), q.dim(1)}, q, args);
   args.batch = q.dim(0), args.seqlen_q = q.dim(1), args.seqlen_k = k.dim(1);
   args.lse_batch = q.dim(2) * q.dim(1), args.lse_head = q.dim(1);

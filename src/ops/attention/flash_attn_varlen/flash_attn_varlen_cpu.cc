@@ -76,7 +76,8 @@ constexpr int kTile = 96;                  // keys; a multiple of 12
 
 AITER_INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// ---- one block of query rows ---------------------------------------------------------------------
+// ---- one block of query rows
+// ---------------------------------------------------------------------
 
 // A block, and the part of its tiles of keys that one task goes through.
 struct Block {
@@ -132,9 +133,9 @@ void pack_q(const AttentionArgs& a, const Block& block, int64_t units, float* q)
     if (n > kLanes) n = kLanes;
     for (int i = 0; i < n; ++i) {
       const int64_t r = block.row + c * kLanes + i;
-      rows[i] = static_cast<const T*>(a.q) +
-                row_offset(a, a.q_strides, block.b, block.seq.q_begin + r / group,
-                           block.kv_head * group + r % group);
+      rows[i] = static_cast<const T*>(a.q) + row_offset(a, a.q_strides, block.b,
+                                                        block.seq.q_begin + r / group,
+                                                        block.kv_head * group + r % group);
     }
     for_lanes(units, [&](int64_t u, int lanes) {
       Vec v[kLanes];
@@ -161,8 +162,8 @@ void pack_q(const AttentionArgs& a, const Block& block, int64_t units, float* q)
 // Rows as 32-bit units: K where it is, or converted to `copy`; V always in `v_copy`, with the pairs
 // of bf16 taken from two keys.
 template <class Dot, class T>
-void stage(const AttentionArgs& a, const Layout& layout, int n, const void** k,
-           const void** v, float* k_copy, float* v_copy) {
+void stage(const AttentionArgs& a, const Layout& layout, int n, const void** k, const void** v,
+           float* k_copy, float* v_copy) {
   if constexpr (Dot::kPack == 1) {
     if constexpr (sizeof(T) != sizeof(float)) {
       for (int j = 0; j < n; ++j) {
@@ -236,8 +237,8 @@ struct Scores {
 // s[key][row] = the scores of a tile in base 2, and maxima over its keys.
 template <class Dot, int C>
 AITER_INLINE void score(const void* const* k, int n, const float* q, int64_t units,
-                        const Scores& scores, const Bounds<C>* bounds, const Ahead& ahead,
-                        float* s, Vec (&top)[C]) {
+                        const Scores& scores, const Bounds<C>* bounds, const Ahead& ahead, float* s,
+                        Vec (&top)[C]) {
   constexpr int R = rows_of(C);
   const Vec scale = set1(scores.scale);
   for (int j = 0; j < n; j += R) {
@@ -285,9 +286,7 @@ AITER_INLINE void softmax(float* s, int n, const Vec (&m)[C], Vec (&sum)[C]) {
   for (int c = 0; c < C; ++c) {
     Vec total = zero(), total2 = zero();
     const Vec top = m[c];
-    auto weight = [&](int j) {
-      return exp2_of_negative(load(s + (j * C + c) * kLanes) - top);
-    };
+    auto weight = [&](int j) { return exp2_of_negative(load(s + (j * C + c) * kLanes) - top); };
     if constexpr (Dot::kPack == 1) {
       for (int j = 0; j < n; ++j) {
         const Vec p = weight(j);
@@ -428,9 +427,8 @@ void run_block(const AttentionArgs& a, const Block& block, const Layout& layout,
     for (int j = n; j < kTile && j < n + kMaxRows; ++j) k[j] = k[n - 1];  // computed, not used
 
     Bounds<C> bounds;
-    const bool bounded =
-        first + n > first_position + a.right + 1 ||
-        (first < last_position - a.left && first + n > a.sink_tokens);
+    const bool bounded = first + n > first_position + a.right + 1 ||
+                         (first < last_position - a.left && first + n > a.sink_tokens);
     if (bounded) {
       auto position = [&](int64_t key) {
         const int64_t at = key - first;
@@ -502,7 +500,8 @@ void merge_block(const AttentionArgs& a, const Block& block, float* partials, in
   finish<C>(a, block, partials, partials + kStats, partials + 2 * kStats);
 }
 
-// ---- all blocks ----------------------------------------------------------------------------------
+// ---- all blocks
+// ----------------------------------------------------------------------------------
 
 // Rows of q that belong to no sequence are zero, so that padding holds no stale values.
 void clear_rows_outside(const AttentionArgs& a) {
@@ -554,8 +553,8 @@ void run_blocks(const AttentionArgs& a) {
 
   const Layout layout(a, Dot::kPack);
   const int64_t partial_bytes = blocks * splits * partial_floats(a) * 4;
-  char* memory = reinterpret_cast<char*>(scratch(
-      layout.bytes * threads + (splits > 1 ? partial_bytes + blocks * 8 : 0)));
+  char* memory = reinterpret_cast<char*>(
+      scratch(layout.bytes * threads + (splits > 1 ? partial_bytes + blocks * 8 : 0)));
   float* partials = reinterpret_cast<float*>(memory + layout.bytes * threads);
   int64_t* indices = reinterpret_cast<int64_t*>(memory + layout.bytes * threads + partial_bytes);
 
@@ -569,7 +568,8 @@ void run_blocks(const AttentionArgs& a) {
     block.row = number * kBlock;
     const int64_t rows = block.seq.q_len * group - block.row;
     block.rows = static_cast<int>(rows < kBlock ? rows : kBlock);
-    block.keys = visible_keys(a, block.seq, block.row / group, (block.row + block.rows - 1) / group);
+    block.keys =
+        visible_keys(a, block.seq, block.row / group, (block.row + block.rows - 1) / group);
     const int64_t tiles = (block.keys.sinks + kTile - 1) / kTile +
                           (block.keys.end - block.keys.begin + kTile - 1) / kTile;
     block.tile_begin = tiles * split / splits;

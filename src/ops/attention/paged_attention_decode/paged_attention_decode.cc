@@ -1,10 +1,9 @@
-#include "ops/attention/paged_attention_decode/paged_attention_decode_args.h"
-
 #include <algorithm>
 
 #include "aiter/attention.h"
 #include "dispatch/dispatch.h"
 #include "ops/attention/attention_checks.h"
+#include "ops/attention/paged_attention_decode/paged_attention_decode_args.h"
 
 namespace aiter {
 
@@ -45,12 +44,14 @@ static void paged_attention_decode_hip_mma(const PagedAttentionDecodeArgs& args,
       {"paged_attention_decode", "paged_attention_decode_hip_merge_bf16"}};
   if (args.batch == 0 || args.q_heads == 0) return;
   const bool bf16 = args.dtype == DType::kBF16;
-  launch(kernels[args.head_dim == 128][bf16], call,
-         {.x = args.batch, .y = decode_blocks(args), .z = args.splits,
-          .threads = PagedAttentionDecodeArgs::kMmaWarps * 32,
-          .shared_bytes = PagedAttentionDecodeArgs::mma_shared_bytes(
-              static_cast<int>(args.head_dim))},
-         args);
+  launch(
+      kernels[args.head_dim == 128][bf16], call,
+      {.x = args.batch,
+       .y = decode_blocks(args),
+       .z = args.splits,
+       .threads = PagedAttentionDecodeArgs::kMmaWarps * 32,
+       .shared_bytes = PagedAttentionDecodeArgs::mma_shared_bytes(static_cast<int>(args.head_dim))},
+      args);
   if (args.splits > 1)
     launch(merge[bf16], call,
            {.x = args.batch, .y = args.q_heads, .threads = static_cast<int>(args.v_dim)}, args);
@@ -67,13 +68,10 @@ static constexpr Row<PagedAttentionDecodeProblem, PagedAttentionDecodeArgs> kRow
 AITER_OP(attention, paged_attention_decode)
 
 // The arguments of a call. lse, sink and out may be absent when only the workspace is asked for.
-static PagedAttentionDecodeArgs decode_args(const Check& check, const aiter_tensor* q_,
-                                            const aiter_tensor* key_cache_,
-                                            const aiter_tensor* value_cache_,
-                                            const aiter_tensor* block_table_,
-                                            const aiter_tensor* sink_, const aiter_tensor* out_,
-                                            const aiter_attention_opts* opts_,
-                                            aiter_attention_opts& opts) {
+static PagedAttentionDecodeArgs decode_args(
+    const Check& check, const aiter_tensor* q_, const aiter_tensor* key_cache_,
+    const aiter_tensor* value_cache_, const aiter_tensor* block_table_, const aiter_tensor* sink_,
+    const aiter_tensor* out_, const aiter_attention_opts* opts_, aiter_attention_opts& opts) {
   PagedAttentionDecodeArgs args{};
   opts = attention_options(check, opts_, args);
   const Arg q = check.tensor("q", q_), k = check.tensor("key_cache", key_cache_);
@@ -93,11 +91,10 @@ static PagedAttentionDecodeArgs decode_args(const Check& check, const aiter_tens
 }
 
 static void paged_attention_decode(const aiter_tensor* q_, const aiter_tensor* key_cache,
-                                   const aiter_tensor* value_cache,
-                                   const aiter_tensor* block_table, const aiter_tensor* seqused_k,
-                                   const aiter_tensor* sink, const aiter_tensor* out,
-                                   const aiter_tensor* lse, const aiter_attention_opts* opts_,
-                                   aiter_stream stream) {
+                                   const aiter_tensor* value_cache, const aiter_tensor* block_table,
+                                   const aiter_tensor* seqused_k, const aiter_tensor* sink,
+                                   const aiter_tensor* out, const aiter_tensor* lse,
+                                   const aiter_attention_opts* opts_, aiter_stream stream) {
   const Check check("paged_attention_decode");
   aiter_attention_opts opts;
   PagedAttentionDecodeArgs args =
@@ -147,8 +144,8 @@ extern "C" aiter_status aiter_paged_attention_decode_workspace(
     const auto args = aiter::decode_args(check, q, key_cache, value_cache, block_table, nullptr,
                                          out, opts_, opts);
     const bool gpu = q->device.type == AITER_CUDA || q->device.type == AITER_ROCM;
-    *bytes = gpu ? static_cast<uint64_t>(aiter::decode_workspace_bytes(
-                       args, aiter::decode_splits(args, opts)))
+    *bytes = gpu ? static_cast<uint64_t>(
+                       aiter::decode_workspace_bytes(args, aiter::decode_splits(args, opts)))
                  : 0;
   });
 }

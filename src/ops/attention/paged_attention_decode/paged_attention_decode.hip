@@ -2,22 +2,22 @@
 #include "ck/attention/decode_mma.h"
 #include "ops/attention/paged_attention_decode/paged_attention_decode_args.h"
 
-#define AITER_DECODE_ANY(T)                                          \
-  AITER_KERNEL(paged_attention_decode_hip_any_##T, 256)              \
+#define AITER_DECODE_ANY(T)                             \
+  AITER_KERNEL(paged_attention_decode_hip_any_##T, 256) \
   (const aiter::PagedAttentionDecodeArgs a) { aiter::attention_any<aiter::T>(a); }
 AITER_DECODE_ANY(f32)
 AITER_DECODE_ANY(f16)
 AITER_DECODE_ANY(bf16)
 
 #if !defined(AITER_AMD)
-#define AITER_DECODE_MMA(T, D)                                       \
-  AITER_KERNEL(paged_attention_decode_hip_mma_d##D##_##T, 128)       \
-  (const aiter::PagedAttentionDecodeArgs a) {                        \
-    AITER_DYNAMIC_SHARED(shared);                                    \
-    aiter::DecodeMma<aiter::T, D>(a, shared).run(shared);            \
+#define AITER_DECODE_MMA(T, D)                                 \
+  AITER_KERNEL(paged_attention_decode_hip_mma_d##D##_##T, 128) \
+  (const aiter::PagedAttentionDecodeArgs a) {                  \
+    AITER_DYNAMIC_SHARED(shared);                              \
+    aiter::DecodeMma<aiter::T, D>(a, shared).run(shared);      \
   }
-#define AITER_DECODE_MERGE(T)                                        \
-  AITER_KERNEL(paged_attention_decode_hip_merge_##T, 128)            \
+#define AITER_DECODE_MERGE(T)                             \
+  AITER_KERNEL(paged_attention_decode_hip_merge_##T, 128) \
   (const aiter::PagedAttentionDecodeArgs a) { aiter::decode_merge<aiter::T>(a); }
 AITER_DECODE_MMA(f16, 64)
 AITER_DECODE_MMA(f16, 128)

@@ -2,8 +2,8 @@
 //
 // cpu_rows goes through the keys once. Vectors lie along head_dim; the heads of a group take each
 // row of K and V from a register. A task has all heads over a range of keys, so that memory is read
-// in the order in which tokens lie there. cpu_tiles, the kernel of prefill, has the heads across the
-// lanes, which pays from about nine heads a group on.
+// in the order in which tokens lie there. cpu_tiles, the kernel of prefill, has the heads across
+// the lanes, which pays from about nine heads a group on.
 #include "ops/attention/paged_attention_decode/paged_attention_decode_args.h"
 #include "simd/attention.h"
 #include "simd/parallel.h"
@@ -12,9 +12,9 @@
 namespace aiter::AITER_ISA {
 namespace {
 
-constexpr int kTile = 64;                    // keys; a multiple of kLanes
-constexpr int64_t kTileBytes = 64 << 10;     // keys and values of all heads: two tiles are in use
-constexpr int kHeads = 4;                    // heads at a time
+constexpr int kTile = 64;                 // keys; a multiple of kLanes
+constexpr int64_t kTileBytes = 64 << 10;  // keys and values of all heads: two tiles are in use
+constexpr int kHeads = 4;                 // heads at a time
 constexpr int kCols = AITER_ISA_LEVEL == 2 ? 4 : 2;  // vectors of the sums over v at a time
 
 AITER_INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -47,10 +47,10 @@ AITER_INLINE Vec reduce_each(const Vec (&v)[kLanes]) {
 #endif
 }
 
-// Fetches rows to come, in the order in which they lie in memory: the heads of a token, then the next
-// token. Hardware does not, as a head's rows lie apart. Where too many fetches are under way they are
-// dropped; so the row that comes next is fetched again. (Beyond the caches this is 2.5 times the
-// speed of no fetches, on Zen 5.)
+// Fetches rows to come, in the order in which they lie in memory: the heads of a token, then the
+// next token. Hardware does not, as a head's rows lie apart. Where too many fetches are under way
+// they are dropped; so the row that comes next is fetched again. (Beyond the caches this is 2.5
+// times the speed of no fetches, on Zen 5.)
 struct Ahead {
   const void* const* rows;  // of head 0
   int count;                // of tokens
@@ -272,7 +272,8 @@ struct Layout {
   }
 };
 
-// H heads from `head` on, over a tile of their keys. factor: of the products, to base 2 or soft_cap.
+// H heads from `head` on, over a tile of their keys. factor: of the products, to base 2 or
+// soft_cap.
 template <class Math, int H, int D>
 void run_tile(const AttentionArgs& a, const Layout& layout, const Tile& tile,
               const typename Math::Q* q, float factor, float* s, int64_t head, const State& state,
@@ -390,8 +391,7 @@ void merge(const AttentionArgs& a, const Layout& layout, const State& state, con
     state.sum[h] = state.sum[h] * keep + other.sum[h] * take;
     float* o = state.o + h * layout.o_width;
     for (int64_t d = 0; d < layout.o_width; d += kLanes)
-      store(o + d, load(o + d) * set1(keep) +
-                       load(other.o + h * layout.o_width + d) * set1(take));
+      store(o + d, load(o + d) * set1(keep) + load(other.o + h * layout.o_width + d) * set1(take));
   }
 }
 
@@ -437,8 +437,7 @@ void paged_attention_decode_cpu_rows(const PagedAttentionDecodeArgs& a) {
   float* floats = reinterpret_cast<float*>(memory + layout.bytes * threads);
   auto run = [&](int64_t task, int thread) {
     const int64_t b = task / splits, split = task % splits, n = count(b);
-    const State state =
-        layout.state_at(a, floats + (splits > 1 ? task : thread) * layout.state);
+    const State state = layout.state_at(a, floats + (splits > 1 ? task : thread) * layout.state);
     auto range = [&]<class Math>(Math) {
       run_range<Math>(a, layout, b, n * split / splits, n * (split + 1) / splits,
                       memory + thread * layout.bytes, state);

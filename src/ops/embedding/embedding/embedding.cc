@@ -1,6 +1,7 @@
+#include "aiter/embedding.h"
+
 #include <algorithm>
 
-#include "aiter/embedding.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
 #include "launch/launch.h"
@@ -90,8 +91,8 @@ static void embedding(const aiter_tensor* ids_, const aiter_tensor* table_,
   const int64_t bytes = dtype_bytes(args.out_dtype);
   const bool aligned16 = is_aligned16(args.table) && args.table_stride * bytes % 16 == 0 &&
                          is_aligned16(args.out, args.out_rows, bytes) && hidden * bytes % 16 == 0;
-  const EmbeddingProblem problem{args.table_dtype, args.out_dtype, args.tokens, vocab, hidden,
-                                 args.group, aligned16};
+  const EmbeddingProblem problem{args.table_dtype, args.out_dtype, args.tokens, vocab,
+                                 hidden,           args.group,     aligned16};
   dispatch(embedding_op, kRows, problem, args, table.device(), stream, opts.flags);
 }
 

@@ -18,8 +18,8 @@ AITER_DEVICE void embedding_copy(const EmbeddingArgs& a) {
     const int64_t id = load_id(a, t);
     const auto* row = reinterpret_cast<const Words4*>(static_cast<const uint8_t*>(a.table) +
                                                       id * a.table_stride * bytes);
-    auto* out = reinterpret_cast<Words4*>(static_cast<uint8_t*>(a.out) +
-                                          a.out_rows.offset(t) * bytes);
+    auto* out =
+        reinterpret_cast<Words4*>(static_cast<uint8_t*>(a.out) + a.out_rows.offset(t) * bytes);
     for (int64_t i = thread_index(); i < words; i += block_threads())
       out[i] = id < 0 ? Words4{0, 0, 0, 0} : row[i];
   }

@@ -1,11 +1,10 @@
-#include "ops/gemm/gemm_a16w16/gemm_a16w16_args.h"
-
 #include <algorithm>
 
 #include "aiter/gemm.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
 #include "launch/launch.h"
+#include "ops/gemm/gemm_a16w16/gemm_a16w16_args.h"
 #include "ops/gemm/gemm_checks.h"
 
 namespace aiter {

@@ -14,7 +14,8 @@ AITER_DEVICE void gemm_a16w16(const GemmA16w16Args& a) {
   if (n >= a.n) return;
   const T* w = static_cast<const T*>(a.w) + n * a.w_stride;
   const int64_t row_step = static_cast<int64_t>(grid_blocks_y()) * kRows;
-  for (int64_t m = static_cast<int64_t>(block_index_y()) * kRows; m < a.x_rows.count; m += row_step) {
+  for (int64_t m = static_cast<int64_t>(block_index_y()) * kRows; m < a.x_rows.count;
+       m += row_step) {
     const int rows = static_cast<int>(min<int64_t>(kRows, a.x_rows.count - m));
     const T* x[kRows];
     float sums[kRows];
@@ -47,9 +48,9 @@ AITER_DEVICE void gemm_a16w16(const GemmA16w16Args& a) {
 
 }  // namespace aiter
 
-#define AITER_GEMM_A16W16(row, aligned, T)                                        \
-  AITER_KERNEL(gemm_a16w16_##row##_##T, 256)(const aiter::GemmA16w16Args a) {     \
-    aiter::gemm_a16w16<aiter::T, aligned>(a);                                     \
+#define AITER_GEMM_A16W16(row, aligned, T)                                    \
+  AITER_KERNEL(gemm_a16w16_##row##_##T, 256)(const aiter::GemmA16w16Args a) { \
+    aiter::gemm_a16w16<aiter::T, aligned>(a);                                 \
   }
 AITER_GEMM_A16W16(hip_vec, true, f32)
 AITER_GEMM_A16W16(hip_vec, true, f16)

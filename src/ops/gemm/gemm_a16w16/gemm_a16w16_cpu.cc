@@ -33,14 +33,16 @@ void gemm_a16w16_cpu_gemv(const GemmA16w16Args& a) {
 
 void gemm_a16w16_cpu_simd(const GemmA16w16Args& a) {
   switch (a.dtype) {
-    case DType::kF16: return dense_gemm<Traits<FloatUnits<f16>, FloatProduct>>(a, operands(a));
+    case DType::kF16:
+      return dense_gemm<Traits<FloatUnits<f16>, FloatProduct>>(a, operands(a));
     case DType::kBF16:
 #if AITER_ISA_LEVEL == 2
       return dense_gemm<Traits<Bf16Units, Bf16Product>>(a, operands(a));
 #else
       return dense_gemm<Traits<FloatUnits<bf16>, FloatProduct>>(a, operands(a));
 #endif
-    default: return dense_gemm<Traits<FloatUnits<float>, FloatProduct>>(a, operands(a));
+    default:
+      return dense_gemm<Traits<FloatUnits<float>, FloatProduct>>(a, operands(a));
   }
 }
 

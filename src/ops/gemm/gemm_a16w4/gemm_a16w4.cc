@@ -1,5 +1,4 @@
 #include "ops/gemm/gemm_a16w4/gemm_a16w4_args.h"
-
 #include "ops/gemm/group_gemm_checks.h"
 
 namespace aiter {
@@ -51,8 +50,7 @@ extern "C" aiter_status aiter_gemm_a16w4(const aiter_tensor* x, const aiter_tens
 }
 
 extern "C" aiter_status aiter_gemm_a16w4_pack(const aiter_tensor* w, const aiter_tensor* w_scale,
-                                              const aiter_tensor* w_min,
-                                              const aiter_tensor* packed,
+                                              const aiter_tensor* w_min, const aiter_tensor* packed,
                                               const aiter_gemm_a16w4_opts* opts,
                                               aiter_stream stream) {
   using namespace aiter;

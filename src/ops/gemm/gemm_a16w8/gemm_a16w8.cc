@@ -1,5 +1,4 @@
 #include "ops/gemm/gemm_a16w8/gemm_a16w8_args.h"
-
 #include "ops/gemm/group_gemm_checks.h"
 
 namespace aiter {
@@ -36,9 +35,9 @@ static void repack(const Check& check, const GroupGemmTensors& row_major,
 }  // namespace aiter
 
 extern "C" aiter_status aiter_gemm_a16w8(const aiter_tensor* x, const aiter_tensor* w,
-                                         const aiter_tensor* w_scale,
-                                         const aiter_tensor* bias, const aiter_tensor* y,
-                                         const aiter_gemm_a16w8_opts* opts_, aiter_stream stream) {
+                                         const aiter_tensor* w_scale, const aiter_tensor* bias,
+                                         const aiter_tensor* y, const aiter_gemm_a16w8_opts* opts_,
+                                         aiter_stream stream) {
   using namespace aiter;
   return entry("gemm_a16w8", [&] {
     const Check check("gemm_a16w8");
@@ -56,8 +55,8 @@ extern "C" aiter_status aiter_gemm_a16w8_pack(const aiter_tensor* w, const aiter
                                               aiter_stream stream) {
   using namespace aiter;
   return entry("gemm_a16w8_pack", [&] {
-    repack(Check("gemm_a16w8_pack"), {nullptr, w, w_scale, nullptr, nullptr, nullptr}, packed, false,
-           opts, stream);
+    repack(Check("gemm_a16w8_pack"), {nullptr, w, w_scale, nullptr, nullptr, nullptr}, packed,
+           false, opts, stream);
   });
 }
 
@@ -67,8 +66,8 @@ extern "C" aiter_status aiter_gemm_a16w8_unpack(const aiter_tensor* packed, cons
                                                 aiter_stream stream) {
   using namespace aiter;
   return entry("gemm_a16w8_unpack", [&] {
-    repack(Check("gemm_a16w8_unpack"), {nullptr, w, w_scale, nullptr, nullptr, nullptr}, packed, true,
-           opts, stream);
+    repack(Check("gemm_a16w8_unpack"), {nullptr, w, w_scale, nullptr, nullptr, nullptr}, packed,
+           true, opts, stream);
   });
 }
 

@@ -1,8 +1,7 @@
-#include "ops/gemm/gemm_a8w8/gemm_a8w8_args.h"
-
 #include "aiter/gemm.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
+#include "ops/gemm/gemm_a8w8/gemm_a8w8_args.h"
 #include "ops/gemm/gemm_checks.h"
 
 namespace aiter {
@@ -19,8 +18,8 @@ static constexpr Row<GemmA8w8Problem, GemmA8w8Args> kRows[] = {
 };
 AITER_OP(gemm, gemm_a8w8)
 
-// Whether `scale` has one element per row of x: x's leading dimensions or all of them in one, with or
-// without a 1 behind.
+// Whether `scale` has one element per row of x: x's leading dimensions or all of them in one, with
+// or without a 1 behind.
 static bool is_per_row(const Arg& scale, const Arg& x, int64_t rows) {
   int rank = scale.rank();
   if (rank == x.rank() && rank > 0 && scale.dim(-1) == 1) --rank;
@@ -55,10 +54,11 @@ extern "C" aiter_status aiter_gemm_a8w8(const aiter_tensor* x_, const aiter_tens
     const Arg x_scale = check.tensor("x_scale", x_scale_);
     x_scale.dtype({DType::kF32}).contiguous().on_device_of(x);
     if (!is_per_row(x_scale, x, rows.count))
-      x_scale.refuse("has %lld elements in rank %d, expected one per row of x: shape (%lld) or "
-                     "(%lld, 1), or x's leading dimensions",
-                     static_cast<long long>(x_scale.elements()), x_scale.rank(),
-                     static_cast<long long>(rows.count), static_cast<long long>(rows.count));
+      x_scale.refuse(
+          "has %lld elements in rank %d, expected one per row of x: shape (%lld) or "
+          "(%lld, 1), or x's leading dimensions",
+          static_cast<long long>(x_scale.elements()), x_scale.rank(),
+          static_cast<long long>(rows.count), static_cast<long long>(rows.count));
     const Arg w_scale = check.tensor("w_scale", w_scale_);
     w_scale.dtype({DType::kF32}).contiguous().on_device_of(x);
     if (w_scale.rank() == 2 && w_scale.dim(0) == 1)

@@ -1,7 +1,6 @@
 #include <algorithm>
 
 #include "aiter/kvcache.h"
-
 #include "core/check.h"
 #include "dispatch/dispatch.h"
 #include "launch/launch.h"

@@ -33,12 +33,12 @@ AITER_DEVICE void write_tokens(const ReshapeAndCacheFlashArgs& a, int unit, Move
 
 AITER_DEVICE void cache_vectors(const ReshapeAndCacheFlashArgs& a) {
   const int bytes = a.dtype == DType::kF32 ? 4 : 2;
-  write_tokens(a, 16 / bytes,
-               [bytes] AITER_LAMBDA(int64_t to, int64_t from, const ReshapeAndCacheFlashArgs::Side& s) {
-                 *reinterpret_cast<Words4*>(static_cast<uint8_t*>(s.cache) + to * bytes) =
-                     *reinterpret_cast<const Words4*>(static_cast<const uint8_t*>(s.from) +
-                                                      from * bytes);
-               });
+  write_tokens(
+      a, 16 / bytes,
+      [bytes] AITER_LAMBDA(int64_t to, int64_t from, const ReshapeAndCacheFlashArgs::Side& s) {
+        *reinterpret_cast<Words4*>(static_cast<uint8_t*>(s.cache) + to * bytes) =
+            *reinterpret_cast<const Words4*>(static_cast<const uint8_t*>(s.from) + from * bytes);
+      });
 }
 
 AITER_DEVICE void cache_elements(const ReshapeAndCacheFlashArgs& a) {

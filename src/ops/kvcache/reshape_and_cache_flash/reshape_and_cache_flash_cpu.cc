@@ -17,7 +17,8 @@ AITER_INLINE void copy_row(f16* to, const f16* from, int64_t n) { memcpy(to, fro
 AITER_INLINE void copy_row(bf16* to, const bf16* from, int64_t n) { memcpy(to, from, n * 2); }
 template <class To>
 AITER_INLINE void copy_row(To* to, const float* from, int64_t n) {
-  for_lanes(n, [&](int64_t i, int lanes) { store_some(to + i, load_some(from + i, lanes), lanes); });
+  for_lanes(n,
+            [&](int64_t i, int lanes) { store_some(to + i, load_some(from + i, lanes), lanes); });
 }
 
 template <class T, class C>
@@ -25,8 +26,7 @@ void write(const Args& a, const Args::Side& s, int64_t token, int64_t slot) {
   const T* from = static_cast<const T*>(s.from) + token * s.from_token;
   C* to = static_cast<C*>(s.cache) + slot / a.block * s.page + slot % a.block * s.slot;
   if (s.from_head == s.dim && s.head == s.dim) return copy_row(to, from, a.heads * s.dim);
-  for (int64_t h = 0; h < a.heads; ++h)
-    copy_row(to + h * s.head, from + h * s.from_head, s.dim);
+  for (int64_t h = 0; h < a.heads; ++h) copy_row(to + h * s.head, from + h * s.from_head, s.dim);
 }
 
 template <class T, class C>

@@ -1,11 +1,10 @@
-#include "ops/norm/rmsnorm/rmsnorm_args.h"
-
 #include <algorithm>
 
 #include "aiter/norm.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
 #include "launch/launch.h"
+#include "ops/norm/rmsnorm/rmsnorm_args.h"
 
 namespace aiter {
 
@@ -64,8 +63,9 @@ AITER_OP(norm, rmsnorm)
 
 // Both entry points: add says whether the residual is there.
 static void rmsnorm(const Check& check, const aiter_tensor* x_, const aiter_tensor* residual_in_,
-             const aiter_tensor* w_, const aiter_tensor* y_, const aiter_tensor* residual_out_,
-             bool add, const aiter_rmsnorm_opts* opts_, aiter_stream stream) {
+                    const aiter_tensor* w_, const aiter_tensor* y_,
+                    const aiter_tensor* residual_out_, bool add, const aiter_rmsnorm_opts* opts_,
+                    aiter_stream stream) {
   const auto opts = check.options<aiter_rmsnorm_opts>(opts_, AITER_RMSNORM_OPTS_INIT);
   check.require(opts.eps >= 0, "opts.eps is %g, expected at least 0", opts.eps);
 

@@ -1,6 +1,6 @@
-// A row is worked on by some lanes of a wave, a power of two, or by a whole block; the host picks so
-// that each thread has kChunks packs of it. They stay in registers between the two passes, so memory
-// sees each element once in and once out; what does not fit is read again.
+// A row is worked on by some lanes of a wave, a power of two, or by a whole block; the host picks
+// so that each thread has kChunks packs of it. They stay in registers between the two passes, so
+// memory sees each element once in and once out; what does not fit is read again.
 #include "ck/core/pack.h"
 #include "ck/core/reduce.h"
 #include "ops/norm/rmsnorm/rmsnorm_args.h"
@@ -47,7 +47,8 @@ AITER_DEVICE void scale_and_store(const RmsnormArgs& a, T* y, int64_t i, const P
 template <class T, bool kAligned, bool kAdd, int kChunks>
 AITER_DEVICE void rmsnorm(const RmsnormArgs& a) {
   constexpr int N = kPackSize<T, kAligned>;
-  constexpr int kGroup = kChunks < 4 ? kChunks : 4;  // packs of x, and of the residual, that are loaded at once
+  constexpr int kGroup =
+      kChunks < 4 ? kChunks : 4;  // packs of x, and of the residual, that are loaded at once
   AITER_SHARED float scratch[1024 / kWave];
 
   const int threads = a.threads_per_row;
@@ -125,12 +126,12 @@ AITER_DEVICE void rmsnorm(const RmsnormArgs& a) {
 
 }  // namespace aiter
 
-#define AITER_RMSNORM(row, aligned, chunks, threads, T)                                   \
-  AITER_KERNEL(rmsnorm_##row##_##T, threads)(const aiter::RmsnormArgs a) {                \
-    aiter::rmsnorm<aiter::T, aligned, false, chunks>(a);                                  \
-  }                                                                                       \
-  AITER_KERNEL(rmsnorm_##row##_add_##T, threads)(const aiter::RmsnormArgs a) {                \
-    aiter::rmsnorm<aiter::T, aligned, true, chunks>(a);                                   \
+#define AITER_RMSNORM(row, aligned, chunks, threads, T)                        \
+  AITER_KERNEL(rmsnorm_##row##_##T, threads)(const aiter::RmsnormArgs a) {     \
+    aiter::rmsnorm<aiter::T, aligned, false, chunks>(a);                       \
+  }                                                                            \
+  AITER_KERNEL(rmsnorm_##row##_add_##T, threads)(const aiter::RmsnormArgs a) { \
+    aiter::rmsnorm<aiter::T, aligned, true, chunks>(a);                        \
   }
 AITER_RMSNORM(hip_vec, true, 4, 512, f32)
 AITER_RMSNORM(hip_vec, true, 4, 512, f16)

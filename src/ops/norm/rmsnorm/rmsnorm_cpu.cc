@@ -117,7 +117,8 @@ void rmsnorm_cpu_simd(const RmsnormArgs& a) {
   with_types(a, [&]<class T, class W>(T, W) {
     // What is written over an input is in the cache already.
     const int64_t bytes = a.x_rows.count * a.hidden * static_cast<int64_t>(sizeof(T));
-    const bool y_streamed = a.y != a.x && a.y != a.residual_in && worth_streaming(a.y, bytes, sizeof(T));
+    const bool y_streamed =
+        a.y != a.x && a.y != a.residual_in && worth_streaming(a.y, bytes, sizeof(T));
     const bool sum_streamed = a.residual_out != a.x && a.residual_out != a.residual_in &&
                               worth_streaming(a.residual_out, bytes, sizeof(T));
     const int64_t grain = 16384 / (a.hidden + 1) + 1;  // rows worth a thread of their own

@@ -30,16 +30,14 @@ static constexpr Row<DequantizeProblem, DequantizeArgs> kRows[] = {
 };
 AITER_OP(quant, dequantize)
 
-static void dequantize(const aiter_tensor* codes, const aiter_tensor* scale,
-                       const aiter_tensor* y_, const aiter_quantize_opts* opts_,
-                       aiter_stream stream) {
+static void dequantize(const aiter_tensor* codes, const aiter_tensor* scale, const aiter_tensor* y_,
+                       const aiter_quantize_opts* opts_, aiter_stream stream) {
   const Check check("dequantize");
   const auto opts = check.options<aiter_quantize_opts>(opts_, AITER_QUANTIZE_OPTS_INIT);
   const Arg y = check.tensor("y", y_);
   const DequantizeArgs args = check_quantize(check, y, codes, scale, opts);
-  const DequantizeProblem problem{args.dtype,        args.spec.code,  args.spec.scale,
-                                  args.x_rows.count, args.cols,       args.group_rows,
-                                  args.group_cols};
+  const DequantizeProblem problem{args.dtype, args.spec.code,  args.spec.scale, args.x_rows.count,
+                                  args.cols,  args.group_rows, args.group_cols};
   dispatch(dequantize_op, kRows, problem, args, y.device(), stream, opts.flags);
 }
 
@@ -48,6 +46,5 @@ static void dequantize(const aiter_tensor* codes, const aiter_tensor* scale,
 extern "C" aiter_status aiter_dequantize(const aiter_tensor* codes, const aiter_tensor* scale,
                                          const aiter_tensor* y, const aiter_quantize_opts* opts,
                                          aiter_stream stream) {
-  return aiter::entry("dequantize",
-                      [&] { aiter::dequantize(codes, scale, y, opts, stream); });
+  return aiter::entry("dequantize", [&] { aiter::dequantize(codes, scale, y, opts, stream); });
 }

@@ -7,8 +7,7 @@ namespace aiter::AITER_ISA {
 namespace {
 
 float scale_at(const DequantizeArgs& a, int64_t row, int64_t group_col) {
-  const int64_t index =
-      a.scale_rows.offset(row / a.group_rows) + group_col * a.scale_col_stride;
+  const int64_t index = a.scale_rows.offset(row / a.group_rows) + group_col * a.scale_col_stride;
   if (a.spec.scale == DType::kF32) return static_cast<const float*>(a.scale)[index];
   const uint8_t code = static_cast<const uint8_t*>(a.scale)[index];
   if (a.spec.scale == DType::kF8E8M0) return e8m0_decode(code);
@@ -25,7 +24,8 @@ float decode(uint32_t code) {
 
 template <class F>
 void with_types(const DequantizeArgs& a, F&& f) {
-  with_float_type(a.dtype, [&](auto t) { with_codec(a.spec.code, [&](auto codec) { f(t, codec); }); });
+  with_float_type(a.dtype,
+                  [&](auto t) { with_codec(a.spec.code, [&](auto codec) { f(t, codec); }); });
 }
 
 // Every code has one value, so a table of 256 decodes all formats alike.

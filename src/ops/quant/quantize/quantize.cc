@@ -1,7 +1,6 @@
-#include "aiter/quant.h"
-
 #include <algorithm>
 
+#include "aiter/quant.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
 #include "launch/launch.h"
@@ -25,8 +24,8 @@ static void quantize_hip_any(const QuantizeArgs& args, const Call& call) {
                          ((args.cols + args.group_cols - 1) / args.group_cols);
   const bool by_wave = args.group_rows * args.group_cols <= QuantizeArgs::kWaveGroup;
   const int64_t waves = 256 / device_of(call.device).wave;
-  launch(kernel, call, {.x = std::min<int64_t>(by_wave ? (groups + waves - 1) / waves : groups,
-                                               1 << 20)}, args);
+  launch(kernel, call,
+         {.x = std::min<int64_t>(by_wave ? (groups + waves - 1) / waves : groups, 1 << 20)}, args);
 }
 
 static constexpr Row<QuantizeProblem, QuantizeArgs> kRows[] = {
@@ -66,8 +65,9 @@ QuantizeArgs check_quantize(const Check& check, const Arg& x, const aiter_tensor
   const int64_t rows = args.x_rows.count;
 
   const Arg codes = check.tensor("codes", &codes_tensor);
-  codes.dtype({DType::kI8, DType::kF8E4M3FN, DType::kF8E4M3FNUZ, DType::kF8E5M2,
-               DType::kF8E5M2FNUZ, DType::kF4E2M1x2})
+  codes
+      .dtype({DType::kI8, DType::kF8E4M3FN, DType::kF8E4M3FNUZ, DType::kF8E5M2, DType::kF8E5M2FNUZ,
+              DType::kF4E2M1x2})
       .rank(x.rank())
       .unit_last_stride()
       .on_device_of(x);
@@ -143,9 +143,8 @@ static void quantize(const aiter_tensor* x_, const aiter_tensor* smooth_,
     num_rows.dtype({DType::kI32}).shape({1}).on_device_of(x);
     args.num_rows = static_cast<const int32_t*>(num_rows.data());
   }
-  const QuantizeProblem problem{args.dtype,        args.spec.code,  args.spec.scale,
-                                args.x_rows.count, args.cols,       args.group_rows,
-                                args.group_cols};
+  const QuantizeProblem problem{args.dtype, args.spec.code,  args.spec.scale, args.x_rows.count,
+                                args.cols,  args.group_rows, args.group_cols};
   dispatch(quantize_op, kRows, problem, args, x.device(), stream, opts.flags);
 }
 
@@ -155,7 +154,6 @@ extern "C" aiter_status aiter_quantize(const aiter_tensor* x, const aiter_tensor
                                        const aiter_tensor* num_rows, const aiter_tensor* codes,
                                        const aiter_tensor* scale, const aiter_quantize_opts* opts,
                                        aiter_stream stream) {
-  return aiter::entry("quantize", [&] {
-    aiter::quantize(x, smooth, num_rows, codes, scale, opts, stream);
-  });
+  return aiter::entry("quantize",
+                      [&] { aiter::quantize(x, smooth, num_rows, codes, scale, opts, stream); });
 }

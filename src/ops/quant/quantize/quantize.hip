@@ -1,5 +1,5 @@
-// A small group is worked on by a wave, a large one by a block: first its largest magnitude, then its
-// codes, one number (or two, for fp4) of a thread at a time.
+// A small group is worked on by a wave, a large one by a block: first its largest magnitude, then
+// its codes, one number (or two, for fp4) of a thread at a time.
 #include "ck/quant/quantize.h"
 #include "ops/quant/quantize/quantize_args.h"
 
@@ -54,8 +54,9 @@ AITER_DEVICE void quantize(const QuantizeArgs& a) {
         uint8_t* to = static_cast<uint8_t*>(a.codes) + a.codes_rows.offset(r);
         if (packed)
           for (int64_t c = begin + 2 * t; c < end; c += 2 * threads)
-            to[c / 2] = static_cast<uint8_t>(Codec::encode(load_number(a, at, c) * factor) |
-                                             Codec::encode(load_number(a, at, c + 1) * factor) << 4);
+            to[c / 2] =
+                static_cast<uint8_t>(Codec::encode(load_number(a, at, c) * factor) |
+                                     Codec::encode(load_number(a, at, c + 1) * factor) << 4);
         else
           for (int64_t c = begin + t; c < end; c += threads)
             to[c] = static_cast<uint8_t>(Codec::encode(load_number(a, at, c) * factor));

@@ -120,7 +120,8 @@ struct Quantizer {
 
 template <class F>
 void with_types(const QuantizeArgs& a, F&& f) {
-  with_float_type(a.dtype, [&](auto t) { with_codec(a.spec.code, [&](auto codec) { f(t, codec); }); });
+  with_float_type(a.dtype,
+                  [&](auto t) { with_codec(a.spec.code, [&](auto codec) { f(t, codec); }); });
 }
 
 }  // namespace

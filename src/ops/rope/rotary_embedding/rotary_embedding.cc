@@ -63,9 +63,8 @@ HeadsShape heads_of(const Arg& t, const Arg& positions, int64_t head_size) {
       t.refuse("has extent %lld in dimension %d, expected positions' %lld",
                static_cast<long long>(t.dim(i)), i, static_cast<long long>(positions.dim(i)));
   if (s.split ? t.dim(-1) != head_size : t.dim(-1) % head_size != 0)
-    t.refuse("has last extent %lld, expected %shead_size = %lld",
-             static_cast<long long>(t.dim(-1)), s.split ? "" : "a multiple of ",
-             static_cast<long long>(head_size));
+    t.refuse("has last extent %lld, expected %shead_size = %lld", static_cast<long long>(t.dim(-1)),
+             s.split ? "" : "a multiple of ", static_cast<long long>(head_size));
   s.heads = s.split ? t.dim(-2) : t.dim(-1) / head_size;
   s.tokens = t.rows(s.split ? 2 : 1);
   s.head_stride = s.split ? t.stride(-2) : head_size;
@@ -96,10 +95,9 @@ bool heads_aligned16(const RotaryEmbeddingArgs& a) {
 }
 
 void rotary_embedding(const aiter_tensor* positions_, const aiter_tensor* query_,
-                      const aiter_tensor* key_, const aiter_tensor* cos_,
-                      const aiter_tensor* sin_, const aiter_tensor* query_out_,
-                      const aiter_tensor* key_out_, const aiter_rotary_embedding_opts* opts_,
-                      aiter_stream stream) {
+                      const aiter_tensor* key_, const aiter_tensor* cos_, const aiter_tensor* sin_,
+                      const aiter_tensor* query_out_, const aiter_tensor* key_out_,
+                      const aiter_rotary_embedding_opts* opts_, aiter_stream stream) {
   const Check check("rotary_embedding");
   const auto opts =
       check.options<aiter_rotary_embedding_opts>(opts_, AITER_ROTARY_EMBEDDING_OPTS_INIT);
@@ -158,10 +156,11 @@ void rotary_embedding(const aiter_tensor* positions_, const aiter_tensor* query_
   args.dtype = query.dtype();
   args.interleaved = opts.interleaved != 0;
   args.nope_first = opts.nope_first != 0;
-  const RotaryEmbeddingProblem problem{
-      args.dtype,          args.cache_dtype, args.tokens,    args.sides[0].heads,
-      args.sides[1].heads, head_size,        2 * args.pairs, args.interleaved != 0,
-      args.nope_first != 0, heads_aligned16(args)};
+  const RotaryEmbeddingProblem problem{args.dtype,           args.cache_dtype,
+                                       args.tokens,          args.sides[0].heads,
+                                       args.sides[1].heads,  head_size,
+                                       2 * args.pairs,       args.interleaved != 0,
+                                       args.nope_first != 0, heads_aligned16(args)};
   dispatch(rotary_embedding_op, kRows, problem, args, query.device(), stream, opts.flags);
 }
 

@@ -43,8 +43,8 @@ AITER_DEVICE void turn(const RotaryEmbeddingArgs& a, const T* in, T* out, int64_
 template <class T, bool kAligned>
 AITER_DEVICE void rotary_embedding(const RotaryEmbeddingArgs& a) {
   constexpr int N = kPackSize<T, kAligned>;
-  const int turning = static_cast<int>(a.pairs) / N;                     // items of a head that turn
-  const int rest = static_cast<int>(a.head_size - 2 * a.pairs) / N;      // and that do not
+  const int turning = static_cast<int>(a.pairs) / N;                 // items of a head that turn
+  const int rest = static_cast<int>(a.head_size - 2 * a.pairs) / N;  // and that do not
   const int64_t first = a.nope_first ? a.head_size - 2 * a.pairs : 0;
   const int64_t rest_first = a.nope_first ? 0 : 2 * a.pairs;
   for (int64_t t = block_index_x(); t < a.tokens; t += grid_blocks()) {
@@ -78,9 +78,9 @@ AITER_DEVICE void rotary_embedding(const RotaryEmbeddingArgs& a) {
 
 }  // namespace aiter
 
-#define AITER_ROTARY_EMBEDDING(row, aligned, T)                                            \
-  AITER_KERNEL(rotary_embedding_##row##_##T, 256)(const aiter::RotaryEmbeddingArgs a) {    \
-    aiter::rotary_embedding<aiter::T, aligned>(a);                                         \
+#define AITER_ROTARY_EMBEDDING(row, aligned, T)                                         \
+  AITER_KERNEL(rotary_embedding_##row##_##T, 256)(const aiter::RotaryEmbeddingArgs a) { \
+    aiter::rotary_embedding<aiter::T, aligned>(a);                                      \
   }
 AITER_ROTARY_EMBEDDING(hip_vec, true, f32)
 AITER_ROTARY_EMBEDDING(hip_vec, true, f16)

@@ -23,7 +23,7 @@ struct RotaryEmbeddingArgs {
   int64_t tokens, head_size;
   int64_t pairs;  // R / 2
   int64_t cos_stride, sin_stride;
-  int64_t max_position;  // rows of the caches
+  int64_t max_position;   // rows of the caches
   DType dtype;            // of query and key
   DType cache_dtype;      // dtype or f32
   DType positions_dtype;  // i32 or i64

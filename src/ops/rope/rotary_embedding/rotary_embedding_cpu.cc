@@ -85,9 +85,11 @@ void turn_tokens(const RotaryEmbeddingArgs& a, const bool (&streamed)[2], int64_
           // Some heads ahead, as heads are not read in the order of memory.
           if (streamed[side]) prefetch<false>(in + 4096 / sizeof(T), static_cast<int>(a.head_size));
           if (a.interleaved)
-            turn_neighbours(in + first + 2 * p0, out + first + 2 * p0, cos, sin, 2 * pairs, streamed[side]);
+            turn_neighbours(in + first + 2 * p0, out + first + 2 * p0, cos, sin, 2 * pairs,
+                            streamed[side]);
           else
-            turn_halves(in + first + p0, out + first + p0, cos, sin, pairs, a.pairs, streamed[side]);
+            turn_halves(in + first + p0, out + first + p0, cos, sin, pairs, a.pairs,
+                        streamed[side]);
         }
       }
     }

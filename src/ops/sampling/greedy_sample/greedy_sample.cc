@@ -53,11 +53,10 @@ static void greedy_sample(const aiter_tensor* logits_, const aiter_tensor* out_,
   const Arg out = check.tensor("out", out_);
   out.dtype({DType::kI32, DType::kI64}).shape({batch}).on_device_of(logits);
 
-  const GreedySampleArgs args{logits.data(),  out.data(),      batch,
-                              vocab,          logits.stride(0), out.stride(0),
-                              logits.dtype(), out.dtype()};
-  const bool aligned16 = is_aligned16(args.logits) &&
-                         args.logits_stride * dtype_bytes(args.dtype) % 16 == 0;
+  const GreedySampleArgs args{logits.data(),    out.data(),    batch,          vocab,
+                              logits.stride(0), out.stride(0), logits.dtype(), out.dtype()};
+  const bool aligned16 =
+      is_aligned16(args.logits) && args.logits_stride * dtype_bytes(args.dtype) % 16 == 0;
   const GreedySampleProblem problem{logits.dtype(), batch, vocab, aligned16};
   dispatch(greedy_sample_op, kRows, problem, args, logits.device(), stream, opts.flags);
 }

@@ -53,9 +53,9 @@ AITER_DEVICE void greedy_sample(const GreedySampleArgs& a) {
 
 }  // namespace aiter
 
-#define AITER_GREEDY_SAMPLE(row, aligned, T)                                          \
-  AITER_KERNEL(greedy_sample_##row##_##T, 1024)(const aiter::GreedySampleArgs a) {    \
-    aiter::greedy_sample<aiter::T, aligned>(a);                                       \
+#define AITER_GREEDY_SAMPLE(row, aligned, T)                                       \
+  AITER_KERNEL(greedy_sample_##row##_##T, 1024)(const aiter::GreedySampleArgs a) { \
+    aiter::greedy_sample<aiter::T, aligned>(a);                                    \
   }
 AITER_GREEDY_SAMPLE(hip_vec, true, f32)
 AITER_GREEDY_SAMPLE(hip_vec, true, f16)

@@ -27,8 +27,8 @@ static void top_k_top_p_sampling(const aiter_tensor* input_, const aiter_tensor*
                                  const aiter_top_k_top_p_sampling_opts* opts_,
                                  aiter_stream stream) {
   const Check check("top_k_top_p_sampling");
-  const auto opts = check.options<aiter_top_k_top_p_sampling_opts>(
-      opts_, AITER_TOP_K_TOP_P_SAMPLING_OPTS_INIT);
+  const auto opts =
+      check.options<aiter_top_k_top_p_sampling_opts>(opts_, AITER_TOP_K_TOP_P_SAMPLING_OPTS_INIT);
 
   const Arg input = check.tensor("input", input_);
   input.dtype({DType::kF32, DType::kF16, DType::kBF16}).rank(2).unit_last_stride();

@@ -45,7 +45,8 @@ int main() {
   opts = AITER_ATTENTION_OPTS_INIT;
   opts.causal = 1;
   CHECK(aiter_flash_attn(dq, dk, dv, nullptr, dout, dlse, &opts, nullptr) == AITER_OK);
-  CHECK(near(out[0], 2) && near(out[1], 2.5f) && near(out[3], 12.5f) && near(lse[3], std::log(6.0f)));
+  CHECK(near(out[0], 2) && near(out[1], 2.5f) && near(out[3], 12.5f) &&
+        near(lse[3], std::log(6.0f)));
 
   // Paged: pages of two keys, in another order.
   const std::vector<int32_t> table{2, 0, -1, 1}, used{3, 2};

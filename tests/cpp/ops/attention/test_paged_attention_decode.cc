@@ -34,9 +34,9 @@ int main() {
   CHECK_FAILS(aiter_paged_attention_decode(tq, tk, tv, ttable, tmany, nullptr, tout, tlse, nullptr,
                                            nullptr),
               AITER_INVALID_ARGUMENT, "sequence 1 has 5 keys, expected 0 to 4");
-  CHECK_FAILS(aiter_paged_attention_decode(tq, tk, tv, ttable, tbad, nullptr, tout, tlse, nullptr,
-                                           nullptr),
-              AITER_INVALID_ARGUMENT, "block_table[1, 1] is 7, expected 0 to 2");
+  CHECK_FAILS(
+      aiter_paged_attention_decode(tq, tk, tv, ttable, tbad, nullptr, tout, tlse, nullptr, nullptr),
+      AITER_INVALID_ARGUMENT, "block_table[1, 1] is 7, expected 0 to 2");
   CHECK_FAILS(aiter_paged_attention_decode(tq, tk, tv, ttable, nullptr, nullptr, tout, tlse,
                                            nullptr, nullptr),
               AITER_INVALID_ARGUMENT, "seqused_k is NULL");

@@ -11,7 +11,8 @@ int main() {
   const std::vector<int8_t> codes{64, -127, 32, 0};
   const std::vector<float> scale{0.5f};
   std::vector<float> y(4, -1);
-  Tensor tcodes(codes.data(), {1, 4}, test::kI8), tscale(scale.data(), {1, 1}), ty(y.data(), {1, 4});
+  Tensor tcodes(codes.data(), {1, 4}, test::kI8), tscale(scale.data(), {1, 1}),
+      ty(y.data(), {1, 4});
   CHECK(aiter_dequantize(tcodes, tscale, ty, nullptr, nullptr) == AITER_OK);
   for (int i = 0; i < 4; ++i) CHECK(y[i] == codes[i] * 0.5f);
 

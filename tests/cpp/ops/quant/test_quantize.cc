@@ -11,7 +11,8 @@ int main() {
   const std::vector<float> x{1, -2, 0.5f, 0, 0, 0, 0, 0};
   std::vector<int8_t> codes(8, 77);
   std::vector<float> scale(2, -1);
-  Tensor tx(x.data(), {2, 4}), tcodes(codes.data(), {2, 4}, test::kI8), tscale(scale.data(), {2, 1});
+  Tensor tx(x.data(), {2, 4}), tcodes(codes.data(), {2, 4}, test::kI8),
+      tscale(scale.data(), {2, 1});
   CHECK(aiter_quantize(tx, nullptr, nullptr, tcodes, tscale, nullptr, nullptr) == AITER_OK);
   const int8_t row0[] = {64, -127, 32, 0};  // 63.5 and 31.75 round to even and up
   for (int i = 0; i < 4; ++i) CHECK(codes[i] == row0[i]);
@@ -25,7 +26,7 @@ int main() {
   std::vector<uint8_t> fp4(4, 77), e8m0(2, 77);
   Tensor tfp4(fp4.data(), {2, 2}, test::kU8), te8m0(e8m0.data(), {2, 1}, test::kU8);
   CHECK(aiter_quantize(tx, nullptr, nullptr, tfp4, te8m0, &opts, nullptr) == AITER_OK);
-  CHECK(e8m0[0] == 126 && e8m0[1] == 127);  // 2 / 6 rounds up to 1/2
+  CHECK(e8m0[0] == 126 && e8m0[1] == 127);        // 2 / 6 rounds up to 1/2
   CHECK(fp4[0] == (4 | 14 << 4) && fp4[1] == 2);  // 2, -4, 1, 0
 
   codes.assign(8, 77);

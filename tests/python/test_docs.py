@@ -9,15 +9,25 @@ import pytest
 from tree import ROOT
 
 README = (ROOT / "README.md").read_text()
-ARRAYS = (ROOT / "docs/arrays.md").read_text()
-PYTHON = re.findall(r"^```python\n(.*?)^```", README + ARRAYS, re.M | re.S)
+EXAMPLES = [
+    ROOT / "README.md",
+    ROOT / "docs/arrays.md",
+    *sorted((ROOT / "docs/guides").glob("*.md")),
+]
+PYTHON = [
+    pytest.param(block, id=f"{path.stem}-{number}")
+    for path in EXAMPLES
+    for number, block in enumerate(
+        re.findall(r"^```python\n(.*?)^```", path.read_text(), re.M | re.S)
+    )
+]
 
 
 def imports(block):
     return re.findall(r"^import (\w+)", block, re.M)
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=lambda b: "-".join(imports(b)))
+@pytest.mark.parametrize("block", PYTHON)
 def test_python_examples(block):
     for module in imports(block):
         pytest.importorskip(module)
@@ -44,7 +54,7 @@ def test_readme_commands():
 
 
 def test_links():
-    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -1,4 +1,3 @@
-
 """Speed of the emulator: wave-instructions a second and a core, on vector code and on MFMA-heavy code."""
 
 import argparse

@@ -1,4 +1,3 @@
-
 """AMD's own code objects: out of the wheel amd-aiter 0.1.7.post2.dev18, unpacked, never installed."""
 
 import ctypes

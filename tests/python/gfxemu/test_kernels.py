@@ -1,4 +1,3 @@
-
 """HIP kernels, compiled at -O0 and -O3 for every arch, against the same computation in NumPy."""
 
 import device

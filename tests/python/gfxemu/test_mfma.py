@@ -1,4 +1,3 @@
-
 """Matrix instructions of every form against NumPy, with the register layouts of the ISA documents."""
 
 import re

@@ -1,4 +1,3 @@
-
 """Every detector of the sanitizer: a kernel with the planted bug, which must be reported, and its clean
 twin, which must not."""
 

@@ -1,4 +1,3 @@
-
 """Every row of the instruction tables, against LLVM's assembler: the text that the disassembler gives
 for an encoding must assemble to that encoding."""
 

@@ -1,4 +1,3 @@
-
 """Build AMD code objects with the `ziglang` wheel: assembly or header-free HIP in, code object out."""
 
 import functools

@@ -25,7 +25,15 @@ CASES = [
     ),
     *(
         Case(
-            "edge", tokens=7, heads=2, head_dim=8, v_dim=5, pages=4, block=4, dtype="bf16", layout=layout
+            "edge",
+            tokens=7,
+            heads=2,
+            head_dim=8,
+            v_dim=5,
+            pages=4,
+            block=4,
+            dtype="bf16",
+            layout=layout,
         )
         for layout in ("qkv", "heads_first")
     ),

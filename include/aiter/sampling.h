@@ -69,6 +69,42 @@ AITER_API aiter_status aiter_top_k_top_p_sampling(
     const aiter_tensor* seed, const aiter_tensor* offset, const aiter_tensor* out,
     const aiter_top_k_top_p_sampling_opts* opts, aiter_stream stream);
 
+typedef struct aiter_topk_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  int32_t dim;      /* the searched dimension; negative: from the end */
+  int32_t smallest; /* nonzero: the smallest elements instead of the largest */
+  int32_t sorted;   /* nonzero: from the best to the worst; 0: as they come in x */
+  int32_t next_n;   /* rows of x that share an element of row_ends */
+} aiter_topk_opts;
+
+#define AITER_TOPK_OPTS_INIT {sizeof(aiter_topk_opts), 0, -1, 0, 1, 1}
+
+/* indices[.., j, ..] = where in dimension dim of x the k best elements of a row are, and values[..,
+ * j, ..] the elements, unchanged
+ *
+ * x:       (.., n, ..) bf16 | f16 | f32 | int32, n < 2^31, any strides as long as the dimensions
+ *          other than dim are no more than two levels of strides.
+ * indices: (.., k, ..) int32 | int64, values: (.., k, ..), dtype of x, or NULL; no overlap with x.
+ * Of equal elements the lower index is better, so that there is one result, however it is computed.
+ * -0 equals 0; NaN is larger than everything (as in torch). Sorted: the best element first. Not
+ * sorted: by ascending index.
+ *
+ * row_starts, row_ends: int32 | int64, or NULL. Of row r (all dimensions but dim, in order) only
+ * the elements [row_starts[r], row_ends[r]) are searched, cut to [0, n); indices still count from
+ * the beginning of the row. With next_n > 1, row_ends has an element for each next_n rows, and row
+ * r ends at row_ends[r / next_n] - next_n + 1 + r % next_n: the tokens of one sequence, each seeing
+ * one more. Where fewer than k elements are searched, the rest of indices is -1, and of values the
+ * worst number (-infinity, or infinity with smallest; of int32 its ends). Elements outside the
+ * range are not looked at. Without row_ends, k is at most n. No dimension may be negative; all may
+ * be 0.
+ * Source: AITER topk_plain, top_k_per_row_prefill, top_k_per_row_decode (stable: not sorted here),
+ * Triton topk. @since 0.1 unstable */
+AITER_API aiter_status aiter_topk(const aiter_tensor* x, const aiter_tensor* row_starts,
+                                  const aiter_tensor* row_ends, const aiter_tensor* values,
+                                  const aiter_tensor* indices, const aiter_topk_opts* opts,
+                                  aiter_stream stream);
+
 AITER_END_DECLS
 
 #endif /* AITER_SAMPLING_H_ */

@@ -6,9 +6,12 @@ from . import _aiter
 
 __all__ = [
     "greedy_sample",
+    "top_k_per_row_decode",
+    "top_k_per_row_prefill",
     "top_k_top_p_sampling_from_logits",
     "top_k_top_p_sampling_from_probs",
     "top_p_sampling_from_probs",
+    "topk",
 ]
 
 TYPE_CHECKING = False
@@ -107,6 +110,87 @@ def top_p_sampling_from_probs(
     return top_k_top_p_sampling_from_probs(
         probs, indices, 0, top_p, seed=seed, offset=offset, out=out, stream=stream
     )
+
+
+def topk(
+    x: ArrayT,
+    k: int,
+    dim: int = -1,
+    largest: bool = True,
+    sorted: bool = True,
+    *,
+    row_starts: ArrayLike | None = None,
+    row_ends: ArrayLike | None = None,
+    out: tuple[ArrayT, ArrayT] | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """The k largest (or smallest) elements along a dimension, and where they are.
+
+    x: bf16, f16, f32 or int32, any strides that need no more than two levels beside dim.
+    sorted: the best element first; otherwise by ascending index.
+    row_starts, row_ends: int32 or int64, for each row (all dimensions but dim, in order): only the
+        elements in [row_starts, row_ends) are searched; k may then exceed their number.
+    out: (values, indices), indices int32 or int64.
+    Returns values (dtype of x) and indices (int64), shaped like x with k in dimension dim. Of equal
+    elements the one with the lower index is taken first; -0 equals 0; NaN is larger than all numbers.
+    Where there are fewer than k elements, the indices are -1 and the values the worst number.
+    The contract is in aiter/sampling.h. Source: AITER topk_plain, Triton topk; torch.topk.
+    """
+    values, indices = out or (None, None)
+    return _aiter.topk(
+        x, k, dim, largest, sorted, row_starts, row_ends, 1, True, True, values, indices, stream
+    )
+
+
+def top_k_per_row_prefill(
+    logits: ArrayT,
+    row_starts: ArrayLike,
+    row_ends: ArrayLike,
+    k: int = 2048,
+    *,
+    sorted: bool = False,
+    with_values: bool = False,
+    values: ArrayT | None = None,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ArrayT]:
+    """Indices of the k largest logits of each row within its own range.
+
+    logits: (rows, width) f32, bf16 or f16. row_starts, row_ends: (rows,) int32 or int64; what is
+    outside of [row_starts, row_ends) is not looked at.
+    sorted: the largest first; otherwise by ascending index (AITER's stable order).
+    Returns int32 (rows, k), counted from the beginning of the row, -1 after the last one; with
+    with_values (or values given) the pair (values, indices), values -infinity there. Of equal logits
+    the lower index is taken. Source: AITER top_k_per_row_prefill.
+    """
+    return _aiter.topk(
+        logits, k, -1, True, sorted, row_starts, row_ends, 1, with_values or values is not None,
+        False, values, out, stream,
+    )  # fmt: skip
+
+
+def top_k_per_row_decode(
+    logits: ArrayT,
+    next_n: int,
+    seq_lens: ArrayLike,
+    k: int = 2048,
+    *,
+    sorted: bool = False,
+    with_values: bool = False,
+    values: ArrayT | None = None,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ArrayT]:
+    """top_k_per_row_prefill for next_n new tokens of each sequence.
+
+    logits: (sequences * next_n, width). seq_lens: (sequences,) int32 or int64. Row r searches its
+    first seq_lens[r // next_n] - next_n + 1 + r % next_n logits.
+    Source: AITER top_k_per_row_decode.
+    """
+    return _aiter.topk(
+        logits, k, -1, True, sorted, None, seq_lens, next_n, with_values or values is not None,
+        False, values, out, stream,
+    )  # fmt: skip
 
 
 def _top_k_first(order: str) -> bool:

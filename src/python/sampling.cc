@@ -62,6 +62,32 @@ nb::object top_k_top_p_sampling(nb::handle input, bool input_is_probs, nb::handl
   return call.result();
 }
 
+// indices takes the place of x's extent in dimension dim by k; values are left out where they are
+// false, not given by the caller where they are None.
+nb::object topk(nb::handle x, int64_t k, int32_t dim, bool largest, bool sorted,
+                nb::handle row_starts, nb::handle row_ends, int32_t next_n, bool with_values,
+                bool wide, nb::handle values, nb::handle indices, nb::handle stream) {
+  OpCall call("topk", stream);
+  aiter_topk_opts opts = AITER_TOPK_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.dim = dim;
+  opts.smallest = !largest;
+  opts.sorted = sorted;
+  opts.next_n = next_n;
+  const aiter_tensor* tx = call.in("x", x);
+  const aiter_tensor* tstarts = call.in("row_starts", row_starts);
+  const aiter_tensor* tends = call.in("row_ends", row_ends);
+  Spec like_values = like(tx);
+  const int32_t at = dim < 0 ? dim + tx->ndim : dim;
+  if (at >= 0 && at < tx->ndim) like_values.shape[at] = k;
+  Spec like_indices = like_values;
+  like_indices.dtype = wide ? kInt64 : kInt32;
+  const aiter_tensor* tvalues = with_values ? call.out("values", values, like_values) : nullptr;
+  const aiter_tensor* tindices = call.out("indices", indices, like_indices);
+  call.run([&] { return aiter_topk(tx, tstarts, tends, tvalues, tindices, &opts, call.stream()); });
+  return call.result();
+}
+
 }  // namespace
 
 void bind_sampling(nb::module_& m) {
@@ -69,6 +95,9 @@ void bind_sampling(nb::module_& m) {
   m.def("top_k_top_p_sampling", &top_k_top_p_sampling, "input"_a, "input_is_probs"_a,
         "indices"_a.none(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "seed"_a, "offset"_a,
         "top_k_first"_a, "out"_a.none(), "stream"_a.none());
+  m.def("topk", &topk, "x"_a, "k"_a, "dim"_a, "largest"_a, "sorted"_a, "row_starts"_a.none(),
+        "row_ends"_a.none(), "next_n"_a, "with_values"_a, "wide"_a, "values"_a.none(),
+        "indices"_a.none(), "stream"_a.none());
 }
 
 }  // namespace aiter::python

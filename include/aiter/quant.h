@@ -18,6 +18,18 @@ typedef enum aiter_mx_round {
   AITER_MX_ROUND_MAX_ENUM = 0x7fffffff
 } aiter_mx_round;
 
+/* The order of scales in memory. */
+typedef enum aiter_scale_layout {
+  AITER_SCALE_STRIDED = 0, /* as the tensor's strides say; column-major is a transposed view */
+  /* For gfx950's matrix instructions: `scale` is contiguous, of shape (rows rounded up to 256,
+   * groups of a row rounded up to 8), seen as (R/32, 2, 16, C/8, 2, 4) and permuted by
+   * (0, 3, 5, 2, 4, 1). Scales of the padding are not written. */
+  AITER_SCALE_SHUFFLED = 1,
+  AITER_SCALE_LAYOUT_MAX_ENUM = 0x7fffffff
+} aiter_scale_layout;
+
+/* How an operator quantizes: quantize itself, and operators that quantize their result, which have
+ * a pointer to these options in their own. */
 typedef struct aiter_quantize_opts {
   uint32_t struct_size;
   uint32_t flags;
@@ -30,6 +42,8 @@ typedef struct aiter_quantize_opts {
   aiter_dtype
       code_dtype; /* dtype of `codes` when that is a uint8 tensor; bits = 0: as the tensor says */
   aiter_dtype scale_dtype; /* likewise of `scale` */
+  int32_t scale_layout;    /* aiter_scale_layout */
+  int32_t num_rows_factor; /* num_rows counts as many rows each; > 0 */
 } aiter_quantize_opts;
 
 /* One scale per row (token), computed. */
@@ -43,28 +57,37 @@ typedef struct aiter_quantize_opts {
    __builtin_inff(),             \
    1.0f,                         \
    {0, 0, 0},                    \
-   {0, 0, 0}}
+   {0, 0, 0},                    \
+   AITER_SCALE_STRIDED,          \
+   1}
 
 /* codes = round(x * smooth / scale), scale = amax(group of x * smooth) / max(code dtype)
  *
  * x:        (..., cols) f32 | f16 | bf16; the last stride is 1, the leading dimensions may be
- * strided as long as they fold into two. Rank 2 for blocks (group_rows > 1). smooth:   (cols) f32,
- * contiguous; multiplies x first (SmoothQuant). NULL = ones. num_rows: (1) int32 on x's device:
- * rows from there on are padding, neither read nor written (nor part of any amax). NULL = all rows
- * are valid. codes:    like x in shape, int8 | float8_e4m3fn | _e4m3fnuz | _e5m2 | _e5m2fnuz, or
- *           (..., cols / 2) float4_e2m1fnx2 (the even column in the lower half of the byte; cols
- *           and group_cols even); strides as for x.
- * scale:    f32 | float8_e8m0fnu | float8_e4m3fn. group_rows = 1: (..., ceil(cols / group_cols));
- *           blocks: (ceil(rows / group_rows), ceil(cols / group_cols)); one for all: (1). Any
- *           strides: a column-major scale is a transposed view. The last group may be short.
- * e8m0 scales are powers of two chosen by mx_round, for fp8 and fp4 codes. e4m3fn scales are for
+ *           strided as long as they fold into two. Rank 2 for blocks (group_rows > 1).
+ * smooth:   (cols) f32, contiguous; multiplies x first (SmoothQuant). NULL = ones.
+ * num_rows: (1) int32 on x's device: rows from num_rows * opts.num_rows_factor on are padding,
+ *           neither read nor written (nor part of any amax). NULL = all rows are valid.
+ * codes:    like x in shape, int8 | float8_e4m3fn | _e4m3fnuz | _e5m2 | _e5m2fnuz; or
+ *           (..., cols / 2) float4_e2m1fnx2 | int4x2, the even column in the lower half of the
+ *           byte; or (..., cols * 3 / 4) uint8 with opts.code_dtype float6_e2m3fnx4 |
+ *           float6_e3m2fnx4 (OCP's fp6, bits = 6, lanes = 4): four codes in three bytes, the first
+ *           in the lowest six bits of the little-endian 24. cols and group_cols are multiples of
+ *           the codes that share bytes. Strides as for x.
+ * scale:    f32 | bf16 | float8_e8m0fnu | float8_e4m3fn. group_rows = 1: (..., ceil(cols /
+ *           group_cols)); blocks: (ceil(rows / group_rows), ceil(cols / group_cols)); one for all:
+ *           (1). Any strides: a column-major scale is a transposed view. The last group may be
+ *           short. Or in the order of opts.scale_layout, for group_rows = 1.
+ * bf16 scales are rounded when they are stored; the codes are those of the unrounded scale.
+ * e8m0 scales are powers of two chosen by mx_round, for codes of floats. e4m3fn scales are for
  * fp4: scale = e4m3(amax / (max * global_scale)), and a number is code * scale * global_scale.
  *
  * The arithmetic, so that codes can be compared exactly (all in fp32):
  *   v = x * smooth; amax = min(max |v|, amax_bound) over the group, where NaN does not count and
  *   infinity counts as the largest float; scale = amax / max, at least 2^-126, and 1 for a group of
  *   zeros; factor = 1 / scale; code = round_to_nearest_even(v * factor), saturated: to +-127 for
- *   int8, to the largest number for floats. NaN becomes int8 0, the float's NaN, or fp4's largest.
+ *   int8, +-7 for int4, to the largest number for floats. NaN becomes 0 in integers, the float's
+ *   NaN, or the largest number of floats that have none (fp4, fp6).
  * Exact: every row gives the same bits. Results do not depend on threads or batch.
  * Source: AITER dynamic_per_token_scaled_quant, static_per_tensor_quant, per_1x32_mx_quant_hip and
  * their kin; OCP Microscaling Formats 1.0. @since 0.1 unstable */

@@ -2,19 +2,22 @@
 
 Every quantizer here is one C operator, `aiter_quantize`, with another group of numbers per scale and
 another kind of code. `quant_dtype` is "int8", "float8_e4m3fn" (OCP: gfx950, NVIDIA),
-"float8_e4m3fnuz" (gfx942), "float8_e5m2", "float8_e5m2fnuz" or "float4_e2m1fnx2" (two codes a byte,
-as uint8, the even column in the lower half).
+"float8_e4m3fnuz" (gfx942), "float8_e5m2", "float8_e5m2fnuz", or, packed into uint8 from the lowest
+bits on, "float4_e2m1fnx2", "int4x2" (two codes a byte), "float6_e2m3fnx4" or "float6_e3m2fnx4"
+(four codes in three bytes).
 """
 
 from __future__ import annotations
 
 import enum
 import math
+from typing import NamedTuple
 
 from . import _aiter
 
 __all__ = [
     "MxScaleRoundMode",
+    "Quant",
     "QuantType",
     "dequantize",
     "dynamic_mxfp4_quant",
@@ -55,6 +58,24 @@ class MxScaleRoundMode(enum.IntEnum):
     Ceil = 3  # ceil(log2 amax) - emax
 
 
+class Quant(NamedTuple):
+    """How an operator quantizes its result: the argument `quant` of norms, activations and others.
+
+    group_size: columns that share a scale, 16, 32, 64 or 128; 0 = all of a row.
+    scale: given scales (static quantization): (1,), or one for each group.
+    All else as in `quantize`.
+    """
+
+    quant_dtype: DType
+    group_size: int = 0
+    scale: ArrayLike | None = None
+    scale_dtype: DType = "float32"
+    scale_layout: str = "strided"
+    round_mode: int = MxScaleRoundMode.RoundUp
+    scale_ub: float | None = None
+    global_scale: float = 1.0
+
+
 def quantize(
     x: ArrayT,
     group: tuple[int, int] = (1, 0),
@@ -64,9 +85,11 @@ def quantize(
     scale_dtype: DType = "float32",
     smooth: ArrayLike | None = None,
     num_rows: ArrayLike | None = None,
+    num_rows_factor: int = 1,
     scale_ub: float | None = None,
     round_mode: int = MxScaleRoundMode.RoundUp,
     global_scale: float = 1.0,
+    scale_layout: str = "strided",
     out: ArrayT | None = None,
     out_scale: ArrayT | None = None,
     stream: Stream = None,
@@ -78,17 +101,20 @@ def quantize(
     x: (..., columns) f32, f16 or bf16.
     group: (1, 0) per token, (0, 0) per tensor, (1, 128) per group, (128, 128) per block.
     scale: given scales (static quantization); then only the codes are returned.
-    scale_dtype: "float32", "float8_e8m0fnu" (powers of two, by round_mode) or "float8_e4m3fn" (fp4
-        codes; times global_scale).
+    scale_dtype: "float32", "bfloat16", "float8_e8m0fnu" (powers of two, by round_mode) or
+        "float8_e4m3fn" (fp4 codes; times global_scale).
     smooth: (columns,) f32, multiplies x first.
-    num_rows: (1,) int32; rows from there on are padding: not read, not written.
+    num_rows: (1,) int32; rows from num_rows * num_rows_factor on are padding: not read, not
+        written.
     scale_ub: the largest magnitude that a scale makes room for.
+    scale_layout: "strided", or "shuffled": the order of gfx950's matrix kernels, padded to
+        multiples of 256 rows and 8 columns; scales of the padding are undefined.
     out, out_scale: arrays for the results; out_scale may be a transposed view, for column-major
         scales.
-    Returns (codes, scale): codes like x, or (..., columns / 2) uint8 for fp4; scale (...,
+    Returns (codes, scale): codes like x, or uint8 with fewer columns where they are packed; scale (...,
     ceil(columns / group columns)), (row groups, column groups) for blocks, (1,) per tensor.
     Exact: codes and scales are those of the arithmetic written in include/aiter/quant.h. NaN
-    becomes int8 0, the float's NaN, or fp4's largest number, and leaves the scale alone.
+    becomes an integer's 0, the float's NaN, or fp4's or fp6's largest number, and leaves the scale alone.
     """
     bound = math.inf if scale_ub is None else scale_ub
     return _aiter.quantize(
@@ -102,6 +128,8 @@ def quantize(
         int(round_mode),
         bound,
         global_scale,
+        scale_layout,
+        num_rows_factor,
         out,
         out_scale,
         stream,
@@ -117,6 +145,7 @@ def dequantize(
     quant_dtype: DType | None = None,
     scale_dtype: DType | None = None,
     global_scale: float = 1.0,
+    scale_layout: str = "strided",
     out: ArrayT | None = None,
     stream: Stream = None,
 ) -> ArrayT:
@@ -126,7 +155,16 @@ def dequantize(
     group: as given to `quantize`. Returns an array of x's shape.
     """
     return _aiter.dequantize(
-        codes, scale, *group, quant_dtype, scale_dtype, global_scale, dtype, out, stream
+        codes,
+        scale,
+        *group,
+        quant_dtype,
+        scale_dtype,
+        global_scale,
+        scale_layout,
+        dtype,
+        out,
+        stream,
     )
 
 

@@ -27,6 +27,8 @@ constexpr Entry kEntries[] = {
     {DType::kU4x2, AITER_CODE_UINT, 4, 2, "uint4x2", 1},
     {DType::kI4x2, AITER_CODE_INT, 4, 2, "int4x2", 1},
     {DType::kF4E2M1x2, AITER_CODE_FLOAT4_E2M1FN, 4, 2, "float4_e2m1fnx2", 1},
+    {DType::kF6E2M3x4, AITER_CODE_FLOAT6_E2M3FN, 6, 4, "float6_e2m3fnx4", 3},
+    {DType::kF6E3M2x4, AITER_CODE_FLOAT6_E3M2FN, 6, 4, "float6_e3m2fnx4", 3},
 };
 }  // namespace
 

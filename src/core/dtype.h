@@ -28,6 +28,8 @@ enum class DType : int32_t {
   kU4x2,      // two unsigned 4-bit codes a byte, the lower nibble first
   kI4x2,      // two signed 4-bit codes a byte
   kF4E2M1x2,  // two fp4 codes a byte
+  kF6E2M3x4,  // four fp6 codes in three bytes, the first in the lowest bits
+  kF6E3M2x4,
 };
 
 #ifndef AITER_DEVICE_CODE

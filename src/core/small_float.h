@@ -25,7 +25,11 @@ namespace aiter {
 
 template <int kExponentBits, int kMantissaBits, int kBias, int kMaxCode, int kNanCode, bool kFnuz>
 struct SmallFloat {
+  static constexpr int kBits = 1 + kExponentBits + kMantissaBits;
   static constexpr int kMantissa = kMantissaBits;
+  static constexpr int kExponentBias = kBias;
+  static constexpr int kNan = kNanCode;  // -1: none
+  static constexpr bool kIsFnuz = kFnuz;
   static constexpr int kMax = kMaxCode;  // code of the largest number
   static constexpr int kSign = 1 << (kExponentBits + kMantissaBits);
 
@@ -40,21 +44,23 @@ struct SmallFloat {
   // Round to nearest even; beyond the largest number, that number (infinity too). NaN becomes the
   // NaN code, or, where the format has none, the largest number. No branches: loops vectorize.
   static AITER_HOST_DEVICE uint32_t encode(float x) {
-    const uint32_t bits = to_bits(x);
-    const uint32_t magnitude = bits & 0x7fffffffu;
-    const float a = from_bits(magnitude);
+    // A number of exponent e is a multiple of 2^(e - kMantissa), and of the quantum of the smallest
+    // normal one below that. Adding 2^23 quanta rounds to them and leaves their count in the low
+    // bits, to which the exponent is added: mantissas that round up carry into it.
+    constexpr uint32_t kSmallest = static_cast<uint32_t>(127 + 1 - kBias) << 23;
+    constexpr uint32_t kQuanta = static_cast<uint32_t>(23 - kMantissaBits) << 23;
     constexpr int kShift = 23 - kMantissaBits;
-    const uint32_t rounded = magnitude + ((1u << (kShift - 1)) - 1) + (magnitude >> kShift & 1);
-    const uint32_t normal =
-        (rounded >> kShift) - (static_cast<uint32_t>(127 - kBias) << kMantissaBits);
-    // Below the smallest normal number the quantum is fixed: adding 2^23 quanta rounds to it.
-    const float magic = pow2(23 + 1 - kBias - kMantissaBits);
-    const uint32_t subnormal = to_bits(a + magic) - to_bits(magic);
-    uint32_t code = a < pow2(1 - kBias) ? subnormal : normal;
-    code = code < static_cast<uint32_t>(kMaxCode) ? code : static_cast<uint32_t>(kMaxCode);
-    code |= bits >> 31 ? static_cast<uint32_t>(kSign) : 0u;
+    constexpr float kMost = max();
+    const uint32_t bits = to_bits(x);
+    float a = from_bits(bits & 0x7fffffffu);
+    a = a < kMost ? a : kMost;
+    uint32_t exponent = to_bits(a) & 0x7f800000u;
+    exponent = exponent > kSmallest ? exponent : kSmallest;
+    const uint32_t sum = to_bits(a + from_bits(exponent + kQuanta));
+    uint32_t code = (sum + (exponent >> kShift) - (kSmallest >> kShift)) & (kSign - 1);
+    code |= bits >> (32 - kBits) & kSign;
     if (kFnuz) code = code == static_cast<uint32_t>(kSign) ? 0u : code;  // no negative zero
-    if (kNanCode >= 0) code = magnitude > 0x7f800000u ? static_cast<uint32_t>(kNanCode) : code;
+    if (kNanCode >= 0) code = x == x ? code : static_cast<uint32_t>(kNanCode);
     return code;
   }
 

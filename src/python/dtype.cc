@@ -9,7 +9,7 @@ struct Name {
   const char* name;
   aiter_dtype dtype;
 };
-// NumPy's and ml_dtypes' names; a type of two packed lanes ends in x2.
+// NumPy's and ml_dtypes' names; a type of packed lanes ends in their number.
 constexpr Name kNames[] = {
     {"float32", {AITER_CODE_FLOAT, 32, 1}},
     {"float16", {AITER_CODE_FLOAT, 16, 1}},
@@ -37,6 +37,8 @@ constexpr Name kNames[] = {
     {"float8_e3m4", {7, 8, 1}},
     {"float8_e4m3", {8, 8, 1}},
     {"float8_e4m3b11fnuz", {9, 8, 1}},
+    {"float6_e2m3fnx4", {AITER_CODE_FLOAT6_E2M3FN, 6, 4}},
+    {"float6_e3m2fnx4", {AITER_CODE_FLOAT6_E3M2FN, 6, 4}},
     {"float4_e2m1fn_x2", {AITER_CODE_FLOAT4_E2M1FN, 4, 2}},  // torch's name
 };
 

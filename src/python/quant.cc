@@ -1,71 +1,82 @@
-#include "aiter/quant.h"
+#include "python/quant.h"
 
-#include "python/tensor.h"
+#include <cmath>
+#include <cstring>
+#include <string>
 
 namespace aiter::python {
 namespace {
 
-constexpr aiter_dtype kUint8{AITER_CODE_UINT, 8, 1};
+// Packed codes travel as uint8: no array library but torch has a packed fp4, and none has fp6.
+aiter_dtype stored(aiter_dtype dtype) { return dtype.bits < 8 ? kUint8 : dtype; }
 
-// Two fp4 codes a byte travel as uint8: no array library but torch has a packed fp4.
-aiter_dtype stored(aiter_dtype dtype) { return dtype.bits == 4 ? kUint8 : dtype; }
+int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
-struct Groups {
-  int64_t rows, cols;
-};
-
-Spec codes_spec(const aiter_tensor* x, aiter_dtype dtype) {
+// The shape of x with its last extent replaced, unless that is -1.
+Spec with_cols(const aiter_tensor* x, int64_t cols) {
   Spec s = like(x);
-  s.dtype = stored(dtype);
-  if (dtype.bits == 4 && s.ndim > 0) s.shape[s.ndim - 1] /= 2;
+  if (s.ndim > 0 && cols >= 0) s.shape[s.ndim - 1] = cols;
   return s;
 }
 
-Spec scale_spec(const aiter_tensor* x, Groups g, aiter_dtype dtype) {
-  if (x->ndim == 0) return spec(dtype, {1});  // the C call refuses it by name
-  const int64_t cols = x->shape[x->ndim - 1];
-  const int64_t group_cols = g.cols > 0 ? (cols + g.cols - 1) / g.cols : 1;
-  if (g.rows == 1) {
-    Spec s = like(x);
-    s.dtype = dtype;
-    s.shape[s.ndim - 1] = group_cols;
-    return s;
-  }
-  if (g.rows == 0 && g.cols == 0) return spec(dtype, {1});
-  const int64_t rows = x->shape[0];
-  return spec(dtype, {g.rows > 0 ? (rows + g.rows - 1) / g.rows : 1, group_cols});
+Spec codes_spec(const aiter_tensor* x, int64_t cols, const aiter_quantize_opts& opts) {
+  Spec s = with_cols(x, cols);
+  s.dtype = stored(opts.code_dtype);
+  if (s.ndim > 0) s.shape[s.ndim - 1] = s.shape[s.ndim - 1] * opts.code_dtype.bits / 8;
+  return s;
 }
 
-aiter_quantize_opts quantize_opts(const OpCall& call, Groups g, aiter_dtype codes,
-                                  aiter_dtype scale, float global_scale) {
-  aiter_quantize_opts opts = AITER_QUANTIZE_OPTS_INIT;
-  opts.flags = call.flags();
-  opts.group_rows = g.rows;
-  opts.group_cols = g.cols;
-  opts.global_scale = global_scale;
-  opts.code_dtype = codes;
-  opts.scale_dtype = scale;
-  return opts;
+Spec scale_spec(const aiter_tensor* x, int64_t cols, const aiter_quantize_opts& opts) {
+  const aiter_dtype dtype = opts.scale_dtype;
+  if (x->ndim == 0) return spec(dtype, {1});  // the C call refuses it by name
+  Spec s = with_cols(x, cols);
+  s.dtype = dtype;
+  int64_t& last = s.shape[s.ndim - 1];
+  last = opts.group_cols > 0 ? ceil_div(last, opts.group_cols) : 1;
+  if (opts.scale_layout == AITER_SCALE_SHUFFLED) {
+    int64_t rows = 1;
+    for (int i = 0; i + 1 < x->ndim; ++i) rows *= x->shape[i];
+    return spec(dtype, {ceil_div(rows, 256) * 256, ceil_div(last, 8) * 8});
+  }
+  if (opts.group_rows == 1) return s;
+  if (opts.group_rows == 0 && opts.group_cols == 0) return spec(dtype, {1});
+  return spec(dtype, {opts.group_rows > 0 ? ceil_div(x->shape[0], opts.group_rows) : 1, last});
+}
+
+int32_t parse_layout(nb::handle layout) {
+  const char* text = nb::cast<const char*>(layout);
+  if (!std::strcmp(text, "strided")) return AITER_SCALE_STRIDED;
+  if (!std::strcmp(text, "shuffled")) return AITER_SCALE_SHUFFLED;
+  throw nb::value_error(
+      (std::string("scale_layout is \"") + text + "\", expected \"strided\" or \"shuffled\"")
+          .c_str());
 }
 
 nb::object quantize(nb::handle x, nb::handle smooth, nb::handle num_rows, nb::handle scale,
                     int64_t group_rows, int64_t group_cols, nb::handle code_dtype,
                     nb::handle scale_dtype, int mx_round, float amax_bound, float global_scale,
-                    nb::handle out, nb::handle out_scale, nb::handle stream) {
+                    nb::handle scale_layout, int num_rows_factor, nb::handle out,
+                    nb::handle out_scale, nb::handle stream) {
   OpCall call("quantize", stream);
-  const Groups groups{group_rows, group_cols};
-  const aiter_dtype codes = parse_dtype(code_dtype, {}), scales = parse_dtype(scale_dtype, {});
   const aiter_tensor* tx = call.in("x", x);
   const aiter_tensor* tsmooth = call.in("smooth", smooth);
   const aiter_tensor* tnum_rows = call.in("num_rows", num_rows);
-  aiter_quantize_opts opts = quantize_opts(call, groups, codes, scales, global_scale);
+  aiter_quantize_opts opts = AITER_QUANTIZE_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.group_rows = group_rows;
+  opts.group_cols = group_cols;
+  opts.global_scale = global_scale;
+  opts.code_dtype = parse_dtype(code_dtype, {});
+  opts.scale_dtype = parse_dtype(scale_dtype, {});
   opts.static_scale = !scale.is_none();
   opts.mx_round = mx_round;
   opts.amax_bound = amax_bound;
-  const aiter_tensor* tcodes = call.out("codes", out, codes_spec(tx, codes));
+  opts.scale_layout = parse_layout(scale_layout);
+  opts.num_rows_factor = num_rows_factor;
+  const aiter_tensor* tcodes = call.out("codes", out, codes_spec(tx, -1, opts));
   const aiter_tensor* tscale = opts.static_scale
                                    ? call.in("scale", scale)
-                                   : call.out("scale", out_scale, scale_spec(tx, groups, scales));
+                                   : call.out("scale", out_scale, scale_spec(tx, -1, opts));
   call.run(
       [&] { return aiter_quantize(tx, tsmooth, tnum_rows, tcodes, tscale, &opts, call.stream()); });
   return call.result();
@@ -73,31 +84,68 @@ nb::object quantize(nb::handle x, nb::handle smooth, nb::handle num_rows, nb::ha
 
 nb::object dequantize(nb::handle codes, nb::handle scale, int64_t group_rows, int64_t group_cols,
                       nb::handle code_dtype, nb::handle scale_dtype, float global_scale,
-                      nb::handle dtype, nb::handle out, nb::handle stream) {
+                      nb::handle scale_layout, nb::handle dtype, nb::handle out,
+                      nb::handle stream) {
   OpCall call("dequantize", stream);
   const aiter_tensor* tcodes = call.in("codes", codes);
   const aiter_tensor* tscale = call.in("scale", scale);
-  const aiter_dtype code = parse_dtype(code_dtype, {}), scales = parse_dtype(scale_dtype, {});
+  aiter_quantize_opts opts = AITER_QUANTIZE_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.group_rows = group_rows;
+  opts.group_cols = group_cols;
+  opts.global_scale = global_scale;
+  opts.code_dtype = parse_dtype(code_dtype, {});
+  opts.scale_dtype = parse_dtype(scale_dtype, {});
+  opts.scale_layout = parse_layout(scale_layout);
   Spec s = like(tcodes);
   s.dtype = parse_dtype(dtype, kFloat32);
-  const bool packed = (code.bits ? code : tcodes->dtype).bits == 4;
-  if (packed && s.ndim > 0) s.shape[s.ndim - 1] *= 2;
+  const int bits = (opts.code_dtype.bits ? opts.code_dtype : tcodes->dtype).bits;
+  if (bits < 8 && bits > 0 && s.ndim > 0) s.shape[s.ndim - 1] = s.shape[s.ndim - 1] * 8 / bits;
   const aiter_tensor* ty = call.out("y", out, s);
-  const aiter_quantize_opts opts =
-      quantize_opts(call, {group_rows, group_cols}, code, scales, global_scale);
   call.run([&] { return aiter_dequantize(tcodes, tscale, ty, &opts, call.stream()); });
   return call.result();
 }
 
 }  // namespace
 
+// The items of aiter.Quant, in its order.
+QuantResult::QuantResult(OpCall& call, nb::handle quant) : call_(call) {
+  if (quant.is_none()) return;
+  given_ = true;
+  const nb::tuple items = nb::cast<nb::tuple>(quant);
+  opts_.code_dtype = parse_dtype(items[0], {});
+  opts_.group_cols = nb::cast<int64_t>(items[1]);
+  static_scale_ = nb::borrow(items[2]);
+  opts_.static_scale = !static_scale_.is_none();
+  opts_.scale_dtype = parse_dtype(items[3], {});
+  opts_.scale_layout = parse_layout(items[4]);
+  opts_.mx_round = nb::cast<int>(items[5]);
+  opts_.amax_bound = items[6].is_none() ? INFINITY : nb::cast<float>(items[6]);
+  opts_.global_scale = nb::cast<float>(items[7]);
+}
+
+const aiter_tensor* QuantResult::codes(const char* name, nb::handle given, const aiter_tensor* x,
+                                       int64_t cols) const {
+  return call_.out(name, given, codes_spec(x, cols, opts_));
+}
+
+const aiter_tensor* QuantResult::scale(const char* name, nb::handle given, const aiter_tensor* x,
+                                       int64_t cols) {
+  if (!opts_.static_scale) return call_.out(name, given, scale_spec(x, cols, opts_));
+  const aiter_tensor* scale = call_.in(name, static_scale_);
+  // One number for all.
+  if (scale->ndim == 1 && scale->shape[0] == 1 && opts_.group_cols == 0) opts_.group_rows = 0;
+  return scale;
+}
+
 void bind_quant(nb::module_& m) {
   m.def("quantize", &quantize, "x"_a, "smooth"_a.none(), "num_rows"_a.none(), "scale"_a.none(),
         "group_rows"_a, "group_cols"_a, "code_dtype"_a, "scale_dtype"_a, "mx_round"_a,
-        "amax_bound"_a, "global_scale"_a, "out"_a.none(), "out_scale"_a.none(), "stream"_a.none());
+        "amax_bound"_a, "global_scale"_a, "scale_layout"_a, "num_rows_factor"_a, "out"_a.none(),
+        "out_scale"_a.none(), "stream"_a.none());
   m.def("dequantize", &dequantize, "codes"_a, "scale"_a, "group_rows"_a, "group_cols"_a,
-        "code_dtype"_a.none(), "scale_dtype"_a.none(), "global_scale"_a, "dtype"_a.none(),
-        "out"_a.none(), "stream"_a.none());
+        "code_dtype"_a.none(), "scale_dtype"_a.none(), "global_scale"_a, "scale_layout"_a,
+        "dtype"_a.none(), "out"_a.none(), "stream"_a.none());
 }
 
 }  // namespace aiter::python

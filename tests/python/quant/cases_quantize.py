@@ -9,25 +9,46 @@ from aiter.testing import Case, dtype_of
 INT8 = "int8"
 FP8 = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
 FP4 = "float4_e2m1fnx2"
-MAX = {INT8: 127.0, FP8[0]: 448.0, FP8[1]: 240.0, FP8[2]: 57344.0, FP8[3]: 57344.0, FP4: 6.0}
-MANTISSA = {FP8[0]: 3, FP8[1]: 3, FP8[2]: 2, FP8[3]: 2, FP4: 1}
+FP6 = ("float6_e2m3fnx4", "float6_e3m2fnx4")
+INT4 = "int4x2"
+MAX = {
+    INT8: 127.0,
+    FP8[0]: 448.0,
+    FP8[1]: 240.0,
+    FP8[2]: 57344.0,
+    FP8[3]: 57344.0,
+    FP4: 6.0,
+    FP6[0]: 7.5,
+    FP6[1]: 28.0,
+    INT4: 7.0,
+}
+MANTISSA = {FP8[0]: 3, FP8[1]: 3, FP8[2]: 2, FP8[3]: 2, FP4: 1, FP6[0]: 3, FP6[1]: 2}
 E8M0, E4M3 = "float8_e8m0fnu", "float8_e4m3fn"
 FLOAT_MAX = np.float32(np.finfo(np.float32).max)
 
 CASES = [
-    *(Case("smoke", shape=(5, 256), code=c) for c in (INT8, *FP8, FP4)),
+    *(Case("smoke", shape=(5, 256), code=c) for c in (INT8, *FP8, FP4, *FP6, INT4)),
     *(Case("smoke", shape=(5, 256), code=INT8, dtype=d) for d in ("fp16", "fp32")),
     *(Case("smoke", shape=(5, 256), code=c, group=(0, 0)) for c in (INT8, FP8[0])),
     *(Case("smoke", shape=(5, 256), code=FP8[0], group=(1, g)) for g in (32, 64, 128)),
     Case("smoke", shape=(256, 384), code=FP8[0], group=(128, 128)),
     *(Case("smoke", shape=(9, 128), code=c, group=(1, 32), scale=E8M0, round=r)
-      for c in (FP4, *FP8) for r in range(4)),
+      for c in (FP4, *FP8, *FP6) for r in range(4)),
+    Case("smoke", shape=(9, 128), code=INT4, group=(1, 32), scale="bfloat16"),
     Case("smoke", shape=(9, 128), code=FP4, group=(1, 16), scale=E4M3),
     Case("edge", shape=(9, 128), code=FP4, group=(1, 16), scale=E4M3, global_scale=0.01),
     # One below, at and above the vector width; short last groups and blocks.
     *(Case("edge", shape=(3, n), code=INT8) for n in (1, 7, 8, 9, 15, 16, 17, 1023, 1025, 2049)),
     *(Case("edge", shape=(3, n), code=FP4, group=(1, 32), scale=E8M0) for n in (2, 30, 34, 2050)),
+    *(Case("edge", shape=(3, n), code=FP6[0], group=(1, 32), scale=E8M0) for n in (4, 28, 36, 2052)),
+    *(Case("edge", shape=s, code=FP4, group=(1, 32), scale=E8M0, layout="shuffled")
+      for s in ((40, 320), (2, 3, 256), (300, 64))),
+    Case("edge", shape=(40, 100), code=INT8, layout="shuffled"),
+    *(Case("edge", shape=(3, n), code=c, group=(1, g))
+      for c in (FP8[0], FP4) for g in (16, 32, 64, 128) for n in (8, 104, 264)),
     Case("edge", shape=(130, 200), code=FP8[0], group=(128, 128)),
+    Case("edge", shape=(3, 9000), code=FP8[0], dtype="fp32", group=(1, 128)),
+    Case("edge", shape=(3, 20000), code=INT8),
     Case("edge", shape=(130, 70), code=FP8[1], group=(7, 0)),
     Case("edge", shape=(130, 70), code=FP8[1], group=(0, 9)),
     Case("edge", shape=(1, 1), code=INT8, group=(0, 0)),
@@ -38,15 +59,17 @@ CASES = [
     *(Case("edge", shape=(33, 100), code=c, num_rows=20) for c in (INT8, FP8[0])),
     Case("edge", shape=(33, 100), code=INT8, group=(0, 0), num_rows=20),
     Case("edge", shape=(33, 100), code=INT8, num_rows=0),
+    Case("edge", shape=(33, 104), code=INT8, num_rows=4, factor=5),
+    Case("edge", shape=(33, 104), code=INT8, smooth=True),
     Case("edge", shape=(9, 64), code=FP8[0], scale_ub=0.5),
     *(Case("edge", shape=(9, 64), code=c, static=True) for c in (INT8, FP8[0])),
     Case("edge", shape=(9, 64), code=FP8[0], group=(1, 32), scale=E8M0, static=True),
     *(Case("edge", shape=(9, 64), code=c, values=v, dtype="fp32")
-      for c in (INT8, *FP8, FP4) for v in ("zeros", "special", "tiny", "denormal", "huge")),
+      for c in (INT8, *FP8, FP4, *FP6, INT4) for v in ("zeros", "special", "tiny", "denormal", "huge")),
     *(Case("edge", shape=(9, 64), code=c, group=(1, 32), scale=E8M0, values=v, dtype="fp32")
-      for c in (FP4, FP8[0]) for v in ("zeros", "special", "tiny", "denormal", "huge")),
+      for c in (FP4, FP8[0], FP6[1]) for v in ("zeros", "special", "tiny", "denormal", "huge")),
     *(Case("edge", shape=(400, 64), code=c, values="ties", group=(0, 0), dtype="fp32", static=True)
-      for c in (INT8, *FP8, FP4)),
+      for c in (INT8, *FP8, FP4, *FP6, INT4)),
     Case("model", shape=(17, 7168), code=FP8[0], group=(1, 128)),
     Case("model", shape=(17, 4096), code=INT8),
     *(Case("perf", shape=(8192, 4096), code=c, group=g, scale=s)
@@ -90,6 +113,10 @@ def make(case, seed=0):
         options["smooth"] = rng.random(shape[-1]).astype(np.float32)
     if "num_rows" in case:
         options["num_rows"] = np.array([case.num_rows], np.int32)
+    if "factor" in case:
+        options["num_rows_factor"] = case.factor
+    if "layout" in case:
+        options["scale_layout"] = case.layout
     if case.get("static"):
         scale = np.ones(scale_shape(shape, group), np.float32)
         if case.get("values") != "ties":
@@ -135,24 +162,69 @@ def mx_scale(amax, code, mode):
     return int(np.clip(e, -127, 127))
 
 
+SMALL = {FP4: ml_dtypes.float4_e2m1fn, FP6[0]: ml_dtypes.float6_e2m3fn,
+         FP6[1]: ml_dtypes.float6_e3m2fn}  # fmt: skip
+
+
+def pack(codes, bits):
+    """Codes of 4 or 6 bits as bytes, the first in the lowest bits."""
+    together = {4: 2, 6: 4}[bits]
+    words = codes.astype(np.uint32).reshape(*codes.shape[:-1], -1, together)
+    words = (words << (bits * np.arange(together, dtype=np.uint32))).sum(-1, dtype=np.uint32)
+    each = np.stack(
+        [words >> np.uint32(8 * i) & np.uint32(255) for i in range(bits * together // 8)], axis=-1
+    )
+    return each.astype(np.uint8).reshape(*codes.shape[:-1], -1)
+
+
+def unpack(packed, bits):
+    """The inverse of pack."""
+    together, size = {4: (2, 1), 6: (4, 3)}[bits]
+    each = packed.astype(np.uint32).reshape(*packed.shape[:-1], -1, size)
+    words = sum(each[..., i] << np.uint32(8 * i) for i in range(size))
+    codes = words[..., None] >> (bits * np.arange(together, dtype=np.uint32)) & np.uint32(
+        (1 << bits) - 1
+    )
+    return codes.astype(np.uint8).reshape(*packed.shape[:-1], -1)
+
+
+def shuffle(scale):
+    """AITER's e8m0 shuffle of (rows, columns): (shuffled, where padding is), padded to 256 and 8."""
+    rows, cols = scale.shape
+    padded = np.zeros((-(-rows // 256) * 256, -(-cols // 8) * 8), scale.dtype)
+    there = np.zeros(padded.shape, bool)
+    padded[:rows, :cols] = scale
+    there[:rows, :cols] = True
+
+    def move(x):
+        x = x.reshape(x.shape[0] // 32, 2, 16, x.shape[1] // 8, 2, 4)
+        return x.transpose(0, 3, 5, 2, 4, 1).reshape(padded.shape)
+
+    return move(padded), ~move(there)
+
+
 def encode(v, code):
     """Codes of float32 numbers, by ml_dtypes' own rounding; two a byte for fp4."""
     if code == INT8:
         v = np.where(np.isnan(v), np.float32(0), v)
         return np.clip(np.rint(v), -127, 127).astype(np.int8)
     v = np.clip(v, -MAX[code], MAX[code])  # keeps NaN
-    if code == FP4:
-        v = np.where(np.isnan(v), np.float32(6), v)
-        nibble = v.astype(ml_dtypes.float4_e2m1fn).view(np.uint8) & 15
-        return nibble[..., 0::2] | nibble[..., 1::2] << 4
+    if code == INT4:
+        v = np.where(np.isnan(v), np.float32(0), v)
+        return pack(np.rint(v).astype(np.int8).view(np.uint8) & 15, 4)
+    if code == FP4 or code in FP6:
+        v = np.where(np.isnan(v), np.float32(MAX[code]), v)
+        bits = 4 if code == FP4 else 6
+        return pack(v.astype(SMALL[code]).view(np.uint8) & (1 << bits) - 1, bits)
     return v.astype(dtype_of(code))
 
 
 def reference(x, group, quant_dtype, scale=None, scale_dtype="float32", smooth=None,
-              num_rows=None, scale_ub=np.inf, round_mode=1, global_scale=1.0):  # fmt: skip
+              num_rows=None, scale_ub=np.inf, round_mode=1, global_scale=1.0, num_rows_factor=1,
+              scale_layout="strided"):  # fmt: skip
     """(codes, scale) in single precision, operation by operation, as include/aiter/quant.h says.
 
-    Rows from num_rows on are left out.
+    Rows from num_rows on are left out. Scales are not shuffled.
     """
     f32 = np.float32
     code = quant_dtype
@@ -162,7 +234,7 @@ def reference(x, group, quant_dtype, scale=None, scale_dtype="float32", smooth=N
     lead = v.shape[:-1]
     v = v.reshape(math.prod(lead), v.shape[-1])
     if num_rows is not None:
-        v = v[: max(num_rows[0], 0)]
+        v = v[: max(num_rows[0] * num_rows_factor, 0)]
         lead = (len(v),)
     rows, cols = v.shape
     group_rows, group_cols = group[0] or max(rows, 1), group[1] or max(cols, 1)
@@ -202,9 +274,10 @@ def reference(x, group, quant_dtype, scale=None, scale_dtype="float32", smooth=N
 
 def decode(codes, scale, group, quant_dtype, global_scale=1.0):
     """code * scale in float64."""
-    if quant_dtype == FP4:
-        nibble = np.stack([codes & 15, codes >> 4], axis=-1).reshape(*codes.shape[:-1], -1)
-        codes = nibble.astype(np.uint8).view(ml_dtypes.float4_e2m1fn)
+    if quant_dtype in SMALL:
+        codes = unpack(codes, 4 if quant_dtype == FP4 else 6).view(SMALL[quant_dtype])
+    elif quant_dtype == INT4:
+        codes = (unpack(codes, 4) ^ 8).astype(np.int8) - 8
     values = codes.astype(np.float64)
     rows, cols = math.prod(values.shape[:-1]), values.shape[-1]
     s = np.asarray(scale).astype(np.float64).reshape(scale_shape((rows, cols), group))

@@ -24,6 +24,10 @@ def test_product_of_code_and_scale(case, row):
     if not x.size:
         codes, scale = aiter.quantize(x, **options)
     scale = scale.reshape(cases.scale_shape(x.shape, group))
+    want = cases.decode(codes, scale, group, code, np.float32(options.get("global_scale", 1.0)))
+    if case.get("layout") == "shuffled":
+        scale, padding = cases.shuffle(scale.reshape(-1, scale.shape[-1]))
+        scale[padding] = np.nan  # never read
     factor = options.get("global_scale", 1.0)
     for dtype in ("float32", "bfloat16"):
         y = aiter.dequantize(
@@ -31,11 +35,12 @@ def test_product_of_code_and_scale(case, row):
             scale,
             group,
             dtype,
-            quant_dtype=code if code == cases.FP4 else None,
+            quant_dtype=code if codes.dtype == np.uint8 else None,
             global_scale=factor,
+            scale_layout=case.get("layout", "strided"),
         )
         assert y.shape == x.shape
-        assert_close(y, cases.decode(codes, scale, group, code, np.float32(factor)))
+        assert_close(y, want)
 
 
 @pytest.mark.parametrize("code", ["int8", *cases.FP8])

@@ -5,7 +5,7 @@
 #include "dispatch/dispatch.h"
 #include "launch/launch.h"
 #include "ops/quant/dequantize/dequantize_args.h"
-#include "ops/quant/quantize/quantize_check.h"
+#include "ops/quant/quantize_checks.h"
 
 namespace aiter {
 
@@ -21,7 +21,7 @@ static void dequantize_hip_any(const DequantizeArgs& args, const Call& call) {
   static constexpr Kernel kernel{"dequantize", "dequantize_hip_any"};
   launch(kernel, call,
          {.x = std::min<int64_t>(args.x_rows.count, 1 << 20),
-          .y = std::min<int64_t>((args.cols + 255) / 256, 256)},
+          .y = std::min<int64_t>((args.out.cols + 255) / 256, 256)},
          args);
 }
 
@@ -35,9 +35,16 @@ static void dequantize(const aiter_tensor* codes, const aiter_tensor* scale, con
   const Check check("dequantize");
   const auto opts = check.options<aiter_quantize_opts>(opts_, AITER_QUANTIZE_OPTS_INIT);
   const Arg y = check.tensor("y", y_);
-  const DequantizeArgs args = check_quantize(check, y, codes, scale, opts);
-  const DequantizeProblem problem{args.dtype, args.spec.code,  args.spec.scale, args.x_rows.count,
-                                  args.cols,  args.group_rows, args.group_cols};
+  y.dtype({DType::kF32, DType::kF16, DType::kBF16}).min_rank(1).unit_last_stride();
+  DequantizeArgs args{};
+  args.x = y.data();
+  args.x_rows = y.rows();
+  args.dtype = y.dtype();
+  args.out = check_quant_blocks(check, y, y.dim(-1), {"codes", codes}, {"scale", scale}, opts,
+                                &args.group_rows);
+  const DequantizeProblem problem{args.dtype,         args.out.spec.code, args.out.spec.scale,
+                                  args.x_rows.count,  args.out.cols,      args.group_rows,
+                                  args.out.group_cols};
   dispatch(dequantize_op, kRows, problem, args, y.device(), stream, opts.flags);
 }
 

@@ -5,18 +5,17 @@
 namespace aiter {
 
 AITER_DEVICE void dequantize(const DequantizeArgs& a) {
-  const bool packed = a.spec.code == DType::kF4E2M1x2;
+  const QuantOut& q = a.out;
+  const int64_t step = static_cast<int64_t>(grid_blocks_y()) * block_threads();
   for (int64_t r = block_index_x(); r < a.x_rows.count; r += grid_blocks()) {
-    const uint8_t* codes = static_cast<const uint8_t*>(a.codes) + a.codes_rows.offset(r);
-    const int64_t to = a.x_rows.offset(r), scales = a.scale_rows.offset(r / a.group_rows);
-    const int64_t step = static_cast<int64_t>(grid_blocks_y()) * block_threads();
-    with_codec(a.spec.code, [&] AITER_LAMBDA(auto codec) {
+    const uint8_t* codes = static_cast<const uint8_t*>(q.codes) + q.codes_rows.offset(r);
+    const int64_t to = a.x_rows.offset(r), group_row = a.group_rows == 1 ? r : r / a.group_rows;
+    with_codec(q.spec.code, [&] AITER_LAMBDA(auto codec) {
       for (int64_t c = static_cast<int64_t>(block_index_y()) * block_threads() + thread_index();
-           c < a.cols; c += step) {
-        const uint32_t code = !packed ? codes[c] : c % 2 ? codes[c / 2] >> 4 : codes[c / 2] & 15;
-        const float scale =
-            load_scale(a.scale, scales + c / a.group_cols * a.scale_col_stride, a.spec);
-        store_float(const_cast<void*>(a.x), to + c, a.dtype, codec.decode(code) * scale);
+           c < q.cols; c += step) {
+        const float scale = load_scale(q, q.scale_index(group_row, c / q.group_cols));
+        store_float(const_cast<void*>(a.x), to + c, a.dtype,
+                    codec.decode(load_code<decltype(codec)::kBits>(codes, c)) * scale);
       }
     });
   }

@@ -1,5 +1,5 @@
 // A small group is worked on by a wave, a large one by a block: first its largest magnitude, then
-// its codes, one number (or two, for fp4) of a thread at a time.
+// its codes.
 #include "ck/quant/quantize.h"
 #include "ops/quant/quantize/quantize_args.h"
 
@@ -13,22 +13,22 @@ AITER_DEVICE float load_number(const QuantizeArgs& a, int64_t row_offset, int64_
 AITER_DEVICE void quantize(const QuantizeArgs& a) {
   AITER_SHARED float scratch[256 / kWave];
   constexpr float kLargest = 3.4028234663852886e38f;
-  int64_t rows = a.x_rows.count;
-  if (a.num_rows) rows = min<int64_t>(rows, max<int64_t>(*a.num_rows, 0));
-  const bool by_wave = a.group_rows * a.group_cols <= QuantizeArgs::kWaveGroup;
+  const QuantOut& q = a.out;
+  const int64_t rows = a.valid_rows();
+  const bool by_wave = a.group_rows * q.group_cols <= QuantizeArgs::kWaveGroup;
   const int threads = by_wave ? kWave : block_threads();
   const int t = thread_index() % threads, parallel = block_threads() / threads;
-  const int64_t group_cols = (a.cols + a.group_cols - 1) / a.group_cols;
+  const int64_t group_cols = (q.cols + q.group_cols - 1) / q.group_cols;
   const int64_t group_rows = (rows + a.group_rows - 1) / a.group_rows;
   for (int64_t g = static_cast<int64_t>(block_index_x()) * parallel + thread_index() / threads;
        g < group_rows * group_cols; g += static_cast<int64_t>(grid_blocks()) * parallel) {
     const int64_t group_row = g / group_cols, group_col = g % group_cols;
-    const int64_t row = group_row * a.group_rows, begin = group_col * a.group_cols;
+    const int64_t row = group_row * a.group_rows, begin = group_col * q.group_cols;
     const int64_t row_end = min<int64_t>(row + a.group_rows, rows);
-    const int64_t end = min<int64_t>(begin + a.group_cols, a.cols);
-    const int64_t index = a.scale_rows.offset(group_row) + group_col * a.scale_col_stride;
+    const int64_t end = min<int64_t>(begin + q.group_cols, q.cols);
+    const int64_t index = q.scale_index(group_row, group_col);
     float amax = 0;
-    if (!a.static_scale) {
+    if (!q.static_scale) {
       for (int64_t r = row; r < row_end; ++r) {
         const int64_t at = a.x_rows.offset(r);
         for (int64_t c = begin + t; c < end; c += threads) {
@@ -38,28 +38,98 @@ AITER_DEVICE void quantize(const QuantizeArgs& a) {
       }
       amax = by_wave ? wave_reduce<Max>(amax) : block_reduce<Max>(amax, scratch);
     }
-    with_codec(a.spec.code, [&] AITER_LAMBDA(auto codec) {
+    with_codec(q.spec.code, [&] AITER_LAMBDA(auto codec) {
       using Codec = decltype(codec);
       float factor;
-      if (a.static_scale) {
-        factor = 1.0f / load_scale(a.scale, index, a.spec);
+      if (q.static_scale) {
+        factor = 1.0f / load_scale(q, index);
       } else {
-        const Scale scale = scale_for<Codec>(amax, a.spec);
+        const Scale scale = scale_for<Codec>(amax, q.spec);
         factor = scale.factor;
-        if (t == 0) store_scale(a.scale, index, a.spec, scale);
+        if (t == 0) store_scale(q, index, scale);
       }
-      const bool packed = a.spec.code == DType::kF4E2M1x2;
+      // As many codes of a thread at a time as fill bytes.
+      constexpr int kBits = Codec::kBits, kCodes = kBits == 8 ? 1 : kBits == 6 ? 4 : 2;
       for (int64_t r = row; r < row_end; ++r) {
         const int64_t at = a.x_rows.offset(r);
-        uint8_t* to = static_cast<uint8_t*>(a.codes) + a.codes_rows.offset(r);
-        if (packed)
-          for (int64_t c = begin + 2 * t; c < end; c += 2 * threads)
-            to[c / 2] =
-                static_cast<uint8_t>(Codec::encode(load_number(a, at, c) * factor) |
-                                     Codec::encode(load_number(a, at, c + 1) * factor) << 4);
-        else
-          for (int64_t c = begin + t; c < end; c += threads)
-            to[c] = static_cast<uint8_t>(Codec::encode(load_number(a, at, c) * factor));
+        uint8_t* to = static_cast<uint8_t*>(q.codes) + q.codes_rows.offset(r);
+        for (int64_t c = begin + kCodes * t; c < end; c += kCodes * threads) {
+          uint32_t codes = 0;
+          for (int k = 0; k < kCodes; ++k)
+            codes |= Codec::encode(load_number(a, at, c + k) * factor) << k * kBits;
+          for (int i = 0; i < kCodes * kBits / 8; ++i)
+            to[c * kBits / 8 + i] = static_cast<uint8_t>(codes >> 8 * i);
+        }
+      }
+    });
+  }
+}
+
+// Rows in registers: groups within rows, or given scales. What does not fit is read again.
+template <class T, int kChunks>
+AITER_DEVICE void quantize_rows(const QuantizeArgs& a) {
+  constexpr int N = kPackSize<T, true>;
+  AITER_SHARED float scratch[1024 / kWave];
+  const QuantOut& q = a.out;
+  const int threads = a.threads_per_row;
+  const int t = thread_index() & (threads <= kWave ? threads - 1 : -1);
+  const int rows_per_block = threads <= kWave ? block_threads() / threads : 1;
+  const int64_t step = static_cast<int64_t>(grid_blocks()) * rows_per_block;
+  const int64_t rows = a.valid_rows();
+  const int64_t first = static_cast<int64_t>(block_index_x()) * rows_per_block;
+
+  for (int64_t base = first; base < rows; base += step) {
+    const int64_t mine = base + (threads <= kWave ? thread_index() / threads : 0);
+    // Lanes without a row repeat the last one, so that whole waves take part in the reductions.
+    const int64_t r = min<int64_t>(mine, rows - 1);
+    const T* x = static_cast<const T*>(a.x) + a.x_rows.offset(r);
+    auto numbers = [&](const Pack<T, N>& pack, int64_t column, float (&v)[N]) {
+      pack.to_floats(v);
+      if (!a.smooth) return;
+      float smooth[N];
+      load_floats<N>(a.smooth + column, smooth);
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) v[k] *= smooth[k];
+    };
+    const int64_t in_registers = min<int64_t>(q.cols, static_cast<int64_t>(threads) * N * kChunks);
+    Pack<T, N> packs[kChunks];
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c) {
+      const int column = (c * threads + t) * N;
+      if (column < in_registers) packs[c] = load_pack<N>(x + column);
+    }
+    float amax = 0;
+    if (needs_row_amax(q)) {
+      float v[N];
+      AITER_UNROLL
+      for (int c = 0; c < kChunks; ++c) {
+        const int column = (c * threads + t) * N;
+        if (column >= in_registers) continue;
+        numbers(packs[c], column, v);
+        amax = max_magnitude(amax, v);
+      }
+      AITER_NO_UNROLL
+      for (int64_t column = in_registers + t * N; column < q.cols; column += threads * N) {
+        numbers(load_pack<N>(x + column), column, v);
+        amax = max_magnitude(amax, v);
+      }
+      amax = row_max(amax, threads, scratch);
+    }
+    with_codec(q.spec.code, [&] AITER_LAMBDA(auto codec) {
+      const RowQuantizer<decltype(codec), N> quantizer(q, r, amax, t == 0);
+      float v[N];
+      AITER_UNROLL
+      for (int c = 0; c < kChunks; ++c) {
+        const int column = (c * threads + t) * N;
+        packs[c].forget();
+        if (column < in_registers) numbers(packs[c], column, v);
+        if (c * threads * N < in_registers) quantizer.store(column, v);
+      }
+      AITER_NO_UNROLL
+      for (int64_t start = in_registers; start < q.cols; start += threads * N) {
+        const int64_t column = start + t * N;
+        if (column < q.cols) numbers(load_pack<N>(x + column), column, v);
+        quantizer.store(column, v);
       }
     });
   }
@@ -68,3 +138,10 @@ AITER_DEVICE void quantize(const QuantizeArgs& a) {
 }  // namespace aiter
 
 AITER_KERNEL(quantize_hip_any, 256)(const aiter::QuantizeArgs a) { aiter::quantize(a); }
+#define AITER_QUANTIZE(T)                                                \
+  AITER_KERNEL(quantize_hip_vec_##T, 512)(const aiter::QuantizeArgs a) { \
+    aiter::quantize_rows<aiter::T, 4>(a);                                \
+  }
+AITER_QUANTIZE(f32)
+AITER_QUANTIZE(f16)
+AITER_QUANTIZE(bf16)

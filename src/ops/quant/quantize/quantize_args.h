@@ -1,7 +1,6 @@
 #pragma once
 
 #include "core/quant_spec.h"
-#include "core/rows.h"
 
 namespace aiter {
 
@@ -12,17 +11,18 @@ struct QuantizeArgs {
   const void* x;
   const float* smooth;      // or null
   const int32_t* num_rows;  // or null
-  void* codes;
-  void* scale;
   Rows x_rows;
-  Rows codes_rows;  // in bytes
-  Rows scale_rows;
-  int64_t scale_col_stride;
-  int64_t cols;
-  int64_t group_rows, group_cols;  // at least 1
-  DType dtype;                     // of x
-  QuantSpec spec;
-  int32_t static_scale;
+  QuantOut out;             // its rows of scales are those of groups
+  int64_t group_rows;       // at least 1
+  DType dtype;              // of x
+  int32_t threads_per_row;  // GPU, hip_vec: a power of two up to the wave, or the block
+  int32_t num_rows_factor;  // rows that *num_rows counts as one
+
+  AITER_HOST_DEVICE int64_t valid_rows() const {
+    if (!num_rows) return x_rows.count;
+    const int64_t valid = static_cast<int64_t>(*num_rows) * num_rows_factor;
+    return valid < 0 ? 0 : valid < x_rows.count ? valid : x_rows.count;
+  }
 };
 
 }  // namespace aiter

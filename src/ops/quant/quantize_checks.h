@@ -1,0 +1,38 @@
+// The checks of quantized tensors: of quantize and dequantize, and of every operator that quantizes
+// its result. Such an operator has `const aiter_quantize_opts* quant` in its options, and calls
+//
+//   args.out = check_quant_out(check, x, x.dim(-1), {"y", y}, {"y_scale", y_scale}, opts.quant);
+#pragma once
+
+#include "aiter/quant.h"
+#include "core/check.h"
+#include "core/quant_spec.h"
+
+namespace aiter {
+
+struct NamedTensor {
+  const char* name;
+  const aiter_tensor* tensor;
+};
+
+// For codes and scales of numbers that have the leading dimensions of x and `cols` columns. Groups
+// are within rows, of all columns or of 16, 32, 64 or 128 of them; a given scale may also be one
+// for all. opts: NULL = AITER_QUANTIZE_OPTS_INIT.
+QuantOut check_quant_out(const Check& check, const Arg& x, int64_t cols, NamedTensor codes,
+                         NamedTensor scale, const aiter_quantize_opts* opts);
+
+// The same with groups of any number of rows and columns; *group_rows is at least 1.
+QuantOut check_quant_blocks(const Check& check, const Arg& x, int64_t cols, NamedTensor codes,
+                            NamedTensor scale, const aiter_quantize_opts& opts,
+                            int64_t* group_rows);
+
+// Whether the lanes of a wave can share a group of so many columns (src/ck/quant/quantize.h).
+constexpr bool quant_group_of_lanes(int64_t columns) {
+  return columns == 16 || columns == 32 || columns == 64 || columns == 128;
+}
+
+// Threads of a row for kernels whose threads hold `chunks` packs of `pack` columns: a power of two
+// up to the wave, or a multiple of it up to 512; enough for groups of lanes.
+int32_t quant_threads_per_row(const QuantOut& q, int64_t pack, int64_t chunks, int64_t wave);
+
+}  // namespace aiter

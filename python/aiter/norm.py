@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from . import _aiter
 
-__all__ = ["rms_norm", "rmsnorm2d_fwd", "rmsnorm2d_fwd_with_add"]
+__all__ = [
+    "fused_add_rmsnorm_pad",
+    "layer_norm",
+    "layernorm2d_fwd",
+    "layernorm2d_fwd_with_add",
+    "rms_norm",
+    "rmsnorm2d_fwd",
+    "rmsnorm2d_fwd_with_add",
+]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +42,7 @@ def rms_norm(
     Returns an array like x. Raises ValueError on a wrong shape, dtype or stride.
     Accuracy: aiter.testing.bound(dtype, hidden). Source: AITER rms_norm.
     """
-    return _aiter.rmsnorm(x, w, eps, gemma_norm, bool(use_model_sensitive_rmsnorm), out, stream)
+    return _aiter.rmsnorm(x, w, eps, gemma_norm, bool(use_model_sensitive_rmsnorm), 0, out, stream)
 
 
 rmsnorm2d_fwd = rms_norm
@@ -68,7 +76,83 @@ def rmsnorm2d_fwd_with_add(
         eps,
         gemma_norm,
         bool(use_model_sensitive_rmsnorm),
+        0,
         out,
         residual_out,
         stream,
+    )
+
+
+def fused_add_rmsnorm_pad(
+    x: ArrayT,
+    weight: ArrayLike | None = None,
+    epsilon: float = 1e-6,
+    res: ArrayLike | None = None,
+    x_pad_to_multiple: int = 0,
+    *,
+    out: ArrayT | None = None,
+    residual_out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ArrayT]:
+    """RMS norm, of x + res where res is given, with zeros after the last column.
+
+    x_pad_to_multiple: the columns of the result become a multiple of it; 0 = as x has.
+    Returns y, or (y, residual_out) with res. Source: AITER fused_add_rmsnorm_pad.
+    """
+    if res is None:
+        return _aiter.rmsnorm(x, weight, epsilon, False, False, x_pad_to_multiple, out, stream)
+    return _aiter.add_rmsnorm(
+        x, res, weight, epsilon, False, False, x_pad_to_multiple, out, residual_out, stream
+    )
+
+
+def layer_norm(
+    x: ArrayT,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+    x_bias: ArrayLike | None = None,
+    *,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """Subtract each row's mean, divide by its standard deviation, scale by weight, add bias.
+
+    y = (v - mean(v)) / sqrt(variance(v) + eps) * weight + bias, v = x + x_bias, in fp32.
+
+    x: (..., hidden) bf16, f16 or f32; strides as in rms_norm.
+    weight, bias: (hidden,) of x's dtype or f32, both the same; None = ones, zeros.
+    x_bias: (hidden,) of x's dtype, added to x first.
+    out: like x, may be x itself.
+    Returns an array like x. Raises ValueError on a wrong shape, dtype or stride.
+    Source: AITER layer_norm, layernorm2d_fwd.
+    """
+    return _aiter.layernorm(x, x_bias, weight, bias, eps, out, stream)
+
+
+layernorm2d_fwd = layer_norm
+
+
+def layernorm2d_fwd_with_add(
+    x: ArrayT,
+    residual_in: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+    x_bias: ArrayLike | None = None,
+    *,
+    out: ArrayT | None = None,
+    residual_out: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """Add the residual, then normalize: residual_out = x + x_bias + residual_in; y = layer_norm(it).
+
+    The norm is taken of the sum as rounded to x's dtype.
+
+    out, residual_out: like x; residual_out may be residual_in or x, out may be x.
+    The other arguments are those of layer_norm.
+    Returns (y, residual_out). Source: AITER layernorm2d_fwd_with_add.
+    """
+    return _aiter.add_layernorm(
+        x, x_bias, residual_in, weight, bias, eps, out, residual_out, stream
     )

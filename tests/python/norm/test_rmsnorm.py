@@ -63,6 +63,20 @@ def test_strided_slice_of_qkv(row):
     np.testing.assert_array_equal(qkv[:, 10:], before[:, 10:])
 
 
+@pytest.mark.parametrize("hidden, columns", [(100, 128), (64, 64), (65, 128), (1, 64)])
+def test_padding_columns_are_zero(hidden, columns, row):
+    x, residual = np.random.default_rng(4).standard_normal((2, 5, hidden)).astype(np.float32)
+    out = np.full((5, columns), np.nan, np.float32)
+    y = aiter.fused_add_rmsnorm_pad(x, None, 1e-6, None, 64, out=out)
+    assert y is out and (y[:, hidden:] == 0).all()
+    np.testing.assert_array_equal(y[:, :hidden], aiter.rms_norm(x))
+    y, residual_out = aiter.fused_add_rmsnorm_pad(x, None, 1e-6, residual, 64)
+    assert y.shape == (5, columns) and (y[:, hidden:] == 0).all()
+    want, want_residual = aiter.rmsnorm2d_fwd_with_add(x, residual)
+    np.testing.assert_array_equal(y[:, :hidden], want)
+    np.testing.assert_array_equal(residual_out, want_residual)
+
+
 def test_the_bound_would_notice():
     """Negative control: a gain of 1 % and a dropped tail must fail."""
     x = np.random.default_rng(2).standard_normal((4, 256)).astype(np.float32)

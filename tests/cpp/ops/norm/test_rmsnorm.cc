@@ -21,6 +21,11 @@ int main() {
   CHECK(aiter_add_rmsnorm(tx, tx, nullptr, ty, tsum, nullptr, nullptr) == AITER_OK);
   for (int i = 0; i < 8; ++i) CHECK(sum[i] == 2 * x[i]);
 
+  std::vector<float> wide(12, -1);
+  Tensor twide(wide.data(), {2, 6});
+  CHECK(aiter_rmsnorm(tx, tw, twide, nullptr, nullptr) == AITER_OK);
+  CHECK(std::fabs(wide[0] - row0[0]) < 1e-6f && wide[4] == 0 && wide[5] == 0 && wide[10] == 0);
+
   aiter_rmsnorm_opts opts = AITER_RMSNORM_OPTS_INIT;
   opts.flags = AITER_DRY_RUN;
   y.assign(8, -1);

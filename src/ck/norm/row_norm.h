@@ -1,0 +1,196 @@
+// Norms of rows.
+//
+// A row is worked on by some lanes of a wave, a power of two, or by a whole block; the host picks
+// so that each thread has kChunks packs of it. They stay in registers between the passes, so memory
+// sees each element once in and once out; what does not fit is read again.
+#pragma once
+
+#include "ck/core/pack.h"
+#include "ck/core/reduce.h"
+#include "ops/norm/row_norm.h"
+
+namespace aiter {
+
+// A thread's part of a row.
+template <class T, int N, int kChunks, NormKind kKind, bool kAdd>
+struct RowNorm {
+  const RowNormArgs& a;
+  float* scratch;  // of the block: a float for each wave
+  int threads, t;  // threads of the row, and which of them this is
+  int in_registers;
+  const T* rest;  // the row, from which the numbers beyond the registers are read again
+  Pack<T, N> v[kChunks];
+  float mean, scale;
+
+  AITER_DEVICE RowNorm(const RowNormArgs& args, float* block_scratch)
+      : a(args), scratch(block_scratch), threads(args.threads_per_row) {
+    t = thread_index() & (threads <= kWave ? threads - 1 : -1);
+    in_registers = static_cast<int>(min<int64_t>(a.hidden, threads * N * kChunks));
+  }
+
+  // Calls f(r) for this thread's rows; all threads of a row, and no others, are in f together.
+  template <class F>
+  AITER_DEVICE void each_row(int block, int blocks, F&& f) {
+    const int rows_per_block = threads <= kWave ? block_threads() / threads : 1;
+    const int64_t step = static_cast<int64_t>(blocks) * rows_per_block;
+    const int first = threads <= kWave ? thread_index() / threads : 0;
+    for (int64_t r = static_cast<int64_t>(block) * rows_per_block + first; r < a.x_rows.count;
+         r += step)
+      f(r);
+  }
+
+  template <class Op>
+  AITER_DEVICE float reduce(float value) {
+    if (threads > kWave) return block_reduce<Op>(value, scratch);
+    for (int mask = threads / 2; mask > 0; mask /= 2)
+      value = Op::combine(value, shuffle_xor(value, mask));
+    return value;
+  }
+
+  AITER_DEVICE void add_bias(float (&v)[N], int64_t i) {
+    if (kKind != NormKind::kLayer || !a.x_bias) return;
+    float bias[N];
+    load_floats<N>(static_cast<const T*>(a.x_bias) + i, bias);
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) v[k] += bias[k];
+  }
+
+  // x + x_bias + residual, rounded: what the norm is taken of.
+  AITER_DEVICE Pack<T, N> sum(const Pack<T, N>& x, const Pack<T, N>& residual, int64_t i) {
+    float v[N], r[N];
+    x.to_floats(v);
+    add_bias(v, i);
+    residual.to_floats(r);
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) v[k] += r[k];
+    return Pack<T, N>::from_floats(v);
+  }
+
+  // The numbers of a pack, before the norm.
+  AITER_DEVICE void numbers(const Pack<T, N>& pack, int64_t i, float (&v)[N]) {
+    pack.to_floats(v);
+    if (!kAdd) add_bias(v, i);
+  }
+
+  // Calls f(pack, i) for all packs of this thread.
+  template <class F>
+  AITER_DEVICE void each_pack(F&& f) {
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c) {
+      const int i = (c * threads + t) * N;
+      if (i >= in_registers) continue;
+      v[c].forget();
+      f(v[c], i);
+    }
+    AITER_NO_UNROLL
+    for (int64_t i = in_registers + t * N; i < a.hidden; i += threads * N)
+      f(load_pack<N>(rest + i), i);
+  }
+
+  // Reads row r, adds and writes the residual, and finds mean and scale.
+  AITER_DEVICE void read(int64_t r) {
+    constexpr int kGroup = kChunks < 4 ? kChunks : 4;  // packs that are loaded at once
+    const T* x = static_cast<const T*>(a.x) + a.x_rows.offset(r);
+    const T* in = nullptr;
+    T* out = nullptr;
+    if (kAdd) {
+      in = static_cast<const T*>(a.residual_in) + a.residual_in_rows.offset(r);
+      out = static_cast<T*>(a.residual_out) + a.residual_out_rows.offset(r);
+    }
+    AITER_UNROLL
+    for (int g = 0; g < kChunks; g += kGroup) {
+      // All loads of a group are under way before the first is waited for.
+      Pack<T, N> residual[kGroup];
+      AITER_UNROLL
+      for (int c = g; c < g + kGroup; ++c) {
+        const int i = (c * threads + t) * N;
+        if (i >= in_registers) continue;
+        v[c] = load_pack<N>(x + i);
+        if (kAdd) residual[c - g] = load_pack<N>(in + i);
+      }
+      AITER_UNROLL
+      for (int c = g; c < g + kGroup; ++c) {
+        const int i = (c * threads + t) * N;
+        if (i >= in_registers || !kAdd) continue;
+        v[c] = sum(v[c], residual[c - g], i);
+        store_pack<N>(out + i, v[c]);
+      }
+    }
+    if (kAdd) {
+      AITER_NO_UNROLL
+      for (int64_t i = in_registers + t * N; i < a.hidden; i += threads * N)
+        store_pack<N>(out + i, sum(load_pack<N>(x + i), load_pack<N>(in + i), i));
+    }
+    rest = kAdd ? out : x;  // what this thread wrote, or nobody changes
+    const float hidden = static_cast<float>(a.hidden);
+    mean = 0;
+    if (kKind == NormKind::kLayer) {
+      float total = 0;
+      each_pack([&] AITER_LAMBDA(const Pack<T, N>& pack, int64_t i) {
+        float x[N];
+        numbers(pack, i, x);
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) total += x[k];
+      });
+      mean = reduce<Sum>(total) / hidden;
+    }
+    float squares = 0;
+    each_pack([&] AITER_LAMBDA(const Pack<T, N>& pack, int64_t i) {
+      float x[N];
+      numbers(pack, i, x);
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) {
+        if (kKind == NormKind::kLayer) x[k] -= mean;
+        squares = fma(x[k], x[k], squares);
+      }
+    });
+    scale = 1.0f / sqrt(reduce<Sum>(squares) / hidden + a.eps);
+  }
+
+  // The norm of the numbers of a pack.
+  AITER_DEVICE void normalize(const Pack<T, N>& pack, int64_t i, float (&y)[N]) {
+    numbers(pack, i, y);
+    float weight[N];
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) y[k] = (kKind == NormKind::kLayer ? y[k] - mean : y[k]) * scale;
+    if (kKind == NormKind::kRms && a.model_sensitive) Pack<T, N>::from_floats(y).to_floats(y);
+    if (a.w) {
+      load_floats<N, T>(a.w, a.w_dtype, i, weight);
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k)
+        y[k] *= kKind == NormKind::kRms && a.gemma ? weight[k] + 1.0f : weight[k];
+    }
+    if (kKind == NormKind::kLayer && a.b) {
+      load_floats<N, T>(a.b, a.w_dtype, i, weight);
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) y[k] += weight[k];
+    }
+  }
+};
+
+template <class T, bool kAligned, bool kAdd, int kChunks, NormKind kKind>
+AITER_DEVICE void row_norm(const RowNormArgs& a) {
+  constexpr int N = kPackSize<T, kAligned>;
+  AITER_SHARED float scratch[1024 / kWave];
+  RowNorm<T, N, kChunks, kKind, kAdd> row(a, scratch);
+  row.each_row(block_index_x(), grid_blocks(), [&] AITER_LAMBDA(int64_t r) {
+    row.read(r);
+    T* y = static_cast<T*>(a.y) + a.y_rows.offset(r);
+    row.each_pack([&] AITER_LAMBDA(const Pack<T, N>& pack, int64_t i) {
+      float v[N];
+      row.normalize(pack, i, v);
+      store_floats<N>(y + i, v);
+    });
+    for (int64_t i = a.hidden + row.t; i < a.y_cols; i += row.threads) y[i] = from_float<T>(0.0f);
+  });
+}
+
+}  // namespace aiter
+
+#define AITER_ROW_NORM(op, row, kind, aligned, chunks, T)               \
+  AITER_KERNEL(op##_##row##_##T, 512)(const aiter::RowNormArgs a) {     \
+    aiter::row_norm<aiter::T, aligned, false, chunks, aiter::kind>(a);  \
+  }                                                                     \
+  AITER_KERNEL(op##_##row##_add_##T, 512)(const aiter::RowNormArgs a) { \
+    aiter::row_norm<aiter::T, aligned, true, chunks, aiter::kind>(a);   \
+  }

@@ -1,0 +1,9 @@
+#pragma once
+
+#include "ops/norm/row_norm.h"
+
+namespace aiter {
+
+using LayernormArgs = RowNormArgs;
+
+}  // namespace aiter

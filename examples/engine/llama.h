@@ -25,8 +25,8 @@ struct Options {
   aiter_gemm_activation activation = AITER_GEMM_ACTIVATION_16BIT;
 };
 
-// y = x times the transpose of a weight (N, K), in whichever format the file has it. Several
-// weights are stacked along N, as one product where their formats agree.
+// y = x times the transpose of a weight (N, K), in whichever format the file has it. Several weights
+// are stacked along N, as one product where their formats agree.
 class Linear {
  public:
   Linear() = default;

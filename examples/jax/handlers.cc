@@ -31,8 +31,8 @@ static ffi::Error update_cache(Call call, Array key, Array value, Array, Array, 
               nullptr, nullptr);
 }
 
-// <name>_cpu, <name>_cuda, <name>_rocm. The operators' kernels are loaded in the stage before, so
-// XLA may record the calls into command buffers.
+// <name>_cpu, <name>_cuda, <name>_rocm. The operators' kernels are loaded in the stage before, so XLA
+// may record the calls into command buffers.
 #define HANDLERS(name, signature)                                              \
   XLA_FFI_DEFINE_HANDLER_SYMBOL(name##_cpu, name, on<AITER_CPU>() signature);  \
   XLA_FFI_DEFINE_HANDLER_SYMBOL(name##_cuda, name, on<AITER_CUDA>() signature, \

@@ -54,15 +54,16 @@ typedef struct aiter_attention_opts {
  *
  * q:            (total_q, q_heads, head_dim)
  * k, v:         (total_k, kv_heads, head_dim), (total_k, kv_heads, v_dim), or with a block_table
- *               (pages, block, kv_heads, ...): key j of sequence b is in page block_table[b, j /
- * block] at j % block. cu_seqlens_q: (batch + 1): the queries of sequence b are [cu_seqlens_q[b],
- * cu_seqlens_q[b + 1]). cu_seqlens_k: (batch + 1), the same for keys; with a block_table only its
- * differences count. NULL when block_table and seqused_k are given. seqused_k:    (batch) or NULL:
- * keys of each sequence, instead of all of its part of cu_seqlens_k. block_table:  (batch,
- * max_pages) or NULL. Entries of pages that no query sees are not looked at. sink: (q_heads) or
- * NULL, a learned logit that joins the denominator. out:          (total_q, q_heads, v_dim). lse:
- * (q_heads, total_q) or NULL. Source: AITER flash_attn_varlen_func, vLLM; FlashAttention-2, Dao
- * 2023. @since 0.1 unstable */
+ *               (pages, block, kv_heads, ...): key j of sequence b is in page block_table[b, j / block]
+ *               at j % block.
+ * cu_seqlens_q: (batch + 1): the queries of sequence b are [cu_seqlens_q[b], cu_seqlens_q[b + 1]).
+ * cu_seqlens_k: (batch + 1), the same for keys; with a block_table only its differences count. NULL
+ *               when block_table and seqused_k are given.
+ * seqused_k:    (batch) or NULL: keys of each sequence, instead of all of its part of cu_seqlens_k.
+ * block_table:  (batch, max_pages) or NULL. Entries of pages that no query sees are not looked at.
+ * sink:         (q_heads) or NULL, a learned logit that joins the denominator.
+ * out:          (total_q, q_heads, v_dim). lse: (q_heads, total_q) or NULL.
+ * Source: AITER flash_attn_varlen_func, vLLM; FlashAttention-2, Dao 2023. @since 0.1 unstable */
 AITER_API aiter_status
 aiter_flash_attn_varlen(const aiter_tensor* q, const aiter_tensor* k, const aiter_tensor* v,
                         const aiter_tensor* cu_seqlens_q, const aiter_tensor* cu_seqlens_k,
@@ -96,10 +97,10 @@ AITER_API aiter_status aiter_paged_attention_decode(
     const aiter_tensor* out, const aiter_tensor* lse, const aiter_attention_opts* opts,
     aiter_stream stream);
 
-/* Bytes of opts.workspace with which aiter_paged_attention_decode is fastest for tensors like
- * these: 0 on the CPU. Only shapes, dtypes and opts.max_seqlen_k are looked at, no memory and no
- * device; the result grows with the batch and with max_seqlen_k. Without a workspace the call
- * works, too, slower where the batch is small. @since 0.1 unstable */
+/* Bytes of opts.workspace with which aiter_paged_attention_decode is fastest for tensors like these:
+ * 0 on the CPU. Only shapes, dtypes and opts.max_seqlen_k are looked at, no memory and no device;
+ * the result grows with the batch and with max_seqlen_k. Without a workspace the call works, too,
+ * slower where the batch is small. @since 0.1 unstable */
 AITER_API aiter_status aiter_paged_attention_decode_workspace(
     const aiter_tensor* q, const aiter_tensor* key_cache, const aiter_tensor* value_cache,
     const aiter_tensor* block_table, const aiter_tensor* out, const aiter_attention_opts* opts,

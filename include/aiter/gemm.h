@@ -8,8 +8,7 @@
 
 AITER_BEGIN_DECLS
 
-/* ---- Plain matrices ----------------------------------------------------------------------------
- */
+/* ---- Plain matrices ---------------------------------------------------------------------------- */
 
 typedef struct aiter_gemm_a16w16_opts {
   uint32_t struct_size;
@@ -44,20 +43,19 @@ typedef struct aiter_gemm_a8w8_opts {
  *
  * x:       (..., K) int8, last stride 1; the leading dimensions fold into two.
  * w:       (N, K) int8, last stride 1; rows may be strided.
- * x_scale: f32, one per row of x: (M), (M, 1) or x's leading dimensions, with a 1 or not;
- * contiguous. w_scale: f32, one per row of w: (N), (1, N) or (N, 1); contiguous. bias:    (N),
- * contiguous, y's dtype or f32; NULL = 0. y:       (..., N) bf16 | f16 | f32, x's leading
- * dimensions, last stride 1. No overlap with inputs. Any dimension may be 0: nothing is written,
- * except that K = 0 gives the bias. K is at most 131071. The sum is exact in int32; scaling and
- * bias are in fp32 (x_scale first), then rounded to y's dtype. Source: AITER gemm_a8w8. @since 0.1
- * unstable */
+ * x_scale: f32, one per row of x: (M), (M, 1) or x's leading dimensions, with a 1 or not; contiguous.
+ * w_scale: f32, one per row of w: (N), (1, N) or (N, 1); contiguous.
+ * bias:    (N), contiguous, y's dtype or f32; NULL = 0.
+ * y:       (..., N) bf16 | f16 | f32, x's leading dimensions, last stride 1. No overlap with inputs.
+ * Any dimension may be 0: nothing is written, except that K = 0 gives the bias. K is at most 131071.
+ * The sum is exact in int32; scaling and bias are in fp32 (x_scale first), then rounded to y's dtype.
+ * Source: AITER gemm_a8w8. @since 0.1 unstable */
 AITER_API aiter_status aiter_gemm_a8w8(const aiter_tensor* x, const aiter_tensor* w,
                                        const aiter_tensor* x_scale, const aiter_tensor* w_scale,
                                        const aiter_tensor* bias, const aiter_tensor* y,
                                        const aiter_gemm_a8w8_opts* opts, aiter_stream stream);
 
-/* ---- Weights of 4 or 8 bits in groups of 32, activations of 16 or 32 bits ---------------------
- */
+/* ---- Weights of 4 or 8 bits in groups of 32, activations of 16 or 32 bits --------------------- */
 
 /* How precisely the products of gemm_a16w4 and gemm_a16w8 take x. A kernel may always be more
  * precise. "a group's largest |x|" is over the 32 values of a row that share a weight group. */
@@ -84,13 +82,14 @@ typedef struct aiter_gemm_a16w4_opts {
  * w_scale: (N, K/32) f16 | bf16 | f32, rows may be strided. NULL exactly when w is packed.
  * w_min:   like w_scale, the same dtype; NULL = 0 (and NULL when w is packed).
  * bias:    (N), contiguous, x's dtype or f32; NULL = 0.
- * y:       (..., N) bf16 | f16 | f32, x's leading dimensions, last stride 1. No overlap with
- * inputs. K is a multiple of 32. M or N may be 0: nothing is written; K = 0 gives the bias. GGUF's
- * Q4_1 is this form; Q4_0 is min = -8 * scale, which is exact. Accuracy: x as opts.activation says,
- * fp32 products and sums, one rounding to y's dtype. A row of x with a NaN gives a row of NaN. One
- * with an infinity gives what IEEE arithmetic gives or, in the modes of 16 and 8 bits, a row of
- * NaN. Results of a row do not depend on the other rows, nor on the number of threads. Source:
- * AITER gemm_a16w4 (weight-only 4-bit); GGML Q4_1. @since 0.1 unstable */
+ * y:       (..., N) bf16 | f16 | f32, x's leading dimensions, last stride 1. No overlap with inputs.
+ * K is a multiple of 32. M or N may be 0: nothing is written; K = 0 gives the bias.
+ * GGUF's Q4_1 is this form; Q4_0 is min = -8 * scale, which is exact.
+ * Accuracy: x as opts.activation says, fp32 products and sums, one rounding to y's dtype.
+ * A row of x with a NaN gives a row of NaN. One with an infinity gives what IEEE arithmetic gives
+ * or, in the modes of 16 and 8 bits, a row of NaN.
+ * Results of a row do not depend on the other rows, nor on the number of threads.
+ * Source: AITER gemm_a16w4 (weight-only 4-bit); GGML Q4_1. @since 0.1 unstable */
 AITER_API aiter_status aiter_gemm_a16w4(const aiter_tensor* x, const aiter_tensor* w,
                                         const aiter_tensor* w_scale, const aiter_tensor* w_min,
                                         const aiter_tensor* bias, const aiter_tensor* y,
@@ -102,8 +101,7 @@ AITER_API aiter_status aiter_gemm_a16w4(const aiter_tensor* x, const aiter_tenso
  * format, size or version are an INVALID_ARGUMENT. Its layout may change between versions of the
  * library: store the row-major form. Align it to 64 bytes for speed.
  *
- * packed: (aiter_gemm_a16w4_packed_bytes(N, K, w_scale's dtype)) uint8. w, w_scale, w_min: as
- * above.
+ * packed: (aiter_gemm_a16w4_packed_bytes(N, K, w_scale's dtype)) uint8. w, w_scale, w_min: as above.
  * @since 0.1 unstable */
 AITER_API aiter_status aiter_gemm_a16w4_pack(const aiter_tensor* w, const aiter_tensor* w_scale,
                                              const aiter_tensor* w_min, const aiter_tensor* packed,

@@ -1,6 +1,5 @@
 /* GPUs for programs that bring no GPU framework: devices, code that is ready before the first call,
- * memory, streams, time, graphs. Operators need none of this; they take anyone's memory and
- * streams.
+ * memory, streams, time, graphs. Operators need none of this; they take anyone's memory and streams.
  *
  * The driver (libamdhip64.so or libcuda.so.1) is opened on the first call that names a GPU. The
  * calling thread's current device or context is the same after each call as before. After a fork,
@@ -40,20 +39,18 @@ AITER_API aiter_status aiter_get_device_info(aiter_device device, aiter_device_i
  * @since 0.1 unstable */
 AITER_API aiter_status aiter_prepare(aiter_device device, const char* ops);
 
-/* Memory, aligned to 256 bytes on a GPU and 64 on the CPU. 0 bytes give NULL. @since 0.1 unstable
- */
+/* Memory, aligned to 256 bytes on a GPU and 64 on the CPU. 0 bytes give NULL. @since 0.1 unstable */
 AITER_API aiter_status aiter_malloc(aiter_device device, size_t bytes, void** memory);
 AITER_API aiter_status aiter_free(aiter_device device, void* memory);
 
-/* In the stream's order; the direction follows from the addresses. A copy from or to host memory
- * may return before it is done. @since 0.1 unstable */
+/* In the stream's order; the direction follows from the addresses. A copy from or to host memory may
+ * return before it is done. @since 0.1 unstable */
 AITER_API aiter_status aiter_copy(aiter_device device, void* to, const void* from, size_t bytes,
                                   aiter_stream stream);
 AITER_API aiter_status aiter_fill(aiter_device device, void* memory, uint8_t value, size_t bytes,
                                   aiter_stream stream);
 
-/* A stream that does not wait for the default stream (NULL), nor it for this. @since 0.1 unstable
- */
+/* A stream that does not wait for the default stream (NULL), nor it for this. @since 0.1 unstable */
 AITER_API aiter_status aiter_stream_create(aiter_device device, aiter_stream* stream);
 AITER_API aiter_status aiter_stream_destroy(aiter_device device, aiter_stream stream);
 AITER_API aiter_status aiter_stream_synchronize(aiter_device device, aiter_stream stream);

@@ -51,18 +51,19 @@ typedef struct aiter_top_k_top_p_sampling_opts {
  *
  * Weights are rounded to multiples of 2^-28 of the largest; from there on all is exact integers.
  * The result depends on the row's contents, its options, and the draw alone: neither on the other
- * rows nor on threads, instruction set or machine. The draw is the 64-bit numbers that Philox
- * 4x32-10 yields for the key `seed` and the counter (offset, n, i), i = 0, 1, ...; n is b, or 0
- * where a row has a seed of its own. Seeds and offsets a row make continuous batching reproducible.
+ * rows nor on threads, instruction set or machine. The draw is the 64-bit numbers that Philox 4x32-10
+ * yields for the key `seed` and the counter (offset, n, i), i = 0, 1, ...; n is b, or 0 where a row has
+ * a seed of its own. Seeds and offsets a row make continuous batching reproducible.
  *
  * input:   (rows, vocab) bf16 | f16 | f32, the last stride 1. vocab is at least 1.
  * indices: (batch) int32 | int64, rows of the input; NULL = every row once.
- * temperature, top_p, min_p: (batch) f32, and top_k, seed, offset: (batch) int32 | int64, instead
- * of the option of that name; NULL = the option for all. temperature is for logits alone. out:
- * (batch) int32 | int64. batch may be 0. NaN and negative probabilities are never drawn. A row at
- * temperature 0, with an infinite largest element, or without any weight is decided as by
- * aiter_greedy_sample. Source: AITER top_k_top_p_sampling_from_probs (input_is_probs = 1,
- * top_k_first = 0), top_p_sampling_from_probs; Salmon et al. 2011 (Philox). @since 0.1 unstable */
+ * temperature, top_p, min_p: (batch) f32, and top_k, seed, offset: (batch) int32 | int64, instead of
+ *          the option of that name; NULL = the option for all. temperature is for logits alone.
+ * out:     (batch) int32 | int64. batch may be 0.
+ * NaN and negative probabilities are never drawn. A row at temperature 0, with an infinite largest
+ * element, or without any weight is decided as by aiter_greedy_sample.
+ * Source: AITER top_k_top_p_sampling_from_probs (input_is_probs = 1, top_k_first = 0),
+ * top_p_sampling_from_probs; Salmon et al. 2011 (Philox). @since 0.1 unstable */
 AITER_API aiter_status aiter_top_k_top_p_sampling(
     const aiter_tensor* input, const aiter_tensor* indices, const aiter_tensor* temperature,
     const aiter_tensor* top_k, const aiter_tensor* top_p, const aiter_tensor* min_p,

@@ -1,5 +1,5 @@
-// XLA FFI handlers over the C ABI, so that operators run inside jax.jit: C++17, header-only.
-// Compile with the includes of jax.ffi.include_dir(), link with libaiter, register with
+// XLA FFI handlers over the C ABI, so that operators run inside jax.jit: C++17, header-only. Compile
+// with the includes of jax.ffi.include_dir(), link with libaiter, register with
 // jax.ffi.register_ffi_target. There is no static state, and no code for what is not used.
 //
 //   static xla::ffi::Error rms_norm(aiter::xla::Call call, xla::ffi::AnyBuffer x,
@@ -20,8 +20,7 @@
 // - In place: an array that is updated (a KV cache) is an argument and a result, joined by
 //   input_output_aliases of jax.ffi.ffi_call; the call gets the result. XLA copies where the caller
 //   still needs the old array.
-// - Workspace: one more result, of uint8 and the size that aiter_<op>_workspace() gives; it needs
-// no
+// - Workspace: one more result, of uint8 and the size that aiter_<op>_workspace() gives; it needs no
 //   GPU, so it can be asked while JAX traces. opts.workspace is its untyped_data().
 // - Graphs: with AITER_XLA_PREPARE as its "initialize" stage, a GPU handler's kernels are loaded
 //   before XLA records a command buffer; only then is the trait kCmdBufferCompatible true.
@@ -135,8 +134,8 @@ class Tensor {
   bool present_ = true;
 };
 
-// Where a handler runs. call(aiter_<op>, ...) passes buffers, results, optional ones and nullptr
-// for tensors, what else there is (options) as it is, and the stream.
+// Where a handler runs. call(aiter_<op>, ...) passes buffers, results, optional ones and nullptr for
+// tensors, what else there is (options) as it is, and the stream.
 class Call {
  public:
   Call(aiter_device device, aiter_stream stream) : device_(device), stream_(stream) {}

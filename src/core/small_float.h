@@ -1,5 +1,5 @@
-// The 8-, 6- and 4-bit floats: exact codecs, shared by host code and kernels (so: no library
-// headers in device code).
+// The 8-, 6- and 4-bit floats: exact codecs, shared by host code and kernels (so: no library headers
+// in device code).
 //
 //   format       max    infinity  NaN            zero
 //   e4m3fn       448    -         0x7f, 0xff     +-

@@ -2,9 +2,9 @@
 //
 //   aiter_build_kernels <op> <arch> <src folder> <op.hip> <kernels folder> <manifest>
 //
-// writes <kernels folder>/<arch>/<op>.{co,cubin,ptx}, and a manifest with a line for each kernel.
-// An object without kernels, or a kernel whose arguments are no struct of <op>_args.h, fails the
-// build; spilled registers are reported.
+// writes <kernels folder>/<arch>/<op>.{co,cubin,ptx}, and a manifest with a line for each kernel. An
+// object without kernels, or a kernel whose arguments are no struct of <op>_args.h, fails the build;
+// spilled registers are reported.
 #include <sys/stat.h>
 #include <unistd.h>
 

@@ -95,8 +95,8 @@ std::string file_identity(const std::string& path) {
 
 constexpr const char* kDefineDeviceCode = "-DAITER_DEVICE_CODE=1";
 
-// The source for one kernel alone (ck/core/prelude.h), or for all when `kernel` is empty.
-// Definitions in the text: on a command line, nvcc and NVRTC take the comma for the end of one.
+// The source for one kernel alone (ck/core/prelude.h), or for all when `kernel` is empty. Definitions
+// in the text: on a command line, nvcc and NVRTC take the comma for the end of one.
 std::string select_kernel(const std::string& source, const std::string& kernel) {
   if (kernel.empty()) return source;
   return "#define AITER_ONE_KERNEL 1\n#define AITER_PICK_" + kernel + " ~,\n#line 1\n" + source;

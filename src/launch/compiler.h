@@ -26,9 +26,8 @@ enum class CompileFor {
 // The compilers of this machine that make code for the arch, in the order to try them.
 //
 // clang is AITER_CLANG (a clang, or zig of the ziglang wheel), else ziglang's installed beside this
-// package, ROCm's, clang-19 or later or zig on PATH. hipRTC and NVRTC are those that the process
-// has loaded, the system's or the pip wheel's; AITER_HIPRTC_LIBRARY and AITER_NVRTC_LIBRARY
-// override.
+// package, ROCm's, clang-19 or later or zig on PATH. hipRTC and NVRTC are those that the process has
+// loaded, the system's or the pip wheel's; AITER_HIPRTC_LIBRARY and AITER_NVRTC_LIBRARY override.
 const std::vector<const Compiler*>& compilers(const std::string& arch, CompileFor purpose);
 
 // A folder for temporary files that goes with the object. Throws DEVICE when no place is writable.

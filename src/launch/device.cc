@@ -17,8 +17,8 @@ constexpr int kHipAttributes[] = {63, 87, 74, 19};
 constexpr int kCudaAttributes[] = {16, 10, 97, 38};
 constexpr int kCudaMajor = 75, kCudaMinor = 76;
 
-// "gfx942:sramecc+:xnack-" out of hipDeviceProp_t. Its place differs between versions of ROCm; it
-// is the one text after the product name (the first 256 bytes) that begins with "gfx".
+// "gfx942:sramecc+:xnack-" out of hipDeviceProp_t. Its place differs between versions of ROCm; it is
+// the one text after the product name (the first 256 bytes) that begins with "gfx".
 std::string gcn_arch(const char* properties, size_t bytes) {
   for (size_t i = 256; i + 4 < bytes; ++i)
     if (!std::memcmp(properties + i, "gfx", 3) &&

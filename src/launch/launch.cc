@@ -16,9 +16,9 @@
 namespace aiter {
 namespace {
 
-// An operator's code on one device: one module, or several when its kernels were built one by one
-// on first use. Its mutex is held while code is loaded or built, so that threads which need the
-// same code wait for it and others do not.
+// An operator's code on one device: one module, or several when its kernels were built one by one on
+// first use. Its mutex is held while code is loaded or built, so that threads which need the same
+// code wait for it and others do not.
 struct LoadedOp {
   struct Entry {
     Function function;

@@ -100,8 +100,7 @@ bool make_folders(const std::string& path) {
   return access(path.c_str(), W_OK) == 0;
 }
 
-// Complete or not there: readers never see half a file. Failure only costs the next process a
-// build.
+// Complete or not there: readers never see half a file. Failure only costs the next process a build.
 void keep(const std::string& folder, const std::string& path, const std::string& bytes) {
   if (folder.empty() || !make_folders(folder)) return;
   std::string temporary = path + ".XXXXXX";

@@ -7,10 +7,9 @@
 
 namespace aiter {
 
-// Whether code in the folder `built` ("gfx942", "gfx90a:xnack-", "sm_90", "sm_90a") runs on a
-// device. AMD target ids: a feature that the code does not mention runs with both settings. NVIDIA:
-// a cubin runs on later minor versions of its major one, PTX on everything later, "a" code on its
-// chip alone.
+// Whether code in the folder `built` ("gfx942", "gfx90a:xnack-", "sm_90", "sm_90a") runs on a device.
+// AMD target ids: a feature that the code does not mention runs with both settings. NVIDIA: a cubin
+// runs on later minor versions of its major one, PTX on everything later, "a" code on its chip alone.
 bool runs_on(const std::string& built, const std::string& device_arch, bool ptx);
 
 // The bytes of an operator's prebuilt object for the device; empty when there is none.

@@ -10,8 +10,8 @@ namespace aiter {
 int64_t cache_bytes();
 
 // For an output of `bytes` in elements of `element_bytes` that is not also an input. A store past
-// the caches saves the read of the line it overwrites, and costs the next reader a trip to memory:
-// it pays once the output and its input fill the caches.
+// the caches saves the read of the line it overwrites, and costs the next reader a trip to memory: it
+// pays once the output and its input fill the caches.
 inline bool worth_streaming(const void* out, int64_t bytes, int64_t element_bytes) {
   return bytes >= cache_bytes() / 2 && reinterpret_cast<uintptr_t>(out) % element_bytes == 0;
 }

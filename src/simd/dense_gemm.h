@@ -1,10 +1,9 @@
 // The CPU GEMM over plain matrices: y = x * w^T with rows of both contiguous along k.
 //
 // Everything is made of 32-bit units: a float, a pair of bf16 or int16, four int8. Blocks of kRows
-// rows of x and panels of up to kVecs * kLanes rows of w are repacked so that the units of one k
-// lie side by side; a tile multiplies one block with one panel, a unit of k at a time. x is packed
-// once a pass, by all threads together; w chunk by chunk, by the thread that uses it, into its L2
-// cache.
+// rows of x and panels of up to kVecs * kLanes rows of w are repacked so that the units of one k lie
+// side by side; a tile multiplies one block with one panel, a unit of k at a time. x is packed once a
+// pass, by all threads together; w chunk by chunk, by the thread that uses it, into its L2 cache.
 #pragma once
 
 #include "core/rows.h"
@@ -263,8 +262,8 @@ inline void dense_tile_rows(int rows, const uint32_t* w, const uint32_t* x, int6
 
 // ---- packing ------------------------------------------------------------------------------------
 
-// out[u * out_stride + i]: unit u of row i, for `units` units from element k0 on and kLanes rows,
-// of which `rows` exist; the others are zero.
+// out[u * out_stride + i]: unit u of row i, for `units` units from element k0 on and kLanes rows, of
+// which `rows` exist; the others are zero.
 template <class Units>
 inline void pack_rows(const typename Units::Element* const (&row)[kLanes], int rows, int64_t k0,
                       int64_t k, int64_t units, uint32_t* out, int64_t out_stride) {

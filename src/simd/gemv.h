@@ -1,5 +1,4 @@
-// Products with up to kGemvRows (4, as the row of gemm_a16w16 says) rows of x: w is read once, in
-// order, straight from memory.
+// Products with up to kGemvRows (4, as the row of gemm_a16w16 says) rows of x: w is read once, in order, straight from memory.
 #pragma once
 
 #include "simd/dense_gemm.h"

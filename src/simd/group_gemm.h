@@ -1,9 +1,8 @@
-// The kernels of gemm_a16w4 and gemm_a16w8: one set, over the weight format and over how x is
-// taken.
+// The kernels of gemm_a16w4 and gemm_a16w8: one set, over the weight format and over how x is taken.
 //
-// x is prepared in blocks of kBlockRows rows, interleaved so that a tile reads one stream of it;
-// the weights are read as packed panels of 16 rows (row-major weights are packed on the way, a pair
-// of panels at a time). A tile is (up to 4 rows of x) x (1 or 2 panels) over the whole of K.
+// x is prepared in blocks of kBlockRows rows, interleaved so that a tile reads one stream of it; the
+// weights are read as packed panels of 16 rows (row-major weights are packed on the way, a pair of
+// panels at a time). A tile is (up to 4 rows of x) x (1 or 2 panels) over the whole of K.
 #pragma once
 
 #include "ops/gemm/group_gemm.h"

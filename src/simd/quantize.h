@@ -3,8 +3,8 @@
 //
 //   quantize_row(out, row, buffer);   // out: QuantOut (core/quant_spec.h); buffer: out.cols floats
 //
-// The arithmetic is the contract (include/aiter/quant.h), in single precision, operation by
-// operation, so that every row of every operator gives the same codes.
+// The arithmetic is the contract (include/aiter/quant.h), in single precision, operation by operation,
+// so that every row of every operator gives the same codes.
 #pragma once
 
 #include "core/quant_spec.h"

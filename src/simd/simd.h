@@ -9,8 +9,7 @@
 //   load(p), load_n(p, n)       from float, f16, bf16 (and int8/uint8): n < kLanes reads n, rest 0
 //   store(p, v), store_n(p, v, n)   to float, f16, bf16 (round to nearest even)
 //   stream(p, v)                past the caches; p aligned to the vector
-//   load_pair<O>(p), store_pair<O>(p, v, streamed)   two vectors at once, their lanes in order or,
-//   where
+//   load_pair<O>(p), store_pair<O>(p, v, streamed)   two vectors at once, their lanes in order or, where
 //                               that is cheaper (bf16 on AVX-512), even ones first; see map_lanes
 //   swap_pairs(v)               lanes 1 0 3 2 5 4 ...
 //   + - * /  fma(a, b, c) = a * b + c   min max abs sqrt floor
@@ -468,9 +467,9 @@ AITER_INLINE void store_pair<true, bf16>(bf16* p, Pair v, bool streamed) {
 template <class... T>
 inline constexpr bool kAllBf16 = (__is_same(T, bf16) && ...);
 
-// y[i] = f(x[i]...), for vectors of floats: f(Vec...) -> Vec, called in any order. `streamed`
-// writes past the caches (see simd/cache.h); y must then be aligned to its elements. ahead(i) is
-// called before every kAhead elements, to prefetch as many of a later row.
+// y[i] = f(x[i]...), for vectors of floats: f(Vec...) -> Vec, called in any order. `streamed` writes
+// past the caches (see simd/cache.h); y must then be aligned to its elements. ahead(i) is called
+// before every kAhead elements, to prefetch as many of a later row.
 constexpr int kAhead = 8 * kLanes;  // prefetches in bursts keep the memory busy, single ones do not
 template <class Y, class F, class Ahead, class... X>
 AITER_INLINE void map_lanes(Y* y, int64_t count, bool streamed, F&& f, Ahead&& ahead,
@@ -512,16 +511,16 @@ AITER_INLINE void prefetch(const T* p, int elements) {
   asm volatile("");  // else gcc takes callers for functions without effect and drops them
 }
 
-// Which row of [begin, end) to prefetch while computing row r, or -1: the hardware loses its track
-// at the seams of short rows, and reads nothing while a second pass is under way.
+// Which row of [begin, end) to prefetch while computing row r, or -1: the hardware loses its track at
+// the seams of short rows, and reads nothing while a second pass is under way.
 AITER_INLINE int64_t row_ahead(int64_t r, int64_t begin, int64_t end, int64_t row_bytes) {
   if (row_bytes > 65536 || (end - begin) * row_bytes < 1 << 20) return -1;  // long; cached anyway
   const int64_t ahead = r + 1 + 4096 / (row_bytes + 1);
   return ahead < end ? ahead : -1;
 }
 
-// Calls f(k, x[i]...) for all vectors of floats, in any order and filled up with zeros; k is 0 to 3
-// in turns, so that sums can be kept in four parts.
+// Calls f(k, x[i]...) for all vectors of floats, in any order and filled up with zeros; k is 0 to 3 in
+// turns, so that sums can be kept in four parts.
 template <class F, class... X>
 AITER_INLINE void each_lanes(int64_t count, F&& f, const X*... x) {
   constexpr bool kEvenFirst = kAllBf16<X...>;

@@ -1,10 +1,9 @@
 // Decode over a paged cache on NVIDIA's tensor cores. One query a sequence makes a matrix of the
 // heads that share a kv head: 16 rows, of which the group's are used.
 //
-// A block has one sequence, one kv head, up to 16 of its query heads, and one split of the keys.
-// Its warps take tiles of 16 keys in turn, each with a softmax and a pipeline of its own, and meet
-// once at the end; so keys and values are read once, and no warp waits for another while they
-// stream.
+// A block has one sequence, one kv head, up to 16 of its query heads, and one split of the keys. Its
+// warps take tiles of 16 keys in turn, each with a softmax and a pipeline of its own, and meet once
+// at the end; so keys and values are read once, and no warp waits for another while they stream.
 #pragma once
 
 #include "ck/attention/common.h"

@@ -5,8 +5,8 @@
 
 namespace aiter {
 
-// N elements of T in memory, 1 or a power of two up to 16 bytes; addresses are multiples of the
-// size. Two 16-bit elements share a word: as scalars of their own, each would take a register.
+// N elements of T in memory, 1 or a power of two up to 16 bytes; addresses are multiples of the size.
+// Two 16-bit elements share a word: as scalars of their own, each would take a register.
 template <class T, int N>
 struct alignas(sizeof(T) * N) Pack {
   static constexpr int kWords = N * static_cast<int>(sizeof(T)) / 4;
@@ -30,8 +30,8 @@ struct alignas(sizeof(T) * N) Pack {
         pack.words[i] = pack2<T>(v[2 * i], v[2 * i + 1]);
     return pack;
   }
-  // Makes the compiler forget what it knows of the elements: it would otherwise keep their floats,
-  // in twice the registers, from one use to the next.
+  // Makes the compiler forget what it knows of the elements: it would otherwise keep their floats, in
+  // twice the registers, from one use to the next.
   AITER_DEVICE void forget() {
     AITER_UNROLL
     for (int i = 0; i < kWords; ++i) {

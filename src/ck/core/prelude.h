@@ -1,6 +1,6 @@
-// What device code stands on, with no vendor header: one side for clang/AMDGPU, one for CUDA
-// through clang, one for CUDA through nvcc or NVRTC. Sources are compiled with AITER_DEVICE_CODE
-// and as C++17; everything is in the namespace aiter.
+// What device code stands on, with no vendor header: one side for clang/AMDGPU, one for CUDA through
+// clang, one for CUDA through nvcc or NVRTC. Sources are compiled with AITER_DEVICE_CODE and as
+// C++17; everything is in the namespace aiter.
 #pragma once
 
 #if defined(__AMDGCN__)

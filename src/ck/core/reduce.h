@@ -27,9 +27,8 @@ AITER_DEVICE T wave_reduce(T value) {
   return value;
 }
 
-// Every thread gets the result over the block, whose threads are a multiple of kWave. All threads
-// of the block must take part. `scratch` holds one T for each wave; it may be used again after the
-// call.
+// Every thread gets the result over the block, whose threads are a multiple of kWave. All threads of
+// the block must take part. `scratch` holds one T for each wave; it may be used again after the call.
 template <class Op, class T>
 AITER_DEVICE T block_reduce(T value, T* scratch) {
   const int waves = block_threads() / kWave;

@@ -1,6 +1,6 @@
-// y = x w^T + bias for weights of 4 or 8 bits in groups of 32: a wave makes one column of y for up
-// to kRows rows of x. Its lanes take a group of w each at a time, so that w is read once for those
-// rows, in whole vectors. x and the sums are fp32.
+// y = x w^T + bias for weights of 4 or 8 bits in groups of 32: a wave makes one column of y for up to
+// kRows rows of x. Its lanes take a group of w each at a time, so that w is read once for those rows,
+// in whole vectors. x and the sums are fp32.
 #pragma once
 
 #include "ck/core/pack.h"

@@ -111,8 +111,7 @@ inline Grid attention_any_grid(const AttentionArgs& a, const Call& call) {
 }
 
 // Reads the lengths and page numbers of CPU tensors, and refuses what would lead out of k and v.
-// total_k: rows of contiguous k. pages: of paged k, with max_pages entries in each row of the
-// table.
+// total_k: rows of contiguous k. pages: of paged k, with max_pages entries in each row of the table.
 inline void attention_lengths(const Check& check, const aiter_attention_opts& opts,
                               const AttentionArgs& a, int64_t total_k, int64_t pages,
                               int64_t max_pages) {

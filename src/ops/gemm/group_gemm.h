@@ -1,5 +1,5 @@
-// What gemm_a16w4 and gemm_a16w8 share: weights of 4 or 8 bits in groups of 32 along k, row-major
-// or packed, and the arguments of their kernels.
+// What gemm_a16w4 and gemm_a16w8 share: weights of 4 or 8 bits in groups of 32 along k, row-major or
+// packed, and the arguments of their kernels.
 //
 // The packed form is a PackedHead, then one panel per 16 rows (the last one padded with zeros). A
 // panel has one block per group:

@@ -33,8 +33,7 @@
 namespace fuzz {
 namespace {
 
-// ---- what is going on, for reports
-// ---------------------------------------------------------------
+// ---- what is going on, for reports ---------------------------------------------------------------
 
 char what[1024];  // the call under way and what is wrong with it; read by signal handlers
 int failures = 0;
@@ -85,8 +84,7 @@ struct Session {
   }
 } session;
 
-// ---- random choices
-// ------------------------------------------------------------------------------
+// ---- random choices ------------------------------------------------------------------------------
 
 uint64_t state = static_cast<uint64_t>(setting("AITER_FUZZ_SEED", 1)) * 0x9e3779b97f4a7c15u | 1;
 
@@ -124,8 +122,7 @@ int64_t odd_integer() {
                           static_cast<int64_t>(random_bits())});
 }
 
-// ---- tensors
-// -------------------------------------------------------------------------------------
+// ---- tensors -------------------------------------------------------------------------------------
 
 constexpr int kMaxRank = 8;
 
@@ -297,8 +294,7 @@ struct TensorCopy {
   }
 };
 
-// ---- fields and arguments
-// ------------------------------------------------------------------------
+// ---- fields and arguments ------------------------------------------------------------------------
 
 // fields_of(s, visit) calls visit(name, field) for each field of a public struct.
 #define FIELDS(S, visits)               \
@@ -439,8 +435,7 @@ struct Bent<T*> {  // the caller's result
   T copy;
 };
 
-// ---- one call
-// ------------------------------------------------------------------------------------
+// ---- one call ------------------------------------------------------------------------------------
 
 bool fuzzing = false;                 // inside of it, calls go through as they are
 constexpr size_t kLargest = 4 << 20;  // of the memory that is saved and compared

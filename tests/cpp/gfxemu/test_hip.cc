@@ -1,5 +1,4 @@
-// The HIP entry points of the emulator, with a kernel that is put together here: no compiler is
-// needed.
+// The HIP entry points of the emulator, with a kernel that is put together here: no compiler is needed.
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -56,8 +55,8 @@ void put(std::vector<uint8_t>& image, size_t at, T value) {
   memcpy(&image[at], &value, sizeof(T));
 }
 
-// A linked code object for gfx942 with one kernel `k` of these words: one pointer as its argument
-// in s[0:1], the workgroup's id in s2.
+// A linked code object for gfx942 with one kernel `k` of these words: one pointer as its argument in
+// s[0:1], the workgroup's id in s2.
 std::vector<uint8_t> code_object(const std::vector<uint32_t>& words, uint32_t flags = 0x4c) {
   std::vector<uint8_t> e(0x1000);
   const uint8_t ident[] = {0x7f, 'E', 'L', 'F', 2, 1, 1, 64, 3};

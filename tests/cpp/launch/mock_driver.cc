@@ -1,5 +1,5 @@
-// A GPU driver that does nothing but write down what it is asked for: the functions of HIP and of
-// the CUDA driver API that src/launch binds, over host memory. With AITER_HIP_LIBRARY and
+// A GPU driver that does nothing but write down what it is asked for: the functions of HIP and of the
+// CUDA driver API that src/launch binds, over host memory. With AITER_HIP_LIBRARY and
 // AITER_CUDA_LIBRARY set to it, the suite sees on any machine what an operator asks of a driver:
 // which stream, which device, and nothing but launches. Kernels are not run.
 //

@@ -76,8 +76,7 @@ constexpr int kTile = 96;                  // keys; a multiple of 12
 
 AITER_INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// ---- one block of query rows
-// ---------------------------------------------------------------------
+// ---- one block of query rows ---------------------------------------------------------------------
 
 // A block, and the part of its tiles of keys that one task goes through.
 struct Block {
@@ -500,8 +499,7 @@ void merge_block(const AttentionArgs& a, const Block& block, float* partials, in
   finish<C>(a, block, partials, partials + kStats, partials + 2 * kStats);
 }
 
-// ---- all blocks
-// ----------------------------------------------------------------------------------
+// ---- all blocks ----------------------------------------------------------------------------------
 
 // Rows of q that belong to no sequence are zero, so that padding holds no stale values.
 void clear_rows_outside(const AttentionArgs& a) {

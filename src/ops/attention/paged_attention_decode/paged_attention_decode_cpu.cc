@@ -2,8 +2,8 @@
 //
 // cpu_rows goes through the keys once. Vectors lie along head_dim; the heads of a group take each
 // row of K and V from a register. A task has all heads over a range of keys, so that memory is read
-// in the order in which tokens lie there. cpu_tiles, the kernel of prefill, has the heads across
-// the lanes, which pays from about nine heads a group on.
+// in the order in which tokens lie there. cpu_tiles, the kernel of prefill, has the heads across the
+// lanes, which pays from about nine heads a group on.
 #include "ops/attention/paged_attention_decode/paged_attention_decode_args.h"
 #include "simd/attention.h"
 #include "simd/parallel.h"
@@ -47,10 +47,10 @@ AITER_INLINE Vec reduce_each(const Vec (&v)[kLanes]) {
 #endif
 }
 
-// Fetches rows to come, in the order in which they lie in memory: the heads of a token, then the
-// next token. Hardware does not, as a head's rows lie apart. Where too many fetches are under way
-// they are dropped; so the row that comes next is fetched again. (Beyond the caches this is 2.5
-// times the speed of no fetches, on Zen 5.)
+// Fetches rows to come, in the order in which they lie in memory: the heads of a token, then the next
+// token. Hardware does not, as a head's rows lie apart. Where too many fetches are under way they are
+// dropped; so the row that comes next is fetched again. (Beyond the caches this is 2.5 times the
+// speed of no fetches, on Zen 5.)
 struct Ahead {
   const void* const* rows;  // of head 0
   int count;                // of tokens
@@ -272,8 +272,7 @@ struct Layout {
   }
 };
 
-// H heads from `head` on, over a tile of their keys. factor: of the products, to base 2 or
-// soft_cap.
+// H heads from `head` on, over a tile of their keys. factor: of the products, to base 2 or soft_cap.
 template <class Math, int H, int D>
 void run_tile(const AttentionArgs& a, const Layout& layout, const Tile& tile,
               const typename Math::Q* q, float factor, float* s, int64_t head, const State& state,

@@ -18,8 +18,8 @@ static constexpr Row<GemmA8w8Problem, GemmA8w8Args> kRows[] = {
 };
 AITER_OP(gemm, gemm_a8w8)
 
-// Whether `scale` has one element per row of x: x's leading dimensions or all of them in one, with
-// or without a 1 behind.
+// Whether `scale` has one element per row of x: x's leading dimensions or all of them in one, with or
+// without a 1 behind.
 static bool is_per_row(const Arg& scale, const Arg& x, int64_t rows) {
   int rank = scale.rank();
   if (rank == x.rank() && rank > 0 && scale.dim(-1) == 1) --rank;

@@ -5,8 +5,7 @@
 //   2. top_k becomes a threshold: the k-th largest of the blocks' maxima is a lower bound of the
 //      k-th largest element, which radix selection then finds in the few blocks that reach it.
 //   3. A token is drawn from all that pass the threshold, by its integer weight, in index order.
-//   4. It is kept if the mass of the tokens that exceed it is within top_p. Otherwise it becomes
-//   the
+//   4. It is kept if the mass of the tokens that exceed it is within top_p. Otherwise it becomes the
 //      next threshold (all the kept ones exceed it), and step 3 is repeated with a new number. One
 //      draw suffices with a probability of at least top_p.
 #include "ops/sampling/top_k_top_p_sampling/top_k_top_p_sampling_args.h"
@@ -27,8 +26,7 @@ constexpr int kOneBits = 28;  // the largest weight is 2^28: 8 of them fit a lan
 constexpr int kBlock = 64;    // elements; at most 8 a lane
 constexpr int kMaxBlocks = 8192;
 
-// ---- weights
-// --------------------------------------------------------------------------------------
+// ---- weights --------------------------------------------------------------------------------------
 
 // 2^28 * exp((x - max) / temperature), rounded. Plain products and sums alone, no fused ones: every
 // machine gets the same bits.
@@ -65,8 +63,7 @@ struct ProbWeights {
   }
 };
 
-// ---- one row
-// --------------------------------------------------------------------------------------
+// ---- one row --------------------------------------------------------------------------------------
 
 // The order of floats as unsigned integers; NaN has no place in it.
 uint32_t order_of(float x) {
@@ -261,8 +258,7 @@ struct PlainRow {
   }
 };
 
-// ---- the draw
-// -------------------------------------------------------------------------------------
+// ---- the draw -------------------------------------------------------------------------------------
 
 // Philox 4x32-10: block i of the stream of (seed, offset, n), as two 64-bit numbers.
 struct Philox {
@@ -335,8 +331,7 @@ int64_t sample(const R& row, const Choice& choice, bool probs) {
               ProbWeights{to_one, least(ProbWeights{to_one, none}(set1(row.largest))[0])});
 }
 
-// ---- all rows
-// -------------------------------------------------------------------------------------
+// ---- all rows -------------------------------------------------------------------------------------
 
 int64_t integer_of(const RowOption& option, int64_t b) {
   if (!option.data) return option.value.integer;

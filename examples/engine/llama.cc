@@ -142,9 +142,10 @@ Config::Config(const GgufFile& file) {
   if (known != file.tensors().size()) file.fail("has tensors that this forward does not use");
 }
 
-Linear::Linear(const GgufFile& file, const std::vector<std::string>& names,
-               aiter_gemm_activation activation, Arena* arena)
-    : activation_(activation) {
+Linear::Linear(const GgufFile& file, const std::vector<std::string>& names, const Options& options,
+               Arena* arena)
+    : activation_(options.activation) {
+  const aiter_device device = options.device;
   auto same_kind = [](Format a, Format b) {
     return a == b || (is_int4(a) && is_int4(b)) || (is_plain(a) && is_plain(b));
   };
@@ -158,10 +159,14 @@ Linear::Linear(const GgufFile& file, const std::vector<std::string>& names,
       rows += group.back()->shape[0];
     }
     const int64_t k = group[0]->shape[1];
-    Part part{format, first, rows, {}};
+    Part part{format, first, rows, {}, {}, {}};
     int64_t bytes = 0;
     if (is_plain(format)) {
-      part.weight = plain_f32(group, {rows, k}, arena);
+      part.weight = plain_f32(group, {rows, k}, arena).to(device);
+    } else if (device.type != AITER_CPU) {
+      const Codes c = is_int4(format) ? int4_codes(group, rows, k) : int8_codes(group, rows, k);
+      part.weight = c.codes.to(device), part.scale = c.scale.to(device),
+      part.min = c.min.to(device);
     } else if (is_int4(format)) {
       const Codes c = int4_codes(group, rows, k);
       check(aiter_gemm_a16w4_packed_bytes(rows, k, kF16, &bytes));
@@ -186,11 +191,12 @@ void Linear::operator()(const Tensor& x, const Tensor& y) const {
     } else if (is_int4(part.format)) {
       aiter_gemm_a16w4_opts opts = AITER_GEMM_A16W4_OPTS_INIT;
       opts.activation = activation_;
-      check(aiter_gemm_a16w4(x, part.weight, nullptr, nullptr, nullptr, columns, &opts, nullptr));
+      check(
+          aiter_gemm_a16w4(x, part.weight, part.scale, part.min, nullptr, columns, &opts, nullptr));
     } else {
       aiter_gemm_a16w8_opts opts = AITER_GEMM_A16W8_OPTS_INIT;
       opts.activation = activation_;
-      check(aiter_gemm_a16w8(x, part.weight, nullptr, nullptr, columns, &opts, nullptr));
+      check(aiter_gemm_a16w8(x, part.weight, part.scale, nullptr, columns, &opts, nullptr));
     }
   }
 }
@@ -202,34 +208,37 @@ Llama::Llama(const GgufFile& file, const Options& options) : config_(file), opti
     file.fail(std::to_string(options_.context) + " tokens exceed the model's context of " +
               std::to_string(c.context));
   const int64_t blocks = (options_.context + kBlock - 1) / kBlock;
+  const aiter_device device = options_.device;
+  auto zeros = [&](aiter_dtype dtype, std::initializer_list<int64_t> shape) {
+    return Tensor(dtype, shape).to(device);
+  };
 
   const GgufTensor& embedding = file.tensor("token_embd.weight");
   if (embedding.format == Format::kQ8_0) {
     const Codes codes = int8_codes({&embedding}, c.vocab, c.hidden);
-    embedding_ = codes.codes, embedding_scale_ = codes.scale;
+    embedding_ = codes.codes.to(device), embedding_scale_ = codes.scale.to(device);
   } else if (is_plain(embedding.format)) {
-    embedding_ = plain_f32({&embedding}, {c.vocab, c.hidden});
+    embedding_ = plain_f32({&embedding}, {c.vocab, c.hidden}).to(device);
   } else {
     file.fail("token_embd.weight is of 4 bits; this engine looks up F32, F16 and Q8_0");
   }
-  output_norm_ = vector_f32(file, "output_norm.weight");
+  output_norm_ = vector_f32(file, "output_norm.weight").to(device);
   Arena arena;
   for (int64_t i = 0; i < c.layers; ++i) {
     auto linear = [&](std::initializer_list<const char*> parts) {
       std::vector<std::string> names;
       for (const char* part : parts) names.push_back(layer_name(i, part));
-      return Linear(file, names, options_.activation, &arena);
+      return Linear(file, names, options_, &arena);
     };
-    layers_.push_back({vector_f32(file, layer_name(i, "attn_norm")),
-                       vector_f32(file, layer_name(i, "ffn_norm")),
+    layers_.push_back({vector_f32(file, layer_name(i, "attn_norm")).to(device),
+                       vector_f32(file, layer_name(i, "ffn_norm")).to(device),
                        linear({"attn_q", "attn_k", "attn_v"}), linear({"attn_output"}),
                        linear({"ffn_gate", "ffn_up"}), linear({"ffn_down"}),
-                       Tensor(kF16, {blocks, kBlock, c.kv_heads, c.head_dim}),
-                       Tensor(kF16, {blocks, kBlock, c.kv_heads, c.head_dim})});
+                       zeros(kF16, {blocks, kBlock, c.kv_heads, c.head_dim}),
+                       zeros(kF16, {blocks, kBlock, c.kv_heads, c.head_dim})});
   }
 
-  head_ =
-      Linear(file, {c.tied ? "token_embd.weight" : "output.weight"}, options_.activation, &arena);
+  head_ = Linear(file, {c.tied ? "token_embd.weight" : "output.weight"}, options_, &arena);
 
   Tensor divisors;
   if (file.has("rope_freqs.weight")) divisors = vector_f32(file, "rope_freqs.weight");
@@ -246,22 +255,24 @@ Llama::Llama(const GgufFile& file, const Options& options) : config_(file), opti
   }
 
   const int64_t t = options_.max_tokens, q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
-  tokens_ = Tensor(kI32, {t});
-  positions_ = Tensor(kI32, {t});
-  slots_ = Tensor(kI64, {t});
+  cos_ = cos_.to(device), sin_ = sin_.to(device);
+  tokens_ = share(Tensor(kI32, {t}));
+  positions_ = share(Tensor(kI32, {t}));
+  slots_ = share(Tensor(kI64, {t}));
   block_table_ = Tensor(kI32, {1, blocks});
   for (int32_t i = 0; i < blocks; ++i) block_table_.data<int32_t>()[i] = i;
-  lengths_ = Tensor(kI32, {1});
-  starts_ = Tensor(kI32, {2});
-  stream_ = Tensor(kF32, {t, c.hidden});
-  normed_ = Tensor(kF32, {t, c.hidden});
-  projected_ = Tensor(kF32, {t, c.hidden});
-  qkv_ = Tensor(kF32, {t, q + 2 * kv});
-  attended_ = Tensor(kF32, {t, q});
-  gate_up_ = Tensor(kF32, {t, 2 * c.intermediate});
-  activated_ = Tensor(kF32, {t, c.intermediate});
-  logits_ = Tensor(kF32, {1, c.vocab});
-  best_ = Tensor(kI32, {1});
+  block_table_ = block_table_.to(device);
+  lengths_ = share(Tensor(kI32, {1}));
+  starts_ = share(Tensor(kI32, {2}));
+  stream_ = zeros(kF32, {t, c.hidden});
+  normed_ = zeros(kF32, {t, c.hidden});
+  projected_ = zeros(kF32, {t, c.hidden});
+  qkv_ = zeros(kF32, {t, q + 2 * kv});
+  attended_ = zeros(kF32, {t, q});
+  gate_up_ = zeros(kF32, {t, 2 * c.intermediate});
+  activated_ = zeros(kF32, {t, c.intermediate});
+  logits_ = zeros(kF32, {1, c.vocab});
+  best_ = share(Tensor(kI32, {1}));
 }
 
 int32_t Llama::forward(std::span<const int32_t> tokens) {
@@ -278,19 +289,21 @@ int32_t Llama::forward(std::span<const int32_t> tokens) {
     step(tokens.first(count));
     tokens = tokens.subspan(count);
   }
-  return *best_.data<int32_t>();
+  best_.download();
+  return *best_.host.data<int32_t>();
 }
 
 void Llama::step(std::span<const int32_t> tokens) {
   const int64_t count = static_cast<int64_t>(tokens.size());
   for (int64_t i = 0; i < count; ++i) {
-    tokens_.data<int32_t>()[i] = tokens[i];
-    positions_.data<int32_t>()[i] = static_cast<int32_t>(length_ + i);
-    slots_.data<int64_t>()[i] = length_ + i;
+    tokens_.host.data<int32_t>()[i] = tokens[i];
+    positions_.host.data<int32_t>()[i] = static_cast<int32_t>(length_ + i);
+    slots_.host.data<int64_t>()[i] = length_ + i;
   }
   length_ += count;
-  lengths_.data<int32_t>()[0] = static_cast<int32_t>(length_);
-  starts_.data<int32_t>()[1] = static_cast<int32_t>(count);
+  lengths_.host.data<int32_t>()[0] = static_cast<int32_t>(length_);
+  starts_.host.data<int32_t>()[1] = static_cast<int32_t>(count);
+  for (Shared* input : {&tokens_, &positions_, &slots_, &lengths_, &starts_}) input->upload();
 
   aiter_rmsnorm_opts norm = AITER_RMSNORM_OPTS_INIT;
   norm.eps = static_cast<float>(config_.rms_eps);
@@ -298,7 +311,8 @@ void Llama::step(std::span<const int32_t> tokens) {
   const Tensor projected = projected_.rows(count), gate_up = gate_up_.rows(count);
   const Tensor activated = activated_.rows(count), attended = attended_.rows(count);
 
-  check(aiter_embedding(tokens_.rows(count), embedding_, embedding_scale_, x, nullptr, nullptr));
+  check(aiter_embedding(tokens_.device.rows(count), embedding_, embedding_scale_, x, nullptr,
+                        nullptr));
   check(aiter_rmsnorm(x, layers_[0].attention_norm, normed, &norm, nullptr));
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
@@ -313,7 +327,7 @@ void Llama::step(std::span<const int32_t> tokens) {
     check(aiter_add_rmsnorm(projected, x, next, normed, x, &norm, nullptr));
   }
   head_(normed.slice(0, count - 1, 1), logits_);
-  check(aiter_greedy_sample(logits_, best_, nullptr, nullptr));
+  check(aiter_greedy_sample(logits_, best_.device, nullptr, nullptr));
 }
 
 void Llama::attention(const Layer& layer, int64_t count) {
@@ -325,17 +339,20 @@ void Llama::attention(const Layer& layer, int64_t count) {
 
   aiter_rotary_embedding_opts rope = AITER_ROTARY_EMBEDDING_OPTS_INIT;
   rope.interleaved = 1;  // GGUF has the rows of q and k in this order
-  check(aiter_rotary_embedding(positions_.rows(count), q, k, cos_, sin_, q, k, &rope, nullptr));
-  check(aiter_reshape_and_cache_flash(k, v, layer.key_cache, layer.value_cache, slots_.rows(count),
-                                      nullptr, nullptr, nullptr, nullptr));
+  check(aiter_rotary_embedding(positions_.device.rows(count), q, k, cos_, sin_, q, k, &rope,
+                               nullptr));
+  check(aiter_reshape_and_cache_flash(k, v, layer.key_cache, layer.value_cache,
+                                      slots_.device.rows(count), nullptr, nullptr, nullptr,
+                                      nullptr));
   if (count == 1) {
     check(aiter_paged_attention_decode(q, layer.key_cache, layer.value_cache, block_table_,
-                                       lengths_, nullptr, out, nullptr, nullptr, nullptr));
+                                       lengths_.device, nullptr, out, nullptr, nullptr, nullptr));
   } else {
     aiter_attention_opts causal = AITER_ATTENTION_OPTS_INIT;
     causal.causal = 1;
-    check(aiter_flash_attn_varlen(q, layer.key_cache, layer.value_cache, starts_, nullptr, lengths_,
-                                  block_table_, nullptr, out, nullptr, &causal, nullptr));
+    check(aiter_flash_attn_varlen(q, layer.key_cache, layer.value_cache, starts_.device, nullptr,
+                                  lengths_.device, block_table_, nullptr, out, nullptr, &causal,
+                                  nullptr));
   }
 }
 

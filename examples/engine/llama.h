@@ -22,6 +22,7 @@ struct Config {
 struct Options {
   int64_t context = 0;       // tokens that the cache holds; 0 = the model's context
   int64_t max_tokens = 512;  // of a prompt in one step
+  aiter_device device{AITER_CPU, 0};
   aiter_gemm_activation activation = AITER_GEMM_ACTIVATION_16BIT;
 };
 
@@ -30,15 +31,16 @@ struct Options {
 class Linear {
  public:
   Linear() = default;
-  Linear(const GgufFile& file, const std::vector<std::string>& names,
-         aiter_gemm_activation activation, Arena* arena);
+  Linear(const GgufFile& file, const std::vector<std::string>& names, const Options& options,
+         Arena* arena);
   void operator()(const Tensor& x, const Tensor& y) const;
 
  private:
   struct Part {
     Format format;
     int64_t first, rows;  // of the stacked weight
-    Tensor weight;        // packed, or plain f32
+    Tensor weight;        // packed, or plain f32; on a GPU the codes
+    Tensor scale, min;    // on a GPU
   };
   std::vector<Part> parts_;
   aiter_gemm_activation activation_ = AITER_GEMM_ACTIVATION_16BIT;
@@ -69,9 +71,18 @@ class Llama {
   std::vector<Layer> layers_;
   int64_t length_ = 0;  // tokens in the cache
 
+  // What the host and the device exchange: one memory on the CPU, else two.
+  struct Shared {
+    Tensor host, device;
+    void upload() { device.copy_from(host); }
+    void download() { host.copy_from(device); }
+  };
+  Shared share(Tensor host) const { return {host, host.to(options_.device)}; }
+
   // Of one step: what it reads, and the activations between the operators.
-  Tensor tokens_, positions_, slots_, block_table_, lengths_, starts_;
-  Tensor stream_, normed_, projected_, qkv_, attended_, gate_up_, activated_, logits_, best_;
+  Shared tokens_, positions_, slots_, lengths_, starts_, best_;
+  Tensor block_table_;
+  Tensor stream_, normed_, projected_, qkv_, attended_, gate_up_, activated_, logits_;
 };
 
 }  // namespace engine

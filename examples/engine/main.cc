@@ -17,6 +17,7 @@ constexpr char kUsage[] =
     "  --file FILE         read more of them from a file, separated by spaces, commas or lines\n"
     "  --max-tokens N      ids to generate (default 32)\n"
     "  --threads N         CPU threads (default: all CPUs)\n"
+    "  --device cpu|hip:N|cuda:N  where to run (default cpu)\n"
     "  --activations 8|16  bits of the activations in products with quantized weights (default "
     "16)\n";
 
@@ -24,6 +25,7 @@ struct Arguments {
   std::string model;
   std::vector<int32_t> prompt;
   int max_tokens = 32, threads = 0, activations = 16;
+  aiter_device device{AITER_CPU, 0};
 };
 
 int number(const std::string& text) {
@@ -32,6 +34,16 @@ int number(const std::string& text) {
   if (error != std::errc() || end != text.data() + text.size())
     throw std::invalid_argument("'" + text + "' is no number");
   return value;
+}
+
+aiter_device device(const std::string& text) {
+  const size_t colon = text.find(':');
+  const std::string kind = text.substr(0, colon);
+  const int id = colon == std::string::npos ? 0 : number(text.substr(colon + 1));
+  if (kind == "cpu") return {AITER_CPU, 0};
+  if (kind == "hip") return {AITER_ROCM, id};
+  if (kind == "cuda") return {AITER_CUDA, id};
+  throw std::invalid_argument("'" + text + "' is no device, expected cpu, hip:N or cuda:N");
 }
 
 void read_ids(const std::string& path, std::vector<int32_t>* ids) {
@@ -57,6 +69,8 @@ Arguments parse(int argc, char** argv) {
     };
     if (arg == "--file") {
       read_ids(value(), &a.prompt);
+    } else if (arg == "--device") {
+      a.device = device(value());
     } else if (arg == "--max-tokens") {
       a.max_tokens = number(value());
     } else if (arg == "--threads") {
@@ -90,6 +104,7 @@ void run(const Arguments& a) {
   options.context = static_cast<int64_t>(a.prompt.size()) + a.max_tokens;
   options.activation =
       a.activations == 8 ? AITER_GEMM_ACTIVATION_8BIT : AITER_GEMM_ACTIVATION_16BIT;
+  options.device = a.device;
   engine::Llama model(file, options);
 
   const double start = seconds();

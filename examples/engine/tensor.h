@@ -60,21 +60,19 @@ class Arena {
   size_t left_ = 0;
 };
 
-// A CPU tensor. Copies and views share the memory; it is freed with the last of them. An empty one
+// A tensor. Copies and views share the memory; it is freed with the last of them. An empty one
 // stands for an optional argument that is not given.
 class Tensor {
  public:
   Tensor() = default;
 
-  // Memory of 64-byte alignment, from the arena or else of its own, set to zero.
+  // On the CPU: memory of 64-byte alignment, from the arena or else of its own, set to zero.
   Tensor(aiter_dtype dtype, std::initializer_list<int64_t> shape, Arena* arena = nullptr) {
-    int64_t elements = 1;
-    for (const int64_t extent : shape) elements *= extent;
-    const size_t bytes = static_cast<size_t>(elements) * dtype.bits / 8;
-    memory_ = arena ? arena->take(bytes) : allocate(bytes, 64);
-    std::memset(memory_.get(), 0, bytes);
-    tensor_ = {memory_.get(), {AITER_CPU, 0}, 0, dtype, nullptr, nullptr, 0};
+    tensor_ = {nullptr, {AITER_CPU, 0}, 0, dtype, nullptr, nullptr, 0};
     set_shape(shape);
+    memory_ = arena ? arena->take(bytes()) : allocate(bytes(), 64);
+    tensor_.data = memory_.get();
+    std::memset(tensor_.data, 0, bytes());
   }
 
   Tensor(const Tensor& other) { *this = other; }
@@ -87,6 +85,27 @@ class Tensor {
     return *this;
   }
 
+  // The same, contiguous, on a device: itself where it is there already, else a copy.
+  Tensor to(aiter_device device) const {
+    if (!memory_ || device.type == AITER_CPU) return *this;
+    void* memory = nullptr;
+    check(aiter_malloc(device, bytes(), &memory));
+    Tensor copy = *this;
+    copy.memory_ = {memory, [device](void* p) { aiter_free(device, p); }};
+    copy.tensor_.data = memory, copy.tensor_.device = device, copy.tensor_.byte_offset = 0;
+    copy.copy_from(*this);
+    return copy;
+  }
+
+  // Takes over the contents of a tensor of the same size, of the CPU or of the same device.
+  void copy_from(const Tensor& other) {
+    if (other.memory_ == memory_) return;
+    const aiter_device gpu =
+        tensor_.device.type != AITER_CPU ? tensor_.device : other.tensor_.device;
+    check(aiter_copy(gpu, data<char>(), other.data<char>(), bytes(), nullptr));
+    check(aiter_stream_synchronize(gpu, nullptr));
+  }
+
   // As an argument of the C functions.
   operator const aiter_tensor*() const { return memory_ ? &tensor_ : nullptr; }
 
@@ -95,6 +114,11 @@ class Tensor {
     return reinterpret_cast<T*>(static_cast<char*>(tensor_.data) + tensor_.byte_offset);
   }
   int64_t dim(int i) const { return shape_[i]; }
+  size_t bytes() const {
+    int64_t elements = 1;
+    for (int i = 0; i < tensor_.ndim; ++i) elements *= shape_[i];
+    return static_cast<size_t>(elements) * tensor_.dtype.bits / 8;
+  }
 
   // [:, begin : begin + count, ...] along one axis.
   Tensor slice(int axis, int64_t begin, int64_t count) const {

@@ -8,6 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from .emulator import emulate, profile_kernel
 from .models import generate
 
 PACKAGE = Path(__file__).parent
@@ -41,7 +42,13 @@ def parser():
     # A subcommand sets `run` to its function of the parsed arguments, which returns the exit code.
     top.set_defaults(run=None)
     commands = top.add_subparsers(title="commands", metavar="")
-    generate.add_arguments(commands.add_parser("generate", help=generate.__doc__.splitlines()[0]))
+    for name, module in (
+        ("generate", generate),
+        ("emulate", emulate),
+        ("profile-kernel", profile_kernel),
+    ):
+        summary = module.__doc__.splitlines()[0].split(": ", 1)[1]
+        module.add_arguments(commands.add_parser(name, help=summary))
     return top
 
 

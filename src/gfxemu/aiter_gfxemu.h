@@ -16,8 +16,9 @@ int aiter_gfxemu_set_option(const char* key, const char* value);
 /* The host code path in use: avx512, avx2 or portable. */
 const char* aiter_gfxemu_host_isa(void);
 
-/* Counters of the last launch that ran with count=1, as JSON; empty before that. */
-const char* aiter_gfxemu_report(void);
+/* Counters of the launches with count=1 since the last call, as a JSON list. The newest 4096 are
+ * kept. */
+const char* aiter_gfxemu_reports(void);
 /* Instructions of all launches since the library was loaded. */
 uint64_t aiter_gfxemu_instructions(void);
 

@@ -3,6 +3,7 @@
 // last barrier. Per device: which bytes of memory were ever written.
 #include "check/check.h"
 
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -38,7 +39,9 @@ struct Checker {
 
 namespace {
 
-uint64_t g_first_serial = ~0ull;  // allocations older than the checker count as written
+constexpr uint64_t kNever = ~0ull;
+// Allocations below it count as written: older than the checker, or seen by an unchecked launch.
+std::atomic<uint64_t> g_first_serial{kNever};
 
 void mark(uint64_t address, uint64_t size) {
   Memory& m = Memory::get();
@@ -176,16 +179,18 @@ void wait(Checker& c, unsigned vm, unsigned lgkm) {
 }  // namespace
 
 void check_host_write(uint64_t address, uint64_t size) {
-  if (g_first_serial != ~0ull) mark(address, size);
+  if (g_first_serial != kNever) mark(address, size);
 }
 
 void check_launch(Launch& l) {
-  uint64_t newest = 0;
-  for (const Allocation& a : l.memory->live) newest = std::max(newest, a.serial);
-  if (g_first_serial == ~0ull) g_first_serial = newest + 1;
+  if (g_first_serial == kNever) g_first_serial = Memory::get().serial() + 1;
   Allocation arguments;
   if (Memory::get().find(l.kernarg_address, &arguments)) mark(arguments.begin, arguments.size);
   Memory::get().shadow();
+}
+
+void check_skipped_launch() {
+  if (g_first_serial != kNever) g_first_serial = Memory::get().serial() + 1;
 }
 
 void check_start(Wave& w) {
@@ -415,7 +420,7 @@ void check_access(Wave& w, const Inst& in, const Access& x) {
                 x.bytes, static_cast<unsigned long long>(a));
         return;
       }
-      if ((!x.write || x.atomic) && live->serial >= g_first_serial && !live->host &&
+      if ((!x.write || x.atomic) && live->serial >= g_first_serial && live->device != kHost &&
           !marked(a, x.bytes)) {
         fault(w, in,
               "lane %d: %u bytes at %#llx are read but were never written (byte %llu of an "

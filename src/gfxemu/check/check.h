@@ -5,6 +5,7 @@
 namespace gfxemu {
 
 void check_launch(Launch& launch);
+void check_skipped_launch();  // one without the checker: what it writes is not seen
 void check_start(Wave& wave);
 void check_end(Wave* waves, uint32_t count);
 void check_barrier_release(Group& group);

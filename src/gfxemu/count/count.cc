@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <set>
+#include <deque>
 
 namespace gfxemu {
 
@@ -48,7 +48,7 @@ struct Totals {
 namespace {
 
 std::mutex g_mutex;
-std::string g_report;
+std::deque<std::string> g_reports;
 std::atomic<uint64_t> g_instructions{0};
 
 Class class_of(const Row& r) {
@@ -103,7 +103,6 @@ double estimate_us(const Launch& l, const Counters& c, const Part& p) {
   // Whole workgroups go to compute units; each unit has four SIMDs.
   uint64_t groups = l.groups;
   uint64_t rounds_units = std::min<uint64_t>(groups, static_cast<uint64_t>(p.units));
-  double waves = static_cast<double>(groups) * l.waves;
   double simds = static_cast<double>(rounds_units) * std::min<uint32_t>(4, l.waves);
   if (groups > static_cast<uint64_t>(p.units)) simds = 4.0 * p.units;
   double valu = static_cast<double>(c.valu_cycles) / simds,
@@ -118,7 +117,6 @@ double estimate_us(const Launch& l, const Counters& c, const Part& p) {
   if (groups < static_cast<uint64_t>(p.units)) tail = 1;
   double cycles = std::max({valu, mfma, lds, salu, vmem}) * tail;
   double bytes = static_cast<double>(c.global_read + c.global_written);
-  (void)waves;
   return std::max(cycles / (p.ghz * 1e3), bytes / (p.gbs * 1e3));
 }
 
@@ -253,14 +251,18 @@ void count_finish(Launch& l) {
            estimate_us(l, c, mi300x), estimate_us(l, c, mi355x));
   j += b;
   std::lock_guard lock(g_mutex);
-  g_report = j;
+  g_reports.push_back(j);
+  if (g_reports.size() > 4096) g_reports.pop_front();
   delete t;
   l.totals = nullptr;
 }
 
-std::string last_report() {
+std::string take_reports() {
   std::lock_guard lock(g_mutex);
-  return g_report;
+  std::string list;
+  for (const std::string& report : g_reports) list += (list.empty() ? "[" : ", ") + report;
+  g_reports.clear();
+  return list.empty() ? "[]" : list + "]";
 }
 uint64_t total_instructions() { return g_instructions; }
 void add_instructions(uint64_t n) { g_instructions += n; }

@@ -13,8 +13,8 @@ void count_finish(Launch& launch);
 void count_instruction(Wave& wave, const Inst& in);
 void count_access(Wave& wave, const Inst& in, const Access& access);
 
-// The last counted launch as JSON.
-std::string last_report();
+// The counted launches since the last call, as a JSON list.
+std::string take_reports();
 uint64_t total_instructions();
 void add_instructions(uint64_t n);  // every launch
 

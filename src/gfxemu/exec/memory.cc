@@ -96,8 +96,8 @@ bool place_global(Wave& w, const Inst& in, Target& t, uint32_t bytes) {
   if (!t.mask || reach(w, lo, hi + bytes)) return true;
   FOR_LANES(t.mask, l) {
     if (!reach(w, t.addr[l], t.addr[l] + bytes)) {
-      fault(w, in, "lane %d: access of %u bytes at %#llx is outside every live allocation", (int)l,
-            bytes, (unsigned long long)t.addr[l]);
+      fault(w, in, "lane %d: access of %u bytes at %#llx is %s", (int)l, bytes,
+            (unsigned long long)t.addr[l], why_unreachable(w, t.addr[l]));
       return false;
     }
   }

@@ -226,8 +226,8 @@ bool smem_address(Wave& w, const Inst& in, bool buffer, uint32_t bytes, uint64_t
 }
 bool smem_reach(Wave& w, const Inst& in, uint64_t a, uint32_t bytes, bool write) {
   if (!reach(w, a, a + bytes)) {
-    fault(w, in, "scalar access of %u bytes at %#llx is outside every live allocation", bytes,
-          (unsigned long long)a);
+    fault(w, in, "scalar access of %u bytes at %#llx is %s", bytes, (unsigned long long)a,
+          why_unreachable(w, a));
     return false;
   }
   if (w.attention) {

@@ -173,6 +173,7 @@ inline void div_scale(Wave& w, const Inst& in) {
   uint64_t vcc = 0;
   constexpr int kMax = (1 << EXP) - 1;
   const F up = bits_as<F>((U)((kMax >> 1) + (EXP == 8 ? 64 : 128)) << MANT);
+  const F down = bits_as<F>((U)((kMax >> 1) - (EXP == 8 ? 64 : 128)) << MANT);
   LANES {
     F s0 = bits_as<F>(a[l]), s1 = bits_as<F>(b[l]), s2 = bits_as<F>(c[l]);
     int e1 = (int)(b[l] >> MANT) & kMax, e2 = (int)(c[l] >> MANT) & kMax;
@@ -187,10 +188,12 @@ inline void div_scale(Wave& w, const Inst& in) {
     } else if (e1 == 0) {  // denormal denominator
       r = s0 * up;
     } else if (tiny((F)(1 / s1)) && tiny((F)(s2 / s1))) {
+      // The documents say up, which would overflow a denominator this large, and which div_fmas,
+      // making a quotient below 2 smaller, would not undo.
       flag = true;
-      if (a[l] == b[l]) r = s0 * up;
+      if (a[l] == b[l]) r = s0 * down;
     } else if (tiny((F)(1 / s1))) {
-      r = s0 * bits_as<F>((U)((kMax >> 1) - (EXP == 8 ? 64 : 128)) << MANT);
+      r = s0 * down;
     } else if (tiny((F)(s2 / s1))) {
       flag = true;
       if (a[l] == c[l]) r = s0 * up;
@@ -217,9 +220,14 @@ inline void div_fmas(Wave& w, const Inst& in) {
   const Raw<t>*a = fetch<t>(w, in, 0, ab), *b = fetch<t>(w, in, 1, bb), *c = fetch<t>(w, in, 2, cb);
   uint64_t vcc = w.vcc();
   LANES {
-    F r = fma(bits_as<F>(a[l]), bits_as<F>(b[l]), bits_as<F>(c[l]));
-    if (vcc >> l & 1)
-      r = fabs(bits_as<F>(c[l])) > 2 ? (F)ldexp((double)r, SCALE) : (F)ldexp((double)r, -SCALE);
+    F x = bits_as<F>(a[l]), y = bits_as<F>(b[l]), z = bits_as<F>(c[l]), r;
+    const bool scaled = vcc >> l & 1;
+    const int scale = fabs(z) > 2 ? SCALE : -SCALE;
+    // Scaled results are rounded once, also to a denormal.
+    if constexpr (sizeof(F) == 4)
+      r = scaled ? (F)ldexp(fma((double)x, (double)y, (double)z), scale) : fmaf(x, y, z);
+    else
+      r = scaled ? (F)ldexpl(fmal(x, y, z), scale) : fma(x, y, z);
     out[l] = bits_as<Raw<t>>(r);
   }
   store<t>(w, in, out);

@@ -454,9 +454,9 @@ template <class F>
 static inline F div_fixup(F q, F d, F n) {
   F inf = (F)HUGE_VAL;
   bool neg = (bool)std::signbit(d) != (bool)std::signbit(n);
-  F r = neg ? -fabs(q) : fabs(q);
+  // The refinement of a quotient that overflows ends in NaN.
+  F size = q != q ? inf : (F)fabs(q), r = neg ? -size : size;
   bool dz = d == 0, nz = n == 0, di = fabs(d) == inf, ni = fabs(n) == inf;
-  r = q != q || fabs(q) == inf ? r : r;
   r = (dz || ni) ? (neg ? -inf : inf) : r;
   r = (di || nz) ? (neg ? (F)-0.0 : (F)0.0) : r;
   r = (dz && nz) || (di && ni) ? (F)NAN : r;

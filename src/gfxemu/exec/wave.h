@@ -81,8 +81,10 @@ void fault(Wave& w, const Inst& in, const char* format, ...)
     __attribute__((format(printf, 3, 4), cold));
 // Fills the slot of an instruction that has not been reached before.
 void decode_slot(Wave& w, const Inst& in);
-// Whether [begin, end) lies in one live allocation; remembers it.
+// Whether [begin, end) lies in one live allocation that the device may use; remembers it.
 bool reach_slow(Wave& w, uint64_t begin, uint64_t end);
+// Why not, as the end of a sentence about the address.
+const char* why_unreachable(Wave& w, uint64_t address);
 inline bool reach(Wave& w, uint64_t begin, uint64_t end) {
   if (begin >= w.recent[0].begin && end <= w.recent[0].end) return true;
   if (begin >= w.recent[1].begin && end <= w.recent[1].end) return true;

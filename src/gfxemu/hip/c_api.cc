@@ -17,19 +17,6 @@ using namespace gfxemu;
 namespace {
 thread_local std::string t_text, t_name;
 
-bool arch_of(const char* name, Arch* out) {
-  if (!name) return false;
-  if (!strcmp(name, "gfx90a"))
-    *out = GFX90A;
-  else if (!strcmp(name, "gfx942"))
-    *out = GFX942;
-  else if (!strcmp(name, "gfx950"))
-    *out = GFX950;
-  else
-    return false;
-  return true;
-}
-
 std::string quoted(const std::string& s) {
   std::string r = "\"";
   for (char c : s) {
@@ -66,7 +53,7 @@ GFXEMU_API const char* aiter_gfxemu_disassemble(const char* arch, const uint32_t
                                                 int available, int* size) {
   Arch a;
   if (size) *size = 0;
-  if (!arch_of(arch, &a) || !words) return "unknown arch";
+  if (!arch || !find_arch(arch, &a) || !words) return "unknown arch";
   Inst in;
   const char* why = nullptr;
   int n = decode(a, words, available, in, &why);
@@ -80,7 +67,7 @@ GFXEMU_API const char* aiter_gfxemu_disassemble(const char* arch, const uint32_t
 GFXEMU_API int aiter_gfxemu_example(const char* arch, int index, uint32_t seed, const char** name,
                                     uint32_t out[4]) {
   Arch a;
-  if (!arch_of(arch, &a)) return 0;
+  if (!arch || !find_arch(arch, &a)) return 0;
   const Row* row = nullptr;
   int at = index;
   for (const RowTable& t : kRowTables) {
@@ -383,7 +370,7 @@ GFXEMU_API const char* aiter_gfxemu_sweep(const char* arch, const void* image, s
   Arch a;
   std::string error = "unknown arch";
   std::shared_ptr<Module> m;
-  if (arch_of(arch, &a)) m = Module::load(image, size, a, false, &error);
+  if (arch && find_arch(arch, &a)) m = Module::load(image, size, a, false, &error);
   if (!m) {
     set_last_message(error);
     return nullptr;
@@ -430,7 +417,7 @@ GFXEMU_API const char* aiter_gfxemu_sweep(const char* arch, const void* image, s
 
 GFXEMU_API const char* aiter_gfxemu_describe(const void* image, size_t size) {
   std::string error;
-  std::shared_ptr<Module> m = Module::load(image, size, options().arch, false, &error);
+  std::shared_ptr<Module> m = Module::load(image, size, options().archs[0], false, &error);
   if (!m) {
     set_last_message(error);
     return nullptr;
@@ -460,7 +447,7 @@ GFXEMU_API const char* aiter_gfxemu_describe(const void* image, size_t size) {
 }
 
 GFXEMU_API uint64_t aiter_gfxemu_instructions(void) { return total_instructions(); }
-GFXEMU_API const char* aiter_gfxemu_report(void) {
-  t_text = last_report();
+GFXEMU_API const char* aiter_gfxemu_reports(void) {
+  t_text = take_reports();
   return t_text.c_str();
 }

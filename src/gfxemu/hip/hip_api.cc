@@ -1,10 +1,12 @@
 // The HIP runtime entry points over the emulator. Work is done when it is asked for, so a stream is
 // in order by itself; only capture keeps work for later.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <set>
 #include <string>
@@ -37,12 +39,14 @@ enum : int {
   kCaptureUnsupported = 900,
   kCaptureUnmatched = 903,
   kCaptureImplicit = 906,
+  kUnknown = 999,
 };
 
 struct Graph {
   std::vector<std::function<int()>> steps;
 };
 struct Stream {
+  int device = 0;
   std::shared_ptr<Graph> capture;
   bool origin = false;
 };
@@ -52,10 +56,12 @@ struct Event {
   std::shared_ptr<Graph> capture;
 };
 struct LoadedModule {
+  int device;
   std::shared_ptr<Module> module;
   std::vector<std::unique_ptr<struct Function>> functions;
 };
 struct Function {
+  int device;
   std::shared_ptr<Module> module;
   const Kernel* kernel;
 };
@@ -70,6 +76,7 @@ struct State {
   std::set<LoadedModule*> modules;
   std::set<Function*> functions;
   std::set<GraphHandle*> graphs;
+  std::atomic<uint64_t> peers[kMaxDevices] = {};  // whose memory a device may use, by bits
 };
 State& state() {
   static State* s = new State;
@@ -104,15 +111,31 @@ Event* event_of(void* handle) {
   return state().events.count(e) ? e : nullptr;
 }
 
-// Now, or when the graph that is being captured runs.
-int submit(void* stream, std::function<int()> work) {
-  Stream* s = stream_of(stream);
-  if (!s) return done(kInvalidHandle, "the stream does not exist");
-  if (s->capture) {
-    s->capture->steps.push_back(std::move(work));
-    return kSuccess;
+template <class F>
+int guarded(F f) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    return done(kOutOfMemory, "out of host memory");
+  } catch (const std::exception& e) {
+    return done(kUnknown, e.what());
   }
-  return work();
+}
+
+// Now, or when the graph that is being captured runs.
+template <class F>
+int submit(void* stream, F work) {
+  return guarded([&]() -> int {
+    Stream* s = stream_of(stream);
+    if (!s) return done(kInvalidHandle, "the stream does not exist");
+    if (!s->capture) return work();
+    s->capture->steps.emplace_back(std::move(work));
+    return kSuccess;
+  });
+}
+int device_of(void* stream) {
+  Stream* s = stream_of(stream);
+  return s && s != null_stream() ? s->device : t_device;
 }
 
 // Device memory that a copy names must be live; host memory is the caller's.
@@ -191,32 +214,107 @@ size_t elf_size(const uint8_t* p) {
 
 struct Part {
   const char* name;
-  int units, clock_khz;
-  size_t l2, lds;
+  int units, minor, clock_khz, l2, lds;
 };
-Part part() {
-  switch (options().arch) {
+Arch arch_of(int device) { return options().archs[static_cast<size_t>(device)]; }
+bool bad_device(int d) { return d < 0 || static_cast<size_t>(d) >= options().archs.size(); }
+Part part(int device) {
+  switch (arch_of(device)) {
     case GFX90A:
-      return {"AMD Instinct MI250X (emulated)", 110, 1700000, 8u << 20, 64u << 10};
+      return {"AMD Instinct MI250X (emulated)", 110, 0, 1700000, 8 << 20, 64 << 10};
     case GFX950:
-      return {"AMD Instinct MI355X (emulated)", 256, 2400000, 4u << 20, 160u << 10};
+      return {"AMD Instinct MI355X (emulated)", 256, 5, 2400000, 4 << 20, 160 << 10};
     default:
-      return {"AMD Instinct MI300X (emulated)", 304, 2100000, 4u << 20, 64u << 10};
+      return {"AMD Instinct MI300X (emulated)", 304, 4, 2100000, 4 << 20, 64 << 10};
   }
 }
-std::string arch_text() { return std::string(arch_name(options().arch)) + ":sramecc+:xnack-"; }
-bool bad_device(int d) { return d < 0 || static_cast<uint32_t>(d) >= options().devices; }
 
-template <class F>
-int guarded(F f) {
-  try {
-    return f();
-  } catch (const std::bad_alloc&) {
-    return done(kOutOfMemory, "out of host memory");
-  } catch (const std::exception& e) {
-    return done(999, e.what());
+// hipDeviceAttribute_t of ROCm 5 and later.
+const std::map<int, int> kAttributes = {
+    {0, 0},                         // EccEnabled
+    {2, 1},                         // AsyncEngineCount
+    {3, 1},                         // CanMapHostMemory
+    {6, 0},                         // ComputeMode
+    {7, 0},                         // ComputePreemptionSupported
+    {8, 1},                         // ConcurrentKernels
+    {9, 1},                         // ConcurrentManagedAccess
+    {10, 0},         {11, 0},       // CooperativeLaunch, CooperativeMultiDeviceLaunch
+    {12, 0},                        // DeviceOverlap
+    {13, 0},                        // DirectManagedMemAccessFromHost
+    {14, 0},                        // GlobalL1CacheSupported
+    {15, 0},                        // HostNativeAtomicSupported
+    {16, 0},                        // Integrated
+    {17, 0},                        // IsMultiGpuBoard
+    {18, 0},                        // KernelExecTimeout
+    {20, 0},                        // LocalL1CacheSupported
+    {23, 9},                        // ComputeCapabilityMajor
+    {24, 1},                        // ManagedMemory
+    {25, 32},                       // MaxBlocksPerMultiProcessor
+    {26, 1024},      {27, 1024},    // MaxBlockDimX, Y
+    {28, 1024},                     // MaxBlockDimZ
+    {29, INT32_MAX}, {30, 65535},   // MaxGridDimX, Y
+    {31, 65535},                    // MaxGridDimZ
+    {56, 1024},                     // MaxThreadsPerBlock
+    {57, 2048},                     // MaxThreadsPerMultiProcessor
+    {59, 8192},                     // MemoryBusWidth
+    {60, 2600000},                  // MemoryClockRate
+    {65, 0},         {66, 0},       // PageableMemoryAccess, ...UsesHostPageTables
+    {68, 0},         {69, 0},       // PciDeviceId, PciDomainID
+    {71, 131072},    {72, 131072},  // MaxRegistersPerBlock, ...PerMultiprocessor
+    {73, 0},                        // ReservedSharedMemPerBlock
+    {84, INT32_MAX},                // TotalGlobalMem
+    {87, 64},                       // WarpSize
+};
+bool attribute(int number, int device, int* value) {
+  const Part p = part(device);
+  switch (number) {
+    case 5:
+      return *value = p.clock_khz, true;
+    case 19:
+      return *value = p.l2, true;
+    case 61:
+      return *value = p.minor, true;
+    case 63:
+      return *value = p.units, true;
+    case 67:
+      return *value = device, true;  // PciBusId
+    case 74:
+    case 75:
+    case 76:  // MaxSharedMemoryPerBlock, ...Optin, ...PerMultiprocessor
+      return *value = p.lds, true;
   }
+  auto found = kAttributes.find(number);
+  return found != kAttributes.end() && (*value = found->second, true);
 }
+
+// hipDeviceProp_t by the offsets of its fields.
+struct Properties {
+  char* bytes;
+  Properties(void* out, size_t size, int device) : bytes(static_cast<char*>(out)) {
+    memset(bytes, 0, size);
+    snprintf(bytes, 256, "%s", part(device).name);
+  }
+  template <class T>
+  void put(size_t at, T value) {
+    memcpy(bytes + at, &value, sizeof(value));
+  }
+  // What both structures have in the same order: memory at one place, limits at another.
+  void common(size_t memory, size_t limits, const Part& p) {
+    put(memory, static_cast<uint64_t>(Memory::kTotal));
+    put(memory + 8, static_cast<uint64_t>(p.lds));
+    put(memory + 16, int32_t{131072});  // registers of a block
+    put(memory + 20, int32_t{64});      // lanes of a wave
+    put(limits, int32_t{1024});         // threads of a block
+    for (size_t i = 0; i < 3; ++i) put(limits + 4 + 4 * i, int32_t{1024});
+    put(limits + 16, INT32_MAX);
+    put(limits + 20, int32_t{65535});
+    put(limits + 24, int32_t{65535});
+    put(limits + 28, int32_t{p.clock_khz});
+  }
+  void arch(size_t at, int device) {
+    snprintf(bytes + at, 256, "%s:sramecc+:xnack-", arch_name(arch_of(device)));
+  }
+};
 
 }  // namespace
 
@@ -243,7 +341,7 @@ GFXEMU_HIP hipDriverGetVersion(int* v) {
 }
 GFXEMU_HIP hipRuntimeGetVersion(int* v) { return hipDriverGetVersion(v); }
 GFXEMU_HIP hipGetDeviceCount(int* n) {
-  return n ? (*n = static_cast<int>(options().devices), kSuccess) : done(kInvalidValue);
+  return n ? (*n = static_cast<int>(options().archs.size()), kSuccess) : done(kInvalidValue);
 }
 GFXEMU_HIP hipGetDevice(int* d) { return d ? (*d = t_device, kSuccess) : done(kInvalidValue); }
 GFXEMU_HIP hipSetDevice(int d) {
@@ -259,7 +357,7 @@ GFXEMU_HIP hipDeviceGet(int* d, int ordinal) {
 GFXEMU_HIP hipDeviceGetName(char* name, int n, int d) {
   if (!name || n <= 0) return done(kInvalidValue);
   if (bad_device(d)) return done(kInvalidDevice);
-  snprintf(name, static_cast<size_t>(n), "%s", part().name);
+  snprintf(name, static_cast<size_t>(n), "%s", part(d).name);
   return kSuccess;
 }
 GFXEMU_HIP hipDeviceTotalMem(size_t* n, int d) {
@@ -272,174 +370,60 @@ GFXEMU_HIP hipMemGetInfo(size_t* unused, size_t* total) {
   if (total) *total = Memory::kTotal;
   return kSuccess;
 }
-GFXEMU_HIP hipDeviceGetAttribute(int* value, int attribute, int d) {
+GFXEMU_HIP hipDeviceGetAttribute(int* value, int number, int d) {
   if (!value) return done(kInvalidValue);
   if (bad_device(d)) return done(kInvalidDevice);
-  Part p = part();
-  switch (attribute) {
-    case 2:
-      *value = 1;
-      break;
-    case 3:
-    case 8:
-    case 9:
-    case 24:
-      *value = 1;
-      break;
-    case 5:
-      *value = p.clock_khz;
-      break;
-    case 0:
-    case 6:
-    case 7:
-    case 10:
-    case 11:
-    case 12:
-    case 13:
-    case 14:
-    case 15:
-    case 16:
-    case 17:
-    case 18:
-    case 20:
-      *value = 0;
-      break;
-    case 19:
-      *value = static_cast<int>(p.l2);
-      break;
-    case 23:
-      *value = 9;
-      break;
-    case 25:
-      *value = 32;
-      break;
-    case 26:
-    case 27:
-    case 28:
-      *value = 1024;
-      break;
-    case 29:
-      *value = 0x7fffffff;
-      break;
-    case 30:
-    case 31:
-      *value = 65535;
-      break;
-    case 56:
-      *value = 1024;
-      break;
-    case 57:
-      *value = 2048;
-      break;
-    case 59:
-      *value = 8192;
-      break;
-    case 60:
-      *value = 2600000;
-      break;
-    case 61:
-      *value = options().arch == GFX90A ? 0 : options().arch == GFX950 ? 5 : 4;
-      break;
-    case 63:
-      *value = p.units;
-      break;
-    case 65:
-    case 66:
-      *value = 0;
-      break;
-    case 67:
-    case 68:
-    case 69:
-      *value = 0;
-      break;
-    case 71:
-    case 72:
-      *value = 131072;
-      break;
-    case 73:
-      *value = 0;
-      break;
-    case 74:
-    case 75:
-    case 76:
-      *value = static_cast<int>(p.lds);
-      break;
-    case 84:
-      *value = 0x7fffffff;
-      break;
-    case 87:
-      *value = 64;
-      break;
-    default:
-      return done(kInvalidValue, "device attribute " + std::to_string(attribute) + " is not known");
-  }
-  return kSuccess;
+  if (attribute(number, d, value)) return kSuccess;
+  return done(kInvalidValue, "device attribute " + std::to_string(number) + " is not known");
 }
-// The structure of ROCm 6: fields by their offsets.
+// The structure of ROCm 6.
 GFXEMU_HIP hipGetDevicePropertiesR0600(void* out, int d) {
   if (!out) return done(kInvalidValue);
   if (bad_device(d)) return done(kInvalidDevice);
-  Part p = part();
-  char* b = static_cast<char*>(out);
-  memset(b, 0, 1472);
-  auto put = [&](size_t at, auto x) { memcpy(b + at, &x, sizeof(x)); };
-  snprintf(b, 256, "%s", p.name);
-  put(288, static_cast<uint64_t>(Memory::kTotal));
-  put(296, static_cast<uint64_t>(p.lds));
-  put(304, int32_t{131072});
-  put(308, int32_t{64});
-  put(320, int32_t{1024});
-  for (size_t i = 0; i < 3; ++i) put(324 + 4 * i, int32_t{1024});
-  put(336, int32_t{0x7fffffff});
-  put(340, int32_t{65535});
-  put(344, int32_t{65535});
-  put(348, int32_t{p.clock_khz});
-  put(352, uint64_t{0x7fffffff});
-  put(360, int32_t{9});
-  put(364, int32_t{options().arch == GFX90A ? 0 : options().arch == GFX950 ? 5 : 4});
-  put(388, int32_t{p.units});
-  snprintf(b + 1160, 256, "%s", arch_text().c_str());
+  const Part p = part(d);
+  Properties fields(out, 1472, d);
+  fields.common(288, 320, p);
+  fields.put(352, uint64_t{INT32_MAX});  // constant memory
+  fields.put(360, int32_t{9});
+  fields.put(364, int32_t{p.minor});
+  fields.put(388, int32_t{p.units});
+  fields.arch(1160, d);
   return kSuccess;
 }
 // The structure of ROCm 5.
 GFXEMU_HIP hipGetDeviceProperties(void* out, int d) {
   if (!out) return done(kInvalidValue);
   if (bad_device(d)) return done(kInvalidDevice);
-  Part p = part();
-  char* b = static_cast<char*>(out);
-  memset(b, 0, 792);
-  auto put = [&](size_t at, auto x) { memcpy(b + at, &x, sizeof(x)); };
-  snprintf(b, 256, "%s", p.name);
-  put(256, static_cast<uint64_t>(Memory::kTotal));
-  put(264, static_cast<uint64_t>(p.lds));
-  put(272, int32_t{131072});
-  put(276, int32_t{64});
-  put(280, int32_t{1024});
-  for (size_t i = 0; i < 3; ++i) put(284 + 4 * i, int32_t{1024});
-  put(296, int32_t{0x7fffffff});
-  put(300, int32_t{65535});
-  put(304, int32_t{65535});
-  put(308, int32_t{p.clock_khz});
-  put(328, int32_t{9});
-  put(336, int32_t{p.units});
-  put(340, static_cast<int32_t>(p.l2));
-  put(344, int32_t{2048});
-  put(376, static_cast<uint64_t>(p.lds));
-  snprintf(b + 396, 256, "%s", arch_text().c_str());
+  const Part p = part(d);
+  Properties fields(out, 792, d);
+  fields.common(256, 280, p);
+  fields.put(328, int32_t{9});
+  fields.put(336, int32_t{p.units});
+  fields.put(340, int32_t{p.l2});
+  fields.put(344, int32_t{2048});                 // threads of a compute unit
+  fields.put(376, static_cast<uint64_t>(p.lds));  // LDS of a compute unit
+  fields.arch(396, d);
   return kSuccess;
 }
 GFXEMU_HIP hipDeviceSynchronize() { return kSuccess; }
-GFXEMU_HIP hipDeviceCanAccessPeer(int* can, int, int) {
-  return can ? (*can = 1, kSuccess) : done(kInvalidValue);
+GFXEMU_HIP hipDeviceCanAccessPeer(int* can, int d, int peer) {
+  if (!can) return done(kInvalidValue);
+  if (bad_device(d) || bad_device(peer)) return done(kInvalidDevice);
+  *can = d != peer;
+  return kSuccess;
 }
-GFXEMU_HIP hipDeviceEnablePeerAccess(int, unsigned) { return kSuccess; }
+GFXEMU_HIP hipDeviceEnablePeerAccess(int peer, unsigned) {
+  if (bad_device(peer) || peer == t_device) return done(kInvalidDevice);
+  state().peers[t_device] |= 1ull << peer;
+  return kSuccess;
+}
 
 // ---- memory ----
 GFXEMU_HIP hipMalloc(void** p, size_t n) {
   return guarded([&] {
     if (!p) return done(kInvalidValue);
     if (!n) return *p = nullptr, static_cast<int>(kSuccess);
-    uint64_t a = Memory::get().allocate(n);
+    uint64_t a = Memory::get().allocate(n, t_device);
     if (!a) return done(kOutOfMemory, "out of device memory: " + std::to_string(n) + " bytes");
     *p = reinterpret_cast<void*>(a);
     return static_cast<int>(kSuccess);
@@ -456,7 +440,7 @@ GFXEMU_HIP hipMallocAsync(void** p, size_t n, void*) { return hipMalloc(p, n); }
 GFXEMU_HIP hipFreeAsync(void* p, void*) { return hipFree(p); }
 GFXEMU_HIP hipHostMalloc(void** p, size_t n, unsigned) {
   return guarded([&] {
-    uint64_t a = p && n ? Memory::get().allocate(n, true) : 0;
+    uint64_t a = p && n ? Memory::get().allocate(n) : 0;
     if (!p) return done(kInvalidValue);
     *p = reinterpret_cast<void*>(a);
     return a || !n ? static_cast<int>(kSuccess) : done(kOutOfMemory);
@@ -470,7 +454,7 @@ GFXEMU_HIP hipMemcpy(void* to, const void* from, size_t n, int kind) {
   return copy_now(to, from, n, kind);
 }
 GFXEMU_HIP hipMemcpyAsync(void* to, const void* from, size_t n, int kind, void* stream) {
-  return guarded([&] { return submit(stream, [=] { return copy_now(to, from, n, kind); }); });
+  return submit(stream, [=] { return copy_now(to, from, n, kind); });
 }
 GFXEMU_HIP hipMemcpyWithStream(void* to, const void* from, size_t n, int kind, void* stream) {
   return hipMemcpyAsync(to, from, n, kind, stream);
@@ -490,26 +474,21 @@ GFXEMU_HIP hipMemcpyDtoDAsync(void* to, const void* from, size_t n, void* s) {
 GFXEMU_HIP hipMemcpyPeerAsync(void* to, int, const void* from, int, size_t n, void* s) {
   return hipMemcpyAsync(to, from, n, 3, s);
 }
+GFXEMU_HIP hipMemsetD8Async(void* to, unsigned char v, size_t n, void* s) {
+  return submit(s, [=] { return fill_now(to, n, &v, 1); });
+}
 GFXEMU_HIP hipMemsetAsync(void* to, int value, size_t n, void* stream) {
-  return guarded([&] {
-    return submit(stream, [=] {
-      uint8_t v = static_cast<uint8_t>(value);
-      return fill_now(to, n, &v, 1);
-    });
-  });
+  return hipMemsetD8Async(to, static_cast<unsigned char>(value), n, stream);
 }
 GFXEMU_HIP hipMemset(void* to, int value, size_t n) {
   return hipMemsetAsync(to, value, n, nullptr);
 }
 GFXEMU_HIP hipMemsetD8(void* to, unsigned char v, size_t n) { return hipMemset(to, v, n); }
-GFXEMU_HIP hipMemsetD8Async(void* to, unsigned char v, size_t n, void* s) {
-  return hipMemsetAsync(to, v, n, s);
-}
 GFXEMU_HIP hipMemsetD16Async(void* to, unsigned short v, size_t n, void* s) {
-  return guarded([&] { return submit(s, [=] { return fill_now(to, n, &v, 2); }); });
+  return submit(s, [=] { return fill_now(to, n, &v, 2); });
 }
 GFXEMU_HIP hipMemsetD32Async(void* to, int v, size_t n, void* s) {
-  return guarded([&] { return submit(s, [=] { return fill_now(to, n, &v, 4); }); });
+  return submit(s, [=] { return fill_now(to, n, &v, 4); });
 }
 GFXEMU_HIP hipMemsetD32(void* to, int v, size_t n) { return hipMemsetD32Async(to, v, n, nullptr); }
 GFXEMU_HIP hipPointerGetAttributes(void* out, const void* p) {
@@ -522,9 +501,11 @@ GFXEMU_HIP hipPointerGetAttributes(void* out, const void* p) {
   Allocation found;
   if (!out || !Memory::get().find(reinterpret_cast<uint64_t>(p), &found))
     return done(kInvalidValue, "the pointer is no device memory");
-  a.type = found.host ? 1 : 2;  // as ROCm 6 numbers them: host, device
+  const bool host = found.device < 0;
+  a.type = host ? 1 : 2;  // as ROCm 6 numbers them: host, device
+  a.device = std::max(found.device, 0);
   a.dev = const_cast<void*>(p);
-  a.host = found.host ? const_cast<void*>(p) : nullptr;
+  a.host = host ? a.dev : nullptr;
   memcpy(out, &a, sizeof(a));
   return kSuccess;
 }
@@ -550,11 +531,11 @@ GFXEMU_HIP hipModuleLoadDataEx(void** out, const void* image, unsigned, void*, v
     size_t n = elf_size(static_cast<const uint8_t*>(image));
     if (!n) return done(kInvalidImage, "the image is no ELF code object and no bundle");
     std::string error;
-    std::shared_ptr<Module> m = Module::load(image, n, options().arch, true, &error);
+    std::shared_ptr<Module> m = Module::load(image, n, arch_of(t_device), true, &error, t_device);
     if (!m)
       return done(error.find("code object") != std::string::npos ? kNoBinary : kInvalidImage,
                   error);
-    LoadedModule* h = new LoadedModule{m, {}};
+    LoadedModule* h = new LoadedModule{t_device, m, {}};
     std::lock_guard lock(state().mutex);
     state().modules.insert(h);
     *out = h;
@@ -592,7 +573,7 @@ GFXEMU_HIP hipModuleGetFunction(void** out, void* handle, const char* name) {
     if (!state().modules.count(m)) return done(kInvalidHandle);
     const Kernel* k = m->module->kernel(name);
     if (!k) return done(kNotFound, std::string("the code object has no kernel ") + name);
-    m->functions.push_back(std::make_unique<Function>(Function{m->module, k}));
+    m->functions.push_back(std::make_unique<Function>(Function{m->device, m->module, k}));
     state().functions.insert(m->functions.back().get());
     *out = m->functions.back().get();
     return static_cast<int>(kSuccess);
@@ -620,6 +601,10 @@ GFXEMU_HIP hipModuleLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz,
       if (!state().functions.count(fn)) return done(kInvalidHandle, "the function does not exist");
       copy = *fn;
     }
+    if (device_of(stream) != copy.device)
+      return done(kInvalidHandle, "kernel " + copy.kernel->name + " was loaded on device " +
+                                      std::to_string(copy.device) + ", the stream is of device " +
+                                      std::to_string(device_of(stream)));
     std::vector<uint8_t> args;
     std::string error;
     if (!pack_arguments(*copy.kernel, params, extra, &args, &error))
@@ -628,6 +613,8 @@ GFXEMU_HIP hipModuleLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz,
       Launch l;
       l.module = copy.module.get();
       l.kernel = copy.kernel;
+      l.device = copy.device;
+      l.reachable = state().peers[copy.device] | 1ull << copy.device;
       const unsigned g[3] = {gx, gy, gz}, b[3] = {bx, by, bz};
       for (int i = 0; i < 3; ++i) {
         l.grid[i] = g[i];
@@ -680,6 +667,7 @@ GFXEMU_HIP hipFuncSetAttribute(const void*, int, int) { return kSuccess; }
 GFXEMU_HIP hipStreamCreateWithFlags(void** out, unsigned) {
   if (!out) return done(kInvalidValue);
   Stream* s = new Stream;
+  s->device = t_device;
   std::lock_guard lock(state().mutex);
   state().streams.insert(s);
   *out = s;

@@ -2,6 +2,7 @@
 // types, table rows and decoded instructions.
 #pragma once
 #include <cstdint>
+#include <string_view>
 
 namespace gfxemu {
 
@@ -206,5 +207,6 @@ enum : uint8_t { OFFEN = 1, IDXEN = 2, GLC = 4, SLC = 8, SC1 = 16, LDS = 32, IMM
 int decode(Arch arch, const uint32_t* words, int available, Inst& out, const char** why);
 
 const char* arch_name(Arch arch);
+bool find_arch(std::string_view name, Arch* out);
 
 }  // namespace gfxemu

@@ -226,4 +226,10 @@ const char* arch_name(Arch arch) {
   return arch == GFX90A ? "gfx90a" : arch == GFX950 ? "gfx950" : "gfx942";
 }
 
+bool find_arch(std::string_view name, Arch* out) {
+  for (Arch a : {GFX90A, GFX942, GFX950})
+    if (name == arch_name(a)) return *out = a, true;
+  return false;
+}
+
 }  // namespace gfxemu

@@ -382,7 +382,10 @@ std::string Launch::run() {
   memcpy(reinterpret_cast<void*>(dispatch_address), packet, 64);
   memory = mem.snapshot();
   started = now_ns();
-  if (options.check) check_launch(*this);
+  if (options.check)
+    check_launch(*this);
+  else
+    check_skipped_launch();
   if (options.count) count_launch(*this);
   Pool::get().run(*this);
   add_instructions(instructions);
@@ -471,6 +474,18 @@ void fault(Wave& w, const Inst& in, const char* format, ...) {
   l.fail(message);
 }
 
+namespace {
+bool usable(const Launch& l, const Allocation& a) {
+  return a.device == kHost || (l.reachable >> a.device & 1);
+}
+}  // namespace
+
+const char* why_unreachable(Wave& w, uint64_t address) {
+  Allocation a;
+  return Memory::get().find(address, &a) && !usable(*w.launch, a)
+             ? "memory of another device, to which peer access was not enabled"
+             : "outside every live allocation";
+}
 bool reach_slow(Wave& w, uint64_t begin, uint64_t end) {
   std::shared_ptr<const Snapshot> s = w.launch->memory;
   const Allocation* a = s->find(begin);
@@ -478,7 +493,7 @@ bool reach_slow(Wave& w, uint64_t begin, uint64_t end) {
     s = Memory::get().snapshot();
     a = s->find(begin);
   }
-  if (!a) return false;
+  if (!a || !usable(*w.launch, *a)) return false;
   // As hardware: the rest of the last page is there. The checker is exact.
   uint64_t last = a->begin + (w.check ? a->size : (a->size + 4095) / 4096 * 4096);
   if (end > last) return false;

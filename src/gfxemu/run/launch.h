@@ -21,6 +21,8 @@ struct Launch {
   const Kernel* kernel = nullptr;
   uint32_t grid[3] = {1, 1, 1}, block[3] = {1, 1, 1};  // grid in workgroups
   uint32_t dynamic_lds = 0;
+  int device = 0;
+  uint64_t reachable = 1;        // devices whose memory it may use, by bits
   std::vector<uint8_t> kernarg;  // explicit arguments
 
   // Runs to the end. Empty, or what went wrong.

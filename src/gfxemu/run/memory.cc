@@ -38,7 +38,7 @@ Memory::Memory() {
   }
 }
 
-uint64_t Memory::allocate(uint64_t size, bool host) {
+uint64_t Memory::allocate(uint64_t size, int device) {
   std::lock_guard lock(mutex_);
   if (!base_) return 0;
   uint64_t need = round_up(size ? size : 1) + kPage;  // the gap
@@ -61,7 +61,7 @@ uint64_t Memory::allocate(uint64_t size, bool host) {
     }
   }
   if (!at) return 0;
-  Allocation a{at, size ? size : 1, ++serial_, host};
+  Allocation a{at, size ? size : 1, ++serial_, device};
   live_[at] = a;
   used_ += a.size;
   snapshot_.reset();
@@ -109,6 +109,11 @@ bool Memory::find(uint64_t address, Allocation* out) {
 bool Memory::contains(uint64_t address, uint64_t size) {
   Allocation a;
   return find(address, &a) && size <= a.begin + a.size - address;
+}
+
+uint64_t Memory::serial() {
+  std::lock_guard lock(mutex_);
+  return serial_;
 }
 
 std::shared_ptr<const Snapshot> Memory::snapshot() {

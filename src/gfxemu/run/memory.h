@@ -11,10 +11,12 @@
 
 namespace gfxemu {
 
+constexpr int kHost = -1;  // hipHostMalloc: every device may use it
+
 struct Allocation {
   uint64_t begin = 0, size = 0;
   uint64_t serial = 0;
-  bool host = false;  // hipHostMalloc
+  int device = kHost;
 };
 
 // Allocations in address order at one moment; launches hold one.
@@ -28,13 +30,14 @@ class Memory {
  public:
   static Memory& get();
   // Address or 0 when the range is exhausted.
-  uint64_t allocate(uint64_t size, bool host = false);
+  uint64_t allocate(uint64_t size, int device = kHost);
   bool release(uint64_t address);
   bool find(uint64_t address, Allocation* out);
   // Whether [address, address + size) lies in one live allocation.
   bool contains(uint64_t address, uint64_t size);
   bool in_range(uint64_t address) const { return address >= base_ && address < base_ + reserve_; }
   std::shared_ptr<const Snapshot> snapshot();
+  uint64_t serial();  // of the newest allocation
   uint64_t used() const { return used_; }
   uint64_t base() const { return base_; }
   static constexpr uint64_t kTotal = 64ull << 30;  // what hipMemGetInfo tells

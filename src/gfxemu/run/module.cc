@@ -124,7 +124,7 @@ Module::~Module() {
 }
 
 std::shared_ptr<Module> Module::load(const void* image, size_t size, Arch arch, bool relocate,
-                                     std::string* error) {
+                                     std::string* error, int device) {
   const uint8_t* p = static_cast<const uint8_t*>(image);
   auto fail = [&](const std::string& why) {
     *error = why;
@@ -161,7 +161,7 @@ std::shared_ptr<Module> Module::load(const void* image, size_t size, Arch arch, 
   if (!top || top > (1ull << 32))
     return fail("the ELF file has no loadable segment (an object file must be linked first)");
   std::shared_ptr<Module> m(new Module);
-  m->image_ = Memory::get().allocate(top);
+  m->image_ = Memory::get().allocate(top, device);
   if (!m->image_) return fail("out of device memory");
   uint64_t base = m->image_;
   Code& code = m->code_;

@@ -47,7 +47,7 @@ class Module {
  public:
   // Loads an ELF code object (or a bundle's entry for the arch). Null with `error` filled.
   static std::shared_ptr<Module> load(const void* image, size_t size, Arch arch, bool relocate,
-                                      std::string* error);
+                                      std::string* error, int device = 0);
   ~Module();
   const Kernel* kernel(const std::string& name) const;
   const std::vector<Kernel>& kernels() const { return kernels_; }

@@ -1,5 +1,6 @@
 #include "run/options.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace gfxemu {
@@ -7,16 +8,24 @@ namespace gfxemu {
 namespace {
 bool apply(Options& o, const std::string& key, const std::string& value, std::string* error) {
   if (key == "arch") {
-    if (value == "gfx90a")
-      o.arch = GFX90A;
-    else if (value == "gfx942" || value == "1" || value.empty())
-      o.arch = GFX942;
-    else if (value == "gfx950")
-      o.arch = GFX950;
-    else {
-      *error = "gfxemu: arch is '" + value + "', expected gfx90a, gfx942 or gfx950";
+    std::vector<Arch> archs;
+    for (size_t at = 0; at <= value.size();) {
+      size_t end = std::min(value.find(',', at), value.size());
+      Arch arch;
+      if (!find_arch(value.substr(at, end - at), &arch)) {
+        *error =
+            "gfxemu: arch is '" + value + "', expected gfx90a, gfx942, gfx950 or a list of them";
+        return false;
+      }
+      archs.push_back(arch);
+      at = end + 1;
+    }
+    if (archs.size() > kMaxDevices) {
+      *error = "gfxemu: " + std::to_string(archs.size()) + " devices, at most " +
+               std::to_string(kMaxDevices);
       return false;
     }
+    o.archs = archs;
     return true;
   }
   if (key == "isa") {
@@ -41,8 +50,6 @@ bool apply(Options& o, const std::string& key, const std::string& value, std::st
     o.count = n != 0;
   else if (key == "limit")
     o.limit = n * 1000000;
-  else if (key == "devices")
-    o.devices = static_cast<uint32_t>(n ? n : 1);
   else {
     *error = "gfxemu: no option '" + key + "'";
     return false;
@@ -54,7 +61,8 @@ struct Settings {
   Options options;
   std::string error;
   Settings() {
-    if (const char* arch = getenv("AITER_EMULATE")) apply(options, "arch", arch, &error);
+    const char* arch = getenv("AITER_EMULATE");
+    if (arch && *arch) apply(options, "arch", arch, &error);
     const char* list = getenv("AITER_EMULATE_OPTIONS");
     std::string s = list ? list : "";
     for (size_t at = 0; at < s.size();) {

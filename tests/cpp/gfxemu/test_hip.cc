@@ -8,6 +8,9 @@
 extern "C" {
 int hipInit(unsigned);
 int hipGetDeviceCount(int*);
+int hipSetDevice(int);
+int hipDeviceCanAccessPeer(int*, int, int);
+int hipDeviceEnablePeerAccess(int, unsigned);
 int hipDeviceGetAttribute(int*, int, int);
 int hipGetDevicePropertiesR0600(void*, int);
 int hipMalloc(void**, size_t);
@@ -116,8 +119,8 @@ const std::vector<uint32_t> kStore = {
 
 struct Kernel {
   void *module = nullptr, *function = nullptr;
-  explicit Kernel(const std::vector<uint32_t>& words) {
-    std::vector<uint8_t> image = code_object(words);
+  explicit Kernel(const std::vector<uint32_t>& words, uint32_t flags = 0x4c) {
+    std::vector<uint8_t> image = code_object(words, flags);
     CHECK(hipModuleLoadData(&module, image.data()) == 0);
     CHECK(hipModuleGetFunction(&function, module, "k") == 0);
   }
@@ -233,6 +236,33 @@ void streams_and_graphs() {
   hipFree(p);
 }
 
+// One process, two processors: code, streams and memory belong to a device.
+void several_devices() {
+  CHECK(aiter_gfxemu_set_option("arch", "gfx942,gfx950") == 0);
+  int n = 0, bytes = 0, can = 0;
+  CHECK(hipGetDeviceCount(&n) == 0 && n == 2);
+  CHECK(hipDeviceGetAttribute(&bytes, 74, 0) == 0 && bytes == 64 << 10);
+  CHECK(hipDeviceGetAttribute(&bytes, 74, 1) == 0 && bytes == 160 << 10);
+  Kernel first(kStore);
+  void *there = nullptr, *here = nullptr, *stream = nullptr, *module = nullptr;
+  CHECK(hipSetDevice(1) == 0 && hipMalloc(&there, 256) == 0);
+  CHECK(says(first.launch(there, 1), "loaded on device 0, the stream is of device 1"));
+  CHECK(says(hipModuleLoadData(&module, code_object(kStore).data()), "emulated device is gfx950"));
+  Kernel second(kStore, 0x4f);
+  CHECK(second.launch(there, 1) == 0);
+  CHECK(hipStreamCreateWithFlags(&stream, 1) == 0 && hipSetDevice(0) == 0);
+  CHECK(second.launch(there, 1, stream) == 0);  // the stream's device, not the thread's
+  CHECK(hipMalloc(&here, 256) == 0 && hipMemcpy(here, there, 256, 3) == 0);
+  CHECK(first.launch(here, 1) == 0);
+  CHECK(says(first.launch(there, 1), "memory of another device"));
+  CHECK(hipDeviceCanAccessPeer(&can, 0, 1) == 0 && can == 1);
+  CHECK(hipDeviceEnablePeerAccess(1, 0) == 0 && first.launch(there, 1) == 0);
+  CHECK(says(second.launch(here, 1, stream), "memory of another device"));  // one direction
+  CHECK(hipFree(here) == 0 && hipFree(there) == 0 && hipStreamDestroy(stream) == 0);
+  CHECK(aiter_gfxemu_set_option("arch", "gfx942,gfx1100") != 0);
+  CHECK(aiter_gfxemu_set_option("arch", "gfx942") == 0);
+}
+
 void options() {
   CHECK(aiter_gfxemu_set_option("quantum", "4") == 0 &&
         aiter_gfxemu_set_option("quantum", "16") == 0);
@@ -248,6 +278,7 @@ int main() {
   launches();
   errors();
   streams_and_graphs();
+  several_devices();
   options();
   return failures;
 }

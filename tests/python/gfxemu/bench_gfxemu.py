@@ -3,9 +3,9 @@
 import argparse
 import time
 
-import device
 import numpy as np
 import toolchain
+from aiter.emulator import device
 
 VECTOR = """
 KERNEL void k(const vec<f32, 4>* a, vec<f32, 4>* c, int n) {

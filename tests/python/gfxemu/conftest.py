@@ -2,8 +2,8 @@
 
 import os
 
-import device
 import pytest
+from aiter.emulator import device
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import device
 import ml_dtypes
 import numpy as np
 import pytest
+from aiter.emulator import device
 
 pytestmark = pytest.mark.skipif(
     device.library_path() is None, reason="libaiter_gfxemu.so is not built"

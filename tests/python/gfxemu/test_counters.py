@@ -1,11 +1,9 @@
 """Counters of a launch: numbers that follow from the kernel by hand."""
 
-import json
-
-import device
 import numpy as np
 import pytest
 import toolchain
+from aiter.emulator import device
 
 pytestmark = [
     pytest.mark.skipif(device.library_path() is None, reason="libaiter_gfxemu.so is not built"),
@@ -35,7 +33,8 @@ def report(shift=2, block=128, grid=3):
         text = toolchain.kernel_asm(BODY.format(shift=shift), args=1, threads=block, lds=16384)
         module = device.Module(toolchain.compile_asm(text, "gfx942"))
         module.launch("k", grid, block, device.Buffer(np.zeros(4096, np.float32)))
-        return json.loads(device.lib().aiter_gfxemu_report())
+        (launch,) = device.reports()
+        return launch
     finally:
         device.option(count=0)
 
@@ -76,7 +75,7 @@ def test_bank_conflicts(shift, conflicts):
 def test_describe():
     text = toolchain.kernel_asm(BODY.format(shift=2), args=1, threads=128, lds=16384, vgprs=70)
     code = toolchain.compile_asm(text, "gfx942")
-    found = json.loads(device.lib().aiter_gfxemu_describe(code, len(code)))
+    found = device.describe(code)
     assert found["arch"] == "gfx942"
     (kernel,) = found["kernels"]
     assert (

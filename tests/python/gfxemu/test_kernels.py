@@ -1,9 +1,9 @@
 """HIP kernels, compiled at -O0 and -O3 for every arch, against the same computation in NumPy."""
 
-import device
 import numpy as np
 import pytest
 import toolchain
+from aiter.emulator import device
 
 pytestmark = [
     pytest.mark.skipif(device.library_path() is None, reason="libaiter_gfxemu.so is not built"),
@@ -223,6 +223,47 @@ def test_floats(arch, level, case):
     expect = reference(a, b)
     worst = (np.abs(got.astype(np.float64) - expect) / (1e-3 + np.abs(expect))).max()
     assert worst <= bound, worst
+
+
+def extremes(dtype, r):
+    """Every kind of number beside every other: N pairs."""
+    info = np.finfo(dtype)
+    tiny, least, most = info.tiny, info.smallest_subnormal, info.max
+    ends = [0, least, 3 * least, tiny / 2, tiny - least, tiny, 1, 3, 1 / tiny, most / 3, most]
+    ends = np.array([*ends, np.inf, np.nan], dtype)
+    ends = np.concatenate([ends, -ends])
+    x, y = (m.reshape(-1) for m in np.meshgrid(ends, ends))
+    exponents = r.integers(info.minexp - info.nmant, info.maxexp, (2, N - len(x)))
+    a, b = np.ldexp(r.uniform(1, 2, exponents.shape), exponents).astype(dtype)
+    return np.concatenate([x, a]), np.concatenate([y, b])
+
+
+@pytest.mark.parametrize("expression", ["x / y", "1 / y"])
+@pytest.mark.parametrize("ctype", ["f32", "f64"])
+def test_division_of_extremes(arch, level, ctype, expression):
+    """Correctly rounded: quotients that overflow or are denormal, numbers whose inverse is."""
+    x, y = extremes(NUMPY[ctype], rng())
+    got = launch(elementwise(expression, ctype), arch, level, "k", [x, y, np.zeros_like(x)])[2]
+    with np.errstate(all="ignore"):
+        want = x / y if expression == "x / y" else 1 / y
+    np.testing.assert_array_equal(got, want)
+    zero = (want == 0) & ~np.isnan(got)
+    np.testing.assert_array_equal(np.signbit(got[zero]), np.signbit(want[zero]))
+
+
+@pytest.mark.parametrize("ctype, call", [("f32", "rcpf"), ("f64", "rcp")])
+def test_reciprocal_of_extremes(arch, level, ctype, call):
+    """Where it is a normal number, within an ulp (f64: 2^-22, which division refines)."""
+    _, y = extremes(NUMPY[ctype], rng())
+    source = elementwise(f"__builtin_amdgcn_{call}(y)", ctype)
+    got = launch(source, arch, level, "k", [y, y, np.zeros_like(y)])[2]
+    with np.errstate(all="ignore"):
+        want = 1 / y
+    special = (y == 0) | ~np.isfinite(y)
+    np.testing.assert_array_equal(got[special], want[special])
+    normal = ~special & np.isfinite(want) & (np.abs(want) >= np.finfo(y.dtype).tiny)
+    bound = 2.0**-23 if ctype == "f32" else 2.0**-22
+    assert (np.abs(got[normal] / want[normal] - 1) <= bound).all()
 
 
 @pytest.mark.parametrize("flush", [False, True])

@@ -2,10 +2,10 @@
 
 import re
 
-import device
 import numpy as np
 import pytest
 import toolchain
+from aiter.emulator import device
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 pytestmark = [

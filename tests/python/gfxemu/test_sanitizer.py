@@ -1,10 +1,10 @@
 """Every detector of the sanitizer: a kernel with the planted bug, which must be reported, and its clean
 twin, which must not."""
 
-import device
 import numpy as np
 import pytest
 import toolchain
+from aiter.emulator import device
 
 pytestmark = [
     pytest.mark.skipif(device.library_path() is None, reason="libaiter_gfxemu.so is not built"),

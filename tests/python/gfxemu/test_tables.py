@@ -5,9 +5,9 @@ import ctypes
 import re
 import struct
 
-import device
 import pytest
 import toolchain
+from aiter.emulator import device
 
 pytestmark = [
     pytest.mark.skipif(device.library_path() is None, reason="libaiter_gfxemu.so is not built"),

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 
 import pytest
 from tree import ROOT
@@ -29,19 +28,3 @@ def test_builds_for_nvidia(build_dir, tmp_path, family, op):
     lines = (tmp_path / "manifest.txt").read_text().splitlines()
     assert all(line.startswith(f"{op}_hip") for line in lines[1:]) and len(lines) > 1
     assert "warning" not in result.stderr, result.stderr
-
-
-def test_gfx950(package):
-    """The smoke cases of every operator, executed as gfx950."""
-    if not (package / "lib/libaiter_gfxemu.so").exists():
-        pytest.skip("built without the emulator")
-    if not (package / "lib/aiter_kernels/gfx950").is_dir():
-        pytest.skip("no kernels were built for gfx950")
-    families = sorted({str(ROOT / "tests/python" / family) for family, _ in OPS})
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "hip and smoke",
-         *families],
-        env=os.environ | {"AITER_EMULATE": "gfx950"}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout
-    assert int(re.search(r"(\d+) passed", result.stdout)[1]) > 20

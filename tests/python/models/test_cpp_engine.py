@@ -10,6 +10,7 @@ from aiter.models import smollm2
 from aiter.models.engine import Engine
 from aiter.models.gguf_file import GgufFile
 from aiter.models.llama import Llama
+from aiter.testing import gpus
 from tree import ROOT
 
 
@@ -56,6 +57,14 @@ def test_synthetic(engine, tmp_path, options, activations):
     path = synthetic.write(tmp_path / "m.gguf", **options)
     prompt = np.random.default_rng(2).integers(0, 264, 50).tolist()
     same_tokens(engine, path, prompt, 40, activations=activations)
+
+
+@pytest.mark.parametrize("device", gpus())
+@pytest.mark.parametrize("matrix", ["Q4_1", "Q8_0", "F16"])
+def test_on_a_gpu(engine, tmp_path, matrix, device):
+    path = synthetic.write(tmp_path / "m.gguf", matrix=matrix, tied=False)
+    prompt = np.random.default_rng(2).integers(0, 264, 20).tolist()
+    same_tokens(engine, path, prompt, 8, "--device", device)
 
 
 def test_ids_from_a_file(engine, tmp_path):

@@ -11,6 +11,7 @@ from aiter.models.engine import Engine
 from aiter.models.gguf_file import GgufFile
 from aiter.models.llama import Llama
 from aiter.models.tokenizer import Tokenizer
+from aiter.testing import gpus
 from tree import ROOT
 
 SPEED = re.compile(
@@ -48,6 +49,16 @@ def test_one_prompt(model, chat):
     assert result.returncode == 0, result.stderr
     assert result.stdout == expected(model, "hello world", 20, chat)
     assert SPEED.search(result.stderr)
+
+
+@pytest.mark.parametrize("device", gpus())
+def test_on_a_gpu(model, device):
+    result = aiter_generate(
+        "hello world", "hello", "--model", model, "--max-tokens", "8", "--raw", "--device", device
+    )
+    assert result.returncode == 0, result.stderr
+    prompts = "hello world", "hello"
+    assert result.stdout == "".join(f"=== {t}\n" + expected(model, t, 8) for t in prompts)
 
 
 def test_several_prompts_and_files(model, tmp_path):

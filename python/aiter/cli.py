@@ -61,7 +61,12 @@ def version():
 
 def main(argv=None):
     top = parser()
-    arguments = top.parse_args(argv)
+    arguments, rest = top.parse_known_args(argv)
+    # argparse takes a list of words in one place only; theirs may stand behind options, too.
+    if "arguments" in arguments and not any(word.startswith("--") for word in rest):
+        arguments.arguments += rest
+    elif rest:
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
     if arguments.run:
         return arguments.run(arguments)
     lines = [version()] if arguments.version else paths(arguments)

@@ -162,8 +162,7 @@ def _pack(given, layout, kernel) -> bytes:
         place = layout[i]["offset"] if layout else -(-len(raw) // len(data)) * len(data)
         if layout and len(data) != layout[i]["size"]:
             raise ValueError(
-                f"argument {i} has {len(data)} bytes, "
-                f"{layout[i]['name'] or layout[i]['kind']} has {layout[i]['size']}"
+                f"argument {i} has {len(data)} bytes, the kernel's has {layout[i]['size']}"
             )
         raw.extend(bytes(place + len(data) - len(raw)))
         raw[place : place + len(data)] = data

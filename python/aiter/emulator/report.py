@@ -21,5 +21,5 @@ def print_launch(r: dict) -> None:
         "estimate": ", ".join(f"{part} {us} us" for part, us in r["estimate_us"].items()),
     }
     for name, text in lines.items():
-        if not text.startswith("0"):
+        if any(digit in text for digit in "123456789"):
             print(f"  {name:13}{text}")

@@ -182,8 +182,12 @@ void check_host_write(uint64_t address, uint64_t size) {
   if (g_first_serial != kNever) mark(address, size);
 }
 
-void check_launch(Launch& l) {
+void check_begin() {
   if (g_first_serial == kNever) g_first_serial = Memory::get().serial() + 1;
+}
+
+void check_launch(Launch& l) {
+  check_begin();
   Allocation arguments;
   if (Memory::get().find(l.kernarg_address, &arguments)) mark(arguments.begin, arguments.size);
   Memory::get().shadow();

@@ -4,6 +4,7 @@
 
 namespace gfxemu {
 
+void check_begin();  // what is allocated from now on was not written
 void check_launch(Launch& launch);
 void check_skipped_launch();  // one without the checker: what it writes is not seen
 void check_start(Wave& wave);

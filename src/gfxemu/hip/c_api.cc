@@ -5,6 +5,7 @@
 #include <string>
 
 #include "aiter_gfxemu.h"
+#include "check/check.h"
 #include "count/count.h"
 #include "hip/state.h"
 #include "isa/disasm.h"
@@ -43,9 +44,12 @@ uint32_t mix(uint32_t& s) {
 GFXEMU_API const char* aiter_gfxemu_last_error(void) { return last_message().c_str(); }
 GFXEMU_API int aiter_gfxemu_set_option(const char* key, const char* value) {
   std::string error;
-  if (key && value && set_option(key, value, &error)) return 0;
-  set_last_message(error);
-  return 1;
+  if (!key || !value || !set_option(key, value, &error)) {
+    set_last_message(error);
+    return 1;
+  }
+  if (options().check) check_begin();
+  return 0;
 }
 GFXEMU_API const char* aiter_gfxemu_host_isa(void) { return host_isa(); }
 

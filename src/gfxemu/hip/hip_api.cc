@@ -334,6 +334,7 @@ using namespace gfxemu;
 // ---- devices ----
 GFXEMU_HIP hipInit(unsigned) {
   if (!options_error().empty()) return done(kInvalidValue, options_error());
+  if (options().check) check_begin();
   return kSuccess;
 }
 GFXEMU_HIP hipDriverGetVersion(int* v) {

@@ -6,6 +6,8 @@
 
 namespace aiter::AITER_ISA {
 
+typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+
 // The order of floats as unsigned integers: -0 equals 0, NaN comes after infinity.
 AITER_INLINE uint32_t order_of(float x) {
   if (x != x) return UINT32_MAX;

@@ -9,8 +9,6 @@
 
 namespace aiter::AITER_ISA {
 
-typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
-
 // Keys that order elements from worst to best; flip is -1 where the smallest are the best. NaN is
 // larger than all numbers, and -0 equals 0.
 template <class T>

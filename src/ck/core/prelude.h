@@ -157,5 +157,13 @@ AITER_DEVICE int32_t shuffle_xor(int32_t value, int mask) {
 AITER_DEVICE float shuffle(float value, int lane) {
   return bit_cast<float>(shuffle(bit_cast<uint32_t>(value), lane));
 }
+AITER_DEVICE uint64_t shuffle_xor(uint64_t value, int mask) {
+  const uint64_t high = shuffle_xor(static_cast<uint32_t>(value >> 32), mask);
+  return high << 32 | shuffle_xor(static_cast<uint32_t>(value), mask);
+}
+AITER_DEVICE uint64_t shuffle(uint64_t value, int lane) {
+  const uint64_t high = shuffle(static_cast<uint32_t>(value >> 32), lane);
+  return high << 32 | shuffle(static_cast<uint32_t>(value), lane);
+}
 
 }  // namespace aiter

@@ -59,15 +59,6 @@ AITER_DEVICE void load_bits(const T* row, int64_t i, int64_t end, uint32_t (&bit
 
 // ---- sums over a block --------------------------------------------------------------------------
 
-AITER_DEVICE uint64_t shuffle(uint64_t value, int lane) {
-  const uint64_t high = shuffle(static_cast<uint32_t>(value >> 32), lane);
-  return high << 32 | shuffle(static_cast<uint32_t>(value), lane);
-}
-AITER_DEVICE uint64_t shuffle_xor(uint64_t value, int mask) {
-  const uint64_t high = shuffle_xor(static_cast<uint32_t>(value >> 32), mask);
-  return high << 32 | shuffle_xor(static_cast<uint32_t>(value), mask);
-}
-
 // The sum of the lanes up to this one, itself included.
 template <class T>
 AITER_DEVICE T wave_scan(T value) {

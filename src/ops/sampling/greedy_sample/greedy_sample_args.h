@@ -1,6 +1,6 @@
 #pragma once
 
-#include "core/dtype.h"
+#include "ops/sampling/row_option.h"
 
 namespace aiter {
 

@@ -7,10 +7,7 @@ namespace aiter::AITER_ISA {
 namespace {
 
 void write(const GreedySampleArgs& a, int64_t row, int64_t index) {
-  if (a.out_dtype == DType::kI32)
-    static_cast<int32_t*>(a.out)[row * a.out_stride] = static_cast<int32_t>(index);
-  else
-    static_cast<int64_t*>(a.out)[row * a.out_stride] = index;
+  store_index(a.out, a.out_dtype, row * a.out_stride, index);
 }
 
 template <class T>

@@ -1,6 +1,9 @@
+#include <algorithm>
+
 #include "aiter/sampling.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
+#include "launch/launch.h"
 #include "ops/sampling/top_k_top_p_sampling/top_k_top_p_sampling_args.h"
 
 namespace aiter {
@@ -9,10 +12,28 @@ struct TopKTopPSamplingProblem {
   DType dtype;
   int64_t batch, vocab;
   bool probs;
+  bool aligned16;  // rows begin at multiples of 16 bytes
 };
 
 AITER_CPU_ROW(top_k_top_p_sampling_cpu_simd, TopKTopPSamplingArgs)
 AITER_CPU_ROW(top_k_top_p_sampling_cpu_ref, TopKTopPSamplingArgs)
+
+static void top_k_top_p_sampling_hip(const FloatKernels& kernels, const TopKTopPSamplingArgs& args,
+                                     const Call& call) {
+  launch(kernels[args.dtype], call,
+         {.x = std::min<int64_t>(args.batch, 1 << 20), .threads = args.vocab < 4096 ? 256 : 1024},
+         args);
+}
+
+static void top_k_top_p_sampling_hip_vec(const TopKTopPSamplingArgs& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(top_k_top_p_sampling, hip_vec);
+  top_k_top_p_sampling_hip(kernels, args, call);
+}
+
+static void top_k_top_p_sampling_hip_any(const TopKTopPSamplingArgs& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(top_k_top_p_sampling, hip_any);
+  top_k_top_p_sampling_hip(kernels, args, call);
+}
 
 static constexpr Row<TopKTopPSamplingProblem, TopKTopPSamplingArgs> kRows[] = {
 #include "ops/sampling/top_k_top_p_sampling/top_k_top_p_sampling.def"
@@ -78,11 +99,13 @@ static void top_k_top_p_sampling(const aiter_tensor* input_, const aiter_tensor*
   out.dtype({DType::kI32, DType::kI64}).shape({batch}).on_device_of(input);
   args.input = input.data(), args.input_stride = input.stride(0), args.dtype = input.dtype();
   args.out = out.data(), args.out_stride = out.stride(0), args.out_dtype = out.dtype();
-  args.batch = batch;
+  args.batch = batch, args.rows = input.dim(0);
   args.vocab = vocab;
   args.probs = opts.input_is_probs != 0;
   args.top_k_first = opts.top_k_first != 0;
-  const TopKTopPSamplingProblem problem{input.dtype(), batch, vocab, args.probs != 0};
+  const bool aligned16 =
+      is_aligned16(args.input) && args.input_stride * dtype_bytes(args.dtype) % 16 == 0;
+  const TopKTopPSamplingProblem problem{input.dtype(), batch, vocab, args.probs != 0, aligned16};
   dispatch(top_k_top_p_sampling_op, kRows, problem, args, input.device(), stream, opts.flags);
 }
 

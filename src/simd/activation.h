@@ -1,4 +1,4 @@
-// Gated activations on vectors, for the CPU rows: f(gate, up), in fp32.
+// Activations on vectors, in fp32, for the CPU rows.
 #pragma once
 
 #include "aiter/activation.h"
@@ -8,15 +8,38 @@ namespace aiter::AITER_ISA {
 
 constexpr float kLog2e = 1.44269504f;
 
+// 1 / (1 + e^(-factor * x)), faster than sigmoid() of simd.h
+AITER_INLINE Vec sigmoid_of(Vec x, float factor) {
+  return set1(1.0f) / (set1(1.0f) + exp2(x * set1(-kLog2e * factor)));
+}
+
+// Relatively accurate near 0 too.
+AITER_INLINE Vec tanh(Vec x) {
+  const Vec x2 = x * x;
+  Vec p = set1(-5.70498872745e-3f);
+  p = fma(p, x2, set1(2.06390887954e-2f));
+  p = fma(p, x2, set1(-5.37397155531e-2f));
+  p = fma(p, x2, set1(1.33314422036e-1f));
+  p = fma(p, x2, set1(-3.33332819422e-1f));
+  const Vec small = fma(p * x2, x, x);
+  const Vec a = abs(x);
+  const Vec large = set1(1.0f) - set1(2.0f) / (exp2(a * set1(2 * kLog2e)) + set1(1.0f));
+  const Vec signed_large = select_lt(x, zero(), zero() - large, large);
+  return select_lt(a, set1(0.625f), small, signed_large);
+}
+
 // g * sigmoid(factor * g)
 AITER_INLINE Vec swish(Vec g, float factor) {
   return g / (set1(1.0f) + exp2(g * set1(-kLog2e * factor)));
 }
 AITER_INLINE Vec silu(Vec g) { return swish(g, 1.0f); }
 
-// g * Phi(g), relatively accurate in both tails: Phi(-a) = exp(-a^2 / 2) t P(t) with
-// t = 1 / (1 + 0.35 a), P fitted to a relative error of 3e-8.
-AITER_INLINE Vec gelu(Vec g) {
+// Phi(g), relatively accurate in both tails: Phi(-a) = exp(-a^2 / 2) t P(t) with
+// t = 1 / (1 + 0.35 a), P fitted to a relative error of 3e-8; and exp(-g^2 / 2).
+struct Normal {
+  Vec distribution, bell;
+};
+AITER_INLINE Normal normal(Vec g) {
   const Vec a = min(set1(15.0f), abs(g));  // Phi(-15) is 0; in this order NaN passes
   const Vec t = set1(1.0f) / fma(a, set1(0.35f), set1(1.0f));
   Vec p = set1(-0.029145939275622368f);
@@ -28,34 +51,80 @@ AITER_INLINE Vec gelu(Vec g) {
   p = fma(p, t, set1(0.11983285844326019f));
   p = fma(p, t, set1(0.13986186683177948f));
   p = fma(p, t, set1(0.13962140679359436f));
-  const Vec tail = exp2(a * a * set1(-0.5f * kLog2e)) * (t * p);
-  return g * select_lt(g, zero(), tail, set1(1.0f) - tail);
+  const Vec bell = exp2(a * a * set1(-0.5f * kLog2e));
+  const Vec tail = bell * (t * p);
+  return {select_lt(g, zero(), tail, set1(1.0f) - tail), bell};
 }
+AITER_INLINE Vec gelu(Vec g) { return g * normal(g).distribution; }
 
 // g * (1 + tanh(u)) / 2 = g * sigmoid(2 u), u = sqrt(2 / pi) (g + 0.044715 g^3)
+AITER_INLINE Vec gelu_tanh_argument(Vec g) {
+  return g * fma(g * g, set1(0.07135481627f), set1(1.59576912161f));
+}
 AITER_INLINE Vec gelu_tanh(Vec g) {
-  const Vec u2 = g * fma(g * g, set1(0.07135481627f), set1(1.59576912161f));
-  return g / (set1(1.0f) + exp2(u2 * set1(-kLog2e)));
+  return g / (set1(1.0f) + exp2(gelu_tanh_argument(g) * set1(-kLog2e)));
 }
 
-struct Silu {
-  static AITER_INLINE Vec apply(Vec gate, Vec up) { return silu(gate) * up; }
+// A gated activation is gate(g) * up(u). gate_slope and up_slope give the same functions (a) and
+// their derivatives (b).
+struct PlainUp {
+  static AITER_INLINE Vec up(Vec u) { return u; }
+  static AITER_INLINE Pair up_slope(Vec u) { return {u, set1(1.0f)}; }
 };
-struct Gelu {
-  static AITER_INLINE Vec apply(Vec gate, Vec up) { return gelu(gate) * up; }
+// f = g s, f' = s + f (1 - s) z' for s = sigmoid(z(g))
+AITER_INLINE Pair swish_slope(Vec g, Vec s, Vec z_slope) {
+  const Vec f = g * s;
+  return {f, fma(f * (set1(1.0f) - s), z_slope, s)};
+}
+struct Silu : PlainUp {
+  static AITER_INLINE Vec gate(Vec g) { return silu(g); }
+  static AITER_INLINE Pair gate_slope(Vec g) {
+    return swish_slope(g, sigmoid_of(g, 1.0f), set1(1.0f));
+  }
 };
-struct GeluTanh {
-  static AITER_INLINE Vec apply(Vec gate, Vec up) { return gelu_tanh(gate) * up; }
+struct Gelu : PlainUp {
+  static AITER_INLINE Vec gate(Vec g) { return gelu(g); }
+  static AITER_INLINE Pair gate_slope(Vec g) {
+    const Normal n = normal(g);
+    return {g * n.distribution, fma(g * set1(0.39894228040f), n.bell, n.distribution)};
+  }
+};
+struct GeluTanh : PlainUp {
+  static AITER_INLINE Vec gate(Vec g) { return gelu_tanh(g); }
+  static AITER_INLINE Pair gate_slope(Vec g) {
+    const Vec bounded = max(set1(-20.0f), min(set1(20.0f), g));  // flat beyond; NaN passes
+    const Vec z_slope = fma(bounded * bounded, set1(3 * 0.07135481627f), set1(1.59576912161f));
+    const Vec s = sigmoid_of(gelu_tanh_argument(bounded), 1.0f);
+    return {g * s, swish_slope(bounded, s, z_slope).b};
+  }
 };
 struct Swiglu {
-  static AITER_INLINE Vec apply(Vec gate, Vec up) {
-    return swish(gate, 1.702f) * (up + set1(1.0f));
+  static AITER_INLINE Vec gate(Vec g) { return swish(g, 1.702f); }
+  static AITER_INLINE Vec up(Vec u) { return u + set1(1.0f); }
+  static AITER_INLINE Pair gate_slope(Vec g) {
+    return swish_slope(g, sigmoid_of(g, 1.702f), set1(1.702f));
+  }
+  static AITER_INLINE Pair up_slope(Vec u) { return {up(u), set1(1.0f)}; }
+};
+struct Situv2 {
+  float beta, linear_beta;
+  AITER_INLINE Vec gate(Vec g) const {
+    return set1(beta) * tanh(g / set1(beta)) * sigmoid_of(g, 1.0f);
+  }
+  AITER_INLINE Vec up(Vec u) const { return set1(linear_beta) * tanh(u / set1(linear_beta)); }
+  AITER_INLINE Pair gate_slope(Vec g) const {
+    const Vec t = tanh(g / set1(beta)), s = sigmoid_of(g, 1.0f), f = set1(beta) * t * s;
+    return {f, fma(f, set1(1.0f) - s, (set1(1.0f) - t * t) * s)};
+  }
+  AITER_INLINE Pair up_slope(Vec u) const {
+    const Vec t = tanh(u / set1(linear_beta));
+    return {set1(linear_beta) * t, set1(1.0f) - t * t};
   }
 };
 
-// Calls f(Act{}) with one of the above.
+// Calls f(act) with one of the above.
 template <class F>
-AITER_INLINE void with_activation(int32_t activation, F&& f) {
+AITER_INLINE void with_activation(int32_t activation, float beta, float linear_beta, F&& f) {
   switch (activation) {
     case AITER_ACTIVATION_SILU:
       return f(Silu{});
@@ -65,6 +134,8 @@ AITER_INLINE void with_activation(int32_t activation, F&& f) {
       return f(GeluTanh{});
     case AITER_ACTIVATION_SWIGLU:
       return f(Swiglu{});
+    case AITER_ACTIVATION_SITUV2:
+      return f(Situv2{beta, linear_beta});
     default:
       return;
   }

@@ -12,6 +12,7 @@
 //   load_pair<O>(p), store_pair<O>(p, v, streamed)   two vectors at once, their lanes in order or, where
 //                               that is cheaper (bf16 on AVX-512), even ones first; see map_lanes
 //   swap_pairs(v)               lanes 1 0 3 2 5 4 ...
+//   deinterleave({v, w})        the even lanes of v and w, and the odd ones; interleave undoes it
 //   + - * /  fma(a, b, c) = a * b + c   min max abs sqrt floor
 //   exp (<= 2 ulp)  exp2 (<= 3 ulp, a third faster)  reduce_add reduce_max
 //
@@ -68,6 +69,9 @@ AITER_INLINE f16 from_float<f16>(float x) {
 constexpr int kLanes = 16;
 struct Vec {
   __m512 v;
+};
+struct Pair {
+  Vec a, b;
 };
 
 AITER_INLINE __mmask16 lanes_mask(int n) { return static_cast<__mmask16>((1u << n) - 1); }
@@ -153,6 +157,18 @@ AITER_INLINE Vec sqrt(Vec a) { return {_mm512_sqrt_ps(a.v)}; }
 AITER_INLINE Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, 0)}; }
 AITER_INLINE Vec floor(Vec a) { return {_mm512_roundscale_ps(a.v, 9)}; }
 AITER_INLINE Vec swap_pairs(Vec a) { return {_mm512_permute_ps(a.v, 0xb1)}; }
+AITER_INLINE Pair deinterleave(Pair p) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+  return {{_mm512_permutex2var_ps(p.a.v, even, p.b.v)},
+          {_mm512_permutex2var_ps(p.a.v, odd, p.b.v)}};
+}
+AITER_INLINE Pair interleave(Pair p) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+  return {{_mm512_permutex2var_ps(p.a.v, low, p.b.v)},
+          {_mm512_permutex2var_ps(p.a.v, high, p.b.v)}};
+}
 AITER_INLINE float reduce_add(Vec a) { return _mm512_reduce_add_ps(a.v); }
 AITER_INLINE float reduce_max(Vec a) { return _mm512_reduce_max_ps(a.v); }
 // a * 2^n for integral n; over- and underflow as in IEEE.
@@ -168,6 +184,9 @@ AITER_INLINE Vec select_lt(Vec a, Vec b, Vec if_less, Vec otherwise) {
 constexpr int kLanes = 8;
 struct Vec {
   __m256 v;
+};
+struct Pair {
+  Vec a, b;
 };
 
 AITER_INLINE __m256i lanes_mask(int n) {
@@ -238,6 +257,17 @@ AITER_INLINE Vec sqrt(Vec a) { return {_mm256_sqrt_ps(a.v)}; }
 AITER_INLINE Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | 8)}; }
 AITER_INLINE Vec floor(Vec a) { return {_mm256_floor_ps(a.v)}; }
 AITER_INLINE Vec swap_pairs(Vec a) { return {_mm256_permute_ps(a.v, 0xb1)}; }
+AITER_INLINE Pair deinterleave(Pair p) {
+  auto in_order = [](__m256 v) {
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
+  };
+  return {{in_order(_mm256_shuffle_ps(p.a.v, p.b.v, 0x88))},
+          {in_order(_mm256_shuffle_ps(p.a.v, p.b.v, 0xdd))}};
+}
+AITER_INLINE Pair interleave(Pair p) {
+  const __m256 low = _mm256_unpacklo_ps(p.a.v, p.b.v), high = _mm256_unpackhi_ps(p.a.v, p.b.v);
+  return {{_mm256_permute2f128_ps(low, high, 0x20)}, {_mm256_permute2f128_ps(low, high, 0x31)}};
+}
 AITER_INLINE float reduce_add(Vec a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
@@ -269,6 +299,9 @@ typedef float FloatV __attribute__((vector_size(32)));
 typedef int32_t IntV __attribute__((vector_size(32)));
 struct Vec {
   FloatV v;
+};
+struct Pair {
+  Vec a, b;
 };
 
 AITER_INLINE Vec set1(float x) { return {FloatV{x, x, x, x, x, x, x, x}}; }  // -0 too
@@ -326,6 +359,14 @@ AITER_INLINE Vec floor(Vec a) {
 }
 AITER_INLINE Vec swap_pairs(Vec a) {
   return {__builtin_shufflevector(a.v, a.v, 1, 0, 3, 2, 5, 4, 7, 6)};
+}
+AITER_INLINE Pair deinterleave(Pair p) {
+  return {{__builtin_shufflevector(p.a.v, p.b.v, 0, 2, 4, 6, 8, 10, 12, 14)},
+          {__builtin_shufflevector(p.a.v, p.b.v, 1, 3, 5, 7, 9, 11, 13, 15)}};
+}
+AITER_INLINE Pair interleave(Pair p) {
+  return {{__builtin_shufflevector(p.a.v, p.b.v, 0, 8, 1, 9, 2, 10, 3, 11)},
+          {__builtin_shufflevector(p.a.v, p.b.v, 4, 12, 5, 13, 6, 14, 7, 15)}};
 }
 AITER_INLINE float reduce_add(Vec a) {
   float s = 0;
@@ -421,9 +462,6 @@ AITER_INLINE Vec rounded<float>(Vec v) {
 }
 
 // Two vectors of neighbouring elements. kEvenFirst: a has the even, b the odd ones.
-struct Pair {
-  Vec a, b;
-};
 template <bool kEvenFirst, class T>
 AITER_INLINE Pair load_pair(const T* p) {
   return {load(p), load(p + kLanes)};

@@ -11,12 +11,6 @@ namespace aiter {
 
 constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
 
-AITER_DEVICE float tanh(float x) {
-  const float e = exp(-2.0f * abs(x));
-  const float y = (1.0f - e) / (1.0f + e);
-  return x < 0 ? -y : y;
-}
-
 AITER_DEVICE int64_t shuffle(int64_t x, int lane) {
   const uint32_t low = shuffle(static_cast<uint32_t>(x), lane);
   const uint32_t high = shuffle(static_cast<uint32_t>(x >> 32), lane);

@@ -1,4 +1,4 @@
-// Gated activations, in fp32.
+// Activations, in fp32.
 #pragma once
 
 #include "ck/core/math.h"
@@ -12,7 +12,10 @@ AITER_DEVICE float sigmoid(float x) {
 
 // The normal distribution, relatively accurate in both tails: exp(-a^2 / 2) t P(t) for -a, with
 // t = 1 / (1 + 0.35 a) and P fitted to a relative error of 3e-8 (as src/simd/activation.h).
-AITER_DEVICE float normal_distribution(float x) {
+struct Normal {
+  float distribution, bell;  // bell: exp(-x^2 / 2)
+};
+AITER_DEVICE Normal normal(float x) {
   const float a = min(abs(x), 15.0f);  // it is 0 at -15
   const float t = 1.0f / fma(a, 0.35f, 1.0f);
   float p = -0.029145939275622368f;
@@ -24,24 +27,82 @@ AITER_DEVICE float normal_distribution(float x) {
   p = fma(p, t, 0.11983285844326019f);
   p = fma(p, t, 0.13986186683177948f);
   p = fma(p, t, 0.13962140679359436f);
-  const float tail = exp(a * a * -0.5f) * (t * p);
-  return x < 0.0f ? tail : 1.0f - tail;
+  const float bell = exp(a * a * -0.5f), tail = bell * (t * p);
+  return {x < 0.0f ? tail : 1.0f - tail, bell};
 }
 
-// f(gate) * up for an aiter_activation.
-AITER_DEVICE float act_and_mul(int32_t activation, float gate, float up) {
-  constexpr int32_t kGelu = 1, kSwiglu = 2, kGeluTanh = 4;
+AITER_DEVICE float gelu(float g) { return g * normal(g).distribution; }
+
+// g * (1 + tanh(u)) / 2 = g * sigmoid(2 u), u = sqrt(2 / pi) (g + 0.044715 g^3)
+AITER_DEVICE float gelu_tanh(float g) {
+  return g * sigmoid(g * fma(g * g, 0.07135481627f, 1.59576912161f));
+}
+
+// Gated activations are gate_of(g) * up_of(u); `activation` is an aiter_activation. The slopes give
+// the same functions and their derivatives.
+enum : int32_t { kSilu = 0, kGelu = 1, kSwiglu = 2, kSituv2 = 3, kGeluTanh = 4 };
+
+AITER_DEVICE float gate_of(int32_t activation, float g, float beta) {
   switch (activation) {
     case kGelu:
-      return gate * normal_distribution(gate) * up;
+      return gelu(g);
     case kSwiglu:
-      return gate * sigmoid(1.702f * gate) * (up + 1.0f);
+      return g * sigmoid(1.702f * g);
+    case kSituv2:
+      return beta * tanh(g / beta) * sigmoid(g);
     case kGeluTanh:
-      // g * (1 + tanh(u)) / 2 = g * sigmoid(2 u), u = sqrt(2 / pi) (g + 0.044715 g^3)
-      return gate * sigmoid(gate * fma(gate * gate, 0.07135481627f, 1.59576912161f)) * up;
+      return gelu_tanh(g);
     default:
-      return gate * sigmoid(gate) * up;
+      return g * sigmoid(g);
   }
+}
+
+AITER_DEVICE float up_of(int32_t activation, float u, float linear_beta) {
+  if (activation == kSwiglu) return u + 1.0f;
+  if (activation == kSituv2) return linear_beta * tanh(u / linear_beta);
+  return u;
+}
+
+struct Slope {
+  float value, slope;
+};
+
+// f = g s, f' = s + f (1 - s) z' for s = sigmoid(z(g))
+AITER_DEVICE Slope swish_slope(float g, float s, float z_slope) {
+  const float f = g * s;
+  return {f, fma(f * (1.0f - s), z_slope, s)};
+}
+
+AITER_DEVICE Slope gate_slope(int32_t activation, float g, float beta) {
+  switch (activation) {
+    case kGelu: {
+      const Normal n = normal(g);
+      return {g * n.distribution, fma(g * 0.39894228040f, n.bell, n.distribution)};
+    }
+    case kSwiglu:
+      return swish_slope(g, sigmoid(1.702f * g), 1.702f);
+    case kSituv2: {
+      const float t = tanh(g / beta), s = sigmoid(g), f = beta * t * s;
+      return {f, fma(f, 1.0f - s, (1.0f - t * t) * s)};
+    }
+    case kGeluTanh: {
+      const float bounded = max(min(g, 20.0f), -20.0f);  // flat beyond; NaN passes
+      const float g2 = bounded * bounded;
+      const float s = sigmoid(bounded * fma(g2, 0.07135481627f, 1.59576912161f));
+      return {g * s, swish_slope(bounded, s, fma(g2, 3 * 0.07135481627f, 1.59576912161f)).slope};
+    }
+    default:
+      return swish_slope(g, sigmoid(g), 1.0f);
+  }
+}
+
+AITER_DEVICE Slope up_slope(int32_t activation, float u, float linear_beta) {
+  if (activation == kSwiglu) return {u + 1.0f, 1.0f};
+  if (activation == kSituv2) {
+    const float t = tanh(u / linear_beta);
+    return {linear_beta * t, 1.0f - t * t};
+  }
+  return {u, 1.0f};
 }
 
 }  // namespace aiter

@@ -57,6 +57,19 @@ AITER_DEVICE float exp(float x) {
   return t >= 128.0f || t < -150.0f ? y : fma(y, rest * kLn2, y);
 }
 
+// Relatively accurate near 0 too.
+AITER_DEVICE float tanh(float x) {
+  const float a = abs(x), x2 = x * x;
+  const float e = exp(-2.0f * a);
+  const float large = (1.0f - e) / (1.0f + e);
+  float p = -5.70498872745e-3f;
+  p = fma(p, x2, 2.06390887954e-2f);
+  p = fma(p, x2, -5.37397155531e-2f);
+  p = fma(p, x2, 1.33314422036e-1f);
+  p = fma(p, x2, -3.33332819422e-1f);
+  return a < 0.625f ? fma(p * x2, x, x) : x < 0 ? -large : large;
+}
+
 AITER_DEVICE float to_float(float x) { return x; }
 AITER_DEVICE float to_float(bf16 x) { return bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
 AITER_DEVICE float to_float(f16 x) {

@@ -6,16 +6,11 @@ import cases_act_and_mul as cases
 import numpy as np
 from aiter.testing import bench
 
-OURS = {
-    "silu": aiter.silu_and_mul,
-    "gelu": aiter.gelu_and_mul,
-    "gelu_tanh": aiter.gelu_tanh_and_mul,
-    "swiglu": aiter.swiglu_and_mul,
-}
-
 
 def in_torch(torch, act, gate, up):
     f = torch.nn.functional
+    if act == "situv2":
+        return 4 * torch.tanh(gate / 4) * torch.sigmoid(gate) * 25 * torch.tanh(up / 25)
     if act == "silu":
         return f.silu(gate) * up
     if act == "swiglu":
@@ -31,9 +26,13 @@ def main():
     for case in (c for c in cases.CASES if c.tag == "perf"):
         x = cases.make(case)
         out = np.empty((*case.shape[:-1], case.shape[-1] // 2), x.dtype)
-        functions = [lambda f=OURS[case.act], x=x, out=out: f(x, out=out)]
+        options = cases.options(case)
+        functions = [lambda c=case, x=x, o=options, y=out: aiter.act_and_mul(x, c.act, **o, out=y)]
         if torch:
-            halves = bench.to_torch(torch, x).chunk(2, dim=-1)
+            tx = bench.to_torch(torch, x)
+            halves = (tx[..., ::2], tx[..., 1::2]) if options["interleaved"] else tx.chunk(2, -1)
+            if "bias" in options:  # of which torch has no form that is as good: without it
+                options.pop("bias"), options.pop("expert_ids")
             functions.append(lambda a=case.act, h=halves: in_torch(torch, a, *h))
         ours, *peers = bench.sample(*functions)
         bench.report(

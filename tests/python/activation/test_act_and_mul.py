@@ -12,6 +12,7 @@ FUNCTIONS = {
     "gelu": aiter.gelu_and_mul,
     "gelu_tanh": aiter.gelu_tanh_and_mul,
     "swiglu": aiter.swiglu_and_mul,
+    "situv2": aiter.situv2_and_mul,
 }
 
 
@@ -23,20 +24,34 @@ def row(request):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_act_and_mul(case, row):
-    x = cases.make(case)
-    options = {name: case[name] for name in ("limit",) if name in case}
+    x, options = cases.make(case), cases.options(case)
     out = case.get("out")
-    got = FUNCTIONS[case.act](x, **options, dtype=dtype_of(out).name if out else None)
+    got = aiter.act_and_mul(x, case.act, **options, dtype=dtype_of(out).name if out else None)
     assert got.dtype == dtype_of(out or case.dtype)
-    want, scale = cases.reference(x, case.act, cases.limit_of(case))
+    want, scale = cases.reference(x, case.act, **options)
     assert_close(got, want, scale=scale)
+
+
+def test_names():
+    """The functions with AITER's names are act_and_mul."""
+    x = cases.make(cases.CASES[2])
+    bias = np.random.default_rng(4).standard_normal((3, 256)).astype(np.float32)
+    ids = np.array([0, 2, 1, 7, 0])
+    for name, function in FUNCTIONS.items():
+        limit = 7.0 if name == "swiglu" else 0.0
+        np.testing.assert_array_equal(function(x), aiter.act_and_mul(x, name, limit=limit))
+        if name in ("silu", "gelu", "swiglu"):
+            got = getattr(aiter, f"{name}_and_mul_bias")(x, ids, bias)
+            want = aiter.act_and_mul(x, name, limit=limit, bias=bias, expert_ids=ids)
+            np.testing.assert_array_equal(got, want)
+            assert (got[3] == 0).all() and (got[0] != 0).any()
 
 
 @pytest.mark.parametrize("half", ["gate", "up"])
 def test_in_place(half, row):
     case = cases.CASES[0]
     x = cases.make(case)
-    want, scale = cases.reference(x, case.act, 0)
+    want, scale = cases.reference(x, case.act, 0.0)
     d = x.shape[-1] // 2
     other = x[:, d:] if half == "gate" else x[:, :d]
     before = other.copy()
@@ -80,8 +95,19 @@ def test_the_bound_would_notice():
 
 def test_every_option_matters():
     x = cases.make(cases.Case("", act="silu", shape=(4, 256), dtype="fp32"))
+    bias = np.random.default_rng(5).standard_normal((2, 256)).astype(np.float32)
     results = [f(x) for f in FUNCTIONS.values()]
-    results += [f(x, limit=1.0) for f in FUNCTIONS.values()] + [aiter.swiglu_and_mul(x, limit=0)]
+    results += [aiter.act_and_mul(x, a, limit=1.0) for a in FUNCTIONS]
+    results += [
+        aiter.swiglu_and_mul(x, limit=0),
+        aiter.situv2_and_mul(x, beta=2),
+        aiter.situv2_and_mul(x, linear_beta=2),
+        aiter.act_and_mul(x, interleaved=True),
+        aiter.act_and_mul(x, bias=bias[:1]),
+        aiter.act_and_mul(x, bias=bias, expert_ids=np.array([0, 1, 1, 0])),
+        aiter.act_and_mul(x, weights=np.full((4, 1), 2, np.float32)),
+        aiter.act_and_mul(x, weights=bias[[0, 1, 0, 1], :128]),
+    ]
     for i, a in enumerate(results):
         assert all((a != b).any() for b in results[:i])
 
@@ -97,14 +123,35 @@ def test_every_option_matters():
         ({"x": np.ones((2, 8), np.float16)}, "y has dtype float32, expected x's float16"),
         ({"limit": -1.0}, "opts.limit is -1, expected at least 0"),
         ({"limit": float("nan")}, "opts.limit is nan, expected at least 0"),
+        ({"beta": 0.0}, "opts.beta is 0, expected a number above 0"),
+        ({"linear_beta": float("inf")}, "opts.linear_beta is inf, expected a number above 0"),
+        ({"bias": np.ones((3, 8), np.float32)}, "expert_ids is NULL, expected a tensor, as bias"),
+        ({"bias": np.ones((1, 7), np.float32)}, r"bias has shape \(1, 7\), expected \(any, 8\)"),
+        ({"bias": np.ones((1, 8), np.float16)}, "bias has dtype float16, expected float32"),
+        ({"expert_ids": np.zeros(2, np.int32)}, "bias is NULL, expected a tensor"),
+        (
+            {"bias": np.ones((1, 8), np.float32), "expert_ids": np.zeros(3, np.int32)},
+            "expert_ids has extent 3 in dimension 0, expected x's 2",
+        ),
+        (
+            {"bias": np.ones((1, 8), np.float32), "expert_ids": np.zeros(2, np.int8)},
+            "expert_ids has dtype int8, expected int32 or int64",
+        ),
+        ({"weights": np.ones((2, 3), np.float32)}, "weights has extent 3 in dimension 1, expected"),
+        ({"weights": np.ones((2, 4), np.float16)}, "weights has dtype float16, expected x's"),
     ],
 )
 def test_bad_input(arguments, message):
     out = np.full((2, 4), 7, np.float32)
     call = {"x": np.ones((2, 8), np.float32), "out": out} | arguments
     with pytest.raises(ValueError, match="act_and_mul: " + message):
-        aiter.silu_and_mul(**call)
+        aiter.act_and_mul(**call)
     assert (out == 7).all()
+
+
+def test_unknown_activation():
+    with pytest.raises(ValueError, match="activation is 'relu', expected one of silu, gelu"):
+        aiter.act_and_mul(np.ones((2, 8), np.float32), "relu")
 
 
 def test_explain():

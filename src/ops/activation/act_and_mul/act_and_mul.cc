@@ -1,11 +1,9 @@
 #include <algorithm>
-#include <cmath>
 
-#include "aiter/activation.h"
-#include "core/check.h"
 #include "dispatch/dispatch.h"
 #include "launch/launch.h"
 #include "ops/activation/act_and_mul/act_and_mul_args.h"
+#include "ops/activation/gated_checks.h"
 
 namespace aiter {
 
@@ -40,7 +38,7 @@ static void act_and_mul_hip(const ActAndMulKernels& kernels, int64_t pack,
   const int64_t packs = (args.d + pack - 1) / pack, each = ActAndMulArgs::kPacks;
   const int64_t threads = std::clamp<int64_t>((packs / each + 63) / 64 * 64, 64, 256);
   const int64_t pieces = (packs + threads * each - 1) / (threads * each);
-  launch(kernels.of(args.x_dtype, args.y_dtype), call,
+  launch(kernels.of(args.dtype, args.y_dtype), call,
          {.x = std::min<int64_t>(args.x_rows.count, 1 << 20),
           .y = std::min<int64_t>(pieces, 1 << 15),
           .threads = static_cast<int>(threads)},
@@ -49,7 +47,7 @@ static void act_and_mul_hip(const ActAndMulKernels& kernels, int64_t pack,
 
 static void act_and_mul_hip_vec(const ActAndMulArgs& args, const Call& call) {
   static constexpr ActAndMulKernels kernels = AITER_ACT_AND_MUL_KERNELS(hip_vec);
-  act_and_mul_hip(kernels, 16 / dtype_bytes(args.x_dtype), args, call);
+  act_and_mul_hip(kernels, 16 / dtype_bytes(args.dtype), args, call);
 }
 
 static void act_and_mul_hip_any(const ActAndMulArgs& args, const Call& call) {
@@ -62,59 +60,33 @@ static constexpr Row<ActAndMulProblem, ActAndMulArgs> kRows[] = {
 };
 AITER_OP(activation, act_and_mul)
 
-static void act_and_mul(const aiter_tensor* x_, const aiter_tensor* y_,
-                        const aiter_act_and_mul_opts* opts_, aiter_stream stream) {
+static void act_and_mul(const aiter_tensor* x_, const aiter_tensor* bias,
+                        const aiter_tensor* expert_ids, const aiter_tensor* weights,
+                        const aiter_tensor* y_, const aiter_act_and_mul_opts* opts_,
+                        aiter_stream stream) {
   const Check check("act_and_mul");
   const auto opts = check.options<aiter_act_and_mul_opts>(opts_, AITER_ACT_AND_MUL_OPTS_INIT);
-  switch (opts.activation) {
-    case AITER_ACTIVATION_SILU:
-    case AITER_ACTIVATION_GELU:
-    case AITER_ACTIVATION_SWIGLU:
-    case AITER_ACTIVATION_GELU_TANH:
-      break;
-    default:
-      check.require(false, "opts.activation is %d, expected an aiter_activation (0, 1, 2 or 4)",
-                    opts.activation);
-  }
-  check.require(opts.limit >= 0, "opts.limit is %g, expected at least 0", opts.limit);
-
   const Arg x = check.tensor("x", x_);
-  x.dtype({DType::kF32, DType::kF16, DType::kBF16}).min_rank(1).unit_last_stride();
-  if (x.dim(-1) % 2)
-    x.refuse("has last extent %lld, expected an even one (gate and up)",
-             static_cast<long long>(x.dim(-1)));
-  const int64_t d = x.dim(-1) / 2;
-
-  const Arg y = check.tensor("y", y_);
-  if (x.dtype() == DType::kF32)
-    y.dtype({DType::kF32, DType::kF16, DType::kBF16});
-  else
-    y.dtype_of(x);
-  y.rank(x.rank()).unit_last_stride().on_device_of(x);
-  for (int i = 0; i < x.rank(); ++i) {
-    const int64_t expected = i + 1 == x.rank() ? d : x.dim(i);
-    if (y.dim(i) != expected)
-      y.refuse("has extent %lld in dimension %d, expected %lld (x's shape, the last one halved)",
-               static_cast<long long>(y.dim(i)), i, static_cast<long long>(expected));
-  }
-
+  const GatedTensors tensors{x, check.optional("bias", bias),
+                             check.optional("expert_ids", expert_ids),
+                             check.optional("weights", weights)};
   ActAndMulArgs args{};
-  args.x = x.data(), args.x_rows = x.rows(), args.x_dtype = x.dtype();
+  static_cast<GatedArgs&>(args) = check_gated(check, tensors, opts);
+  const Arg y = check.tensor("y", y_);
+  check_half_of(y, x);
   args.y = y.data(), args.y_rows = y.rows(), args.y_dtype = y.dtype();
-  args.d = d;
-  args.activation = opts.activation;
-  args.limit = opts.limit > 0 ? opts.limit : INFINITY;
-  const int64_t bytes = dtype_bytes(x.dtype());
-  const bool aligned16 = is_aligned16(args.x, args.x_rows, bytes) && d * bytes % 16 == 0 &&
-                         is_aligned16(args.y, args.y_rows, dtype_bytes(y.dtype()));
-  const ActAndMulProblem problem{x.dtype(), y.dtype(),       args.x_rows.count,
-                                 d,         opts.activation, aligned16};
+  const ActAndMulProblem problem{
+      x.dtype(), y.dtype(),       args.x_rows.count,
+      args.d,    opts.activation, gated_aligned16(args, args.y, args.y_rows, args.y_dtype)};
   dispatch(act_and_mul_op, kRows, problem, args, x.device(), stream, opts.flags);
 }
 
 }  // namespace aiter
 
-extern "C" aiter_status aiter_act_and_mul(const aiter_tensor* x, const aiter_tensor* y,
+extern "C" aiter_status aiter_act_and_mul(const aiter_tensor* x, const aiter_tensor* bias,
+                                          const aiter_tensor* expert_ids,
+                                          const aiter_tensor* weights, const aiter_tensor* y,
                                           const aiter_act_and_mul_opts* opts, aiter_stream stream) {
-  return aiter::entry("act_and_mul", [&] { aiter::act_and_mul(x, y, opts, stream); });
+  return aiter::entry("act_and_mul",
+                      [&] { aiter::act_and_mul(x, bias, expert_ids, weights, y, opts, stream); });
 }

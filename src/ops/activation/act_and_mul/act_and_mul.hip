@@ -1,6 +1,5 @@
 // A block works on a piece of one row: a pack of gates, the same of ups, one of results at a time.
-#include "ck/core/activation.h"
-#include "ck/core/pack.h"
+#include "ck/activation/gated.h"
 #include "ops/activation/act_and_mul/act_and_mul_args.h"
 
 namespace aiter {
@@ -14,30 +13,24 @@ AITER_DEVICE void act_and_mul(const ActAndMulArgs& a) {
   const int64_t pieces = (a.d + piece - 1) / piece;  // of a row
   const int64_t row_step = grid_blocks();
   for (int64_t r = block_index_x(); r < a.x_rows.count; r += row_step) {
-    const X* gates = static_cast<const X*>(a.x) + a.x_rows.offset(r);
-    const X* ups = gates + a.d;
+    const X* x = static_cast<const X*>(a.x) + a.x_rows.offset(r);
     Y* y = static_cast<Y*>(a.y) + a.y_rows.offset(r);
+    const float* bias;
+    const bool known = find_bias(a, r, bias);
     for (int64_t p = block_index_y(); p < pieces; p += grid_blocks_y()) {
-      float gate[kPacks][N], up[kPacks][N];
+      GateUp<N> v[kPacks];
       AITER_UNROLL
       for (int c = 0; c < kPacks; ++c) {
         const int64_t i = p * piece + (static_cast<int64_t>(c) * threads + thread_index()) * N;
-        if (i < a.d) {
-          load_floats<N>(gates + i, gate[c]);
-          load_floats<N>(ups + i, up[c]);
-        }
+        if (i < a.d) v[c].load(x, a, i);
       }
       AITER_UNROLL
       for (int c = 0; c < kPacks; ++c) {
         const int64_t i = p * piece + (static_cast<int64_t>(c) * threads + thread_index()) * N;
         if (i < a.d) {
-          AITER_UNROLL
-          for (int k = 0; k < N; ++k) {
-            const float g = min(gate[c][k], a.limit);  // NaN passes
-            const float u = max(min(up[c][k], a.limit), -a.limit);
-            gate[c][k] = act_and_mul(a.activation, g, u);
-          }
-          store_floats<N>(y + i, gate[c]);
+          float result[N] = {};
+          if (known) activate<X>(a, v[c], bias, r, i, result);
+          store_floats<N>(y + i, result);
         }
       }
     }

@@ -251,6 +251,11 @@ void read_cubin(std::string_view file, CodeObject* object) {
       }
     } else if (auto symbol = tail(kText); !symbol.empty()) {
       kernel(symbol).registers = static_cast<int>(s.info >> 24);
+      // Instructions have 16 bytes; the lowest 12 bits say which one it is.
+      constexpr size_t kInstruction = 16;
+      constexpr int kWait = 0x82e, kMask = 0xfff;
+      for (size_t at = 0; at + kInstruction <= s.bytes.size(); at += kInstruction)
+        if ((read<uint16_t>(s.bytes, at) & kMask) == kWait) kernel(symbol).waits = true;
     } else if (auto symbol = tail(kShared); !symbol.empty() && symbol != "reserved.0") {
       const auto h = read<Elf64_Shdr>(file, header.e_shoff + i * sizeof(Elf64_Shdr));
       kernel(symbol).shared_bytes = static_cast<int>(h.sh_size);
@@ -279,6 +284,7 @@ void read_ptx(std::string_view text, CodeObject* object) {
     k.symbol = rest.substr(0, rest.find_first_of("( \n"));
     k.args_bytes = number_after(parameters, "_param_0[");
     k.max_block = number_after(head, ".maxntid ");
+    k.waits = rest.substr(0, rest.find(kEntry)).find("griddepcontrol.wait") != rest.npos;
     object->kernels.push_back(k);
   }
 }

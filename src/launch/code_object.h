@@ -17,6 +17,7 @@ struct KernelInfo {
   int spills = 0;         // spilled registers (AMD)
   int scratch_bytes = 0;  // private memory of a thread: spills and local arrays
   int max_block = 0;      // threads that the kernel was compiled for; 0: not stated
+  bool waits = false;     // for the kernel before it, by itself (NVIDIA's griddepcontrol.wait)
 };
 
 struct CodeObject {

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <link.h>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/stat.h>
@@ -194,6 +195,20 @@ class Nvcc : public Compiler {
   std::string path_;
 };
 
+// NVRTC opens its builtins by name alone, which fails outside of the folders that the system knows:
+// they are opened here, from beside it.
+void open_nvrtc_builtins(void* version) {
+  Dl_info info{};
+  if (!dladdr(version, &info) || !info.dli_fname) return;
+  const std::string library = info.dli_fname, folder = library.substr(0, library.rfind('/') + 1);
+  DIR* listing = opendir(folder.c_str());
+  if (!listing) return;
+  while (const dirent* entry = readdir(listing))
+    if (std::strncmp(entry->d_name, "libnvrtc-builtins.so.", 21) == 0)
+      dlopen((folder + entry->d_name).c_str(), RTLD_NOW | RTLD_LOCAL);
+  closedir(listing);
+}
+
 // hipRTC and NVRTC: one API under two prefixes.
 class Rtc : public Compiler {
  public:
@@ -225,7 +240,7 @@ class Rtc : public Compiler {
     if (hip)
       options.insert(options.end(), {"-O3", "-ffp-contract=off"});
     else
-      options.push_back("--fmad=false");
+      options.insert(options.end(), {"--fmad=false", "--device-as-default-execution-space"});
     const int status = compile_(program, static_cast<int>(options.size()), options.data());
     std::string bytes;
     size_t size = 0;
@@ -254,6 +269,7 @@ class Rtc : public Compiler {
       *function = reinterpret_cast<std::remove_pointer_t<decltype(function)>>(address);
     };
     get(&version_, "Version");
+    if (!hip && version_) open_nvrtc_builtins(reinterpret_cast<void*>(version_));
     get(&create_, "CreateProgram");
     get(&compile_, "CompileProgram");
     get(&log_size_, "GetProgramLogSize");
@@ -284,12 +300,23 @@ std::vector<std::string> rtc_libraries(bool nvidia) {
     return {"libhiprtc.so.7", "libhiprtc.so.6", "libhiprtc.so",
             std::string(environment("ROCM_PATH") ? environment("ROCM_PATH") : "/opt/rocm") +
                 "/lib/libhiprtc.so"};
-  return {"libnvrtc.so.13",
-          "libnvrtc.so.12",
-          "libnvrtc.so",
-          site_packages() + "/nvidia/cu13/lib/libnvrtc.so.13",
-          site_packages() + "/nvidia/cuda_nvrtc/lib/libnvrtc.so.12",
-          "/usr/local/cuda/lib64/libnvrtc.so"};
+  std::vector<std::string> names{"libnvrtc.so.13",
+                                 "libnvrtc.so.12",
+                                 "libnvrtc.so",
+                                 site_packages() + "/nvidia/cu13/lib/libnvrtc.so.13",
+                                 site_packages() + "/nvidia/cuda_nvrtc/lib/libnvrtc.so.12",
+                                 "/usr/local/cuda/lib64/libnvrtc.so"};
+  // Beside the CUDA runtime that the process uses: that of pip's nvidia packages, say.
+  auto beside = [](dl_phdr_info* info, size_t, void* names) {
+    const std::string path = info->dlpi_name;
+    const size_t slash = path.rfind('/') + 1;
+    if (path.compare(slash, 10, "libcudart.") == 0)
+      for (const char* name : {"libnvrtc.so.13", "libnvrtc.so.12"})
+        static_cast<std::vector<std::string>*>(names)->push_back(path.substr(0, slash) + name);
+    return 0;
+  };
+  dl_iterate_phdr(beside, &names);
+  return names;
 }
 
 std::vector<std::string> clangs(bool nvidia) {

@@ -77,6 +77,9 @@ Driver open_driver(aiter_device_type type) {
     if (!properties) properties = bind("hipGetDeviceProperties", "");
     d.hip_properties = reinterpret_cast<int (*)(void*, int)>(properties);
   }
+  if (!hip)
+    d.cuda_launch_ex =
+        reinterpret_cast<decltype(d.cuda_launch_ex)>(dlsym(handle, "cuLaunchKernelEx"));
   if (int code = d.init(0))
     fail(AITER_DEVICE, "%s of %s failed: %s", hip ? "hipInit" : "cuInit", d.library.c_str(),
          d.error(code).c_str());

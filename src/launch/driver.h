@@ -82,6 +82,19 @@ using Context = void*;
     (Function function, int attribute, int value))                                                \
   X(cuda_error_string, "", "cuGetErrorString", (int error, const char** text))
 
+// CUlaunchConfig, with one attribute at most.
+struct CudaLaunch {
+  struct Attribute {
+    int32_t id;
+    int32_t padding;
+    int32_t value[16];
+  };
+  unsigned grid[3], block[3], shared_bytes;
+  Stream stream;
+  const Attribute* attributes;
+  unsigned attribute_count;
+};
+
 struct Driver {
   aiter_device_type type;  // AITER_CUDA or AITER_ROCM
   std::string library;     // what was opened
@@ -91,6 +104,9 @@ struct Driver {
 #undef AITER_DRIVER_FIELD
   const char* (*hip_error_string)(int error) = nullptr;           // returns the text itself
   int (*hip_properties)(void* properties, int device) = nullptr;  // the structure of ROCm 6, or 5's
+  // Null before CUDA 11.8.
+  int (*cuda_launch_ex)(const CudaLaunch* launch, Function function, void** arguments,
+                        void** extra) = nullptr;
 
   bool is_hip() const { return type == AITER_ROCM; }
   // Between any two memories, in the order of the stream.

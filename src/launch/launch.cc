@@ -20,13 +20,9 @@ namespace {
 // first use. Its mutex is held while code is loaded or built, so that threads which need the same
 // code wait for it and others do not.
 struct LoadedOp {
-  struct Entry {
-    Function function;
-    int args_bytes;
-  };
   std::mutex mutex;
   bool complete = false;  // all kernels are there
-  std::map<std::string, Entry> kernels;
+  std::map<std::string, LoadedKernel> kernels;
 };
 
 LoadedOp& loaded_op(const Device& device, const std::string& op) {
@@ -78,7 +74,7 @@ void load(const std::string& op, const Device& device, const std::string& bytes,
     if (!driver.is_hip())
       driver.cuda_function_attribute(function, kMaxDynamicShared,
                                      device.shared_bytes - kernel.shared_bytes);
-    loaded->kernels.insert({kernel.symbol, {function, kernel.args_bytes}});
+    loaded->kernels.insert({kernel.symbol, {function, kernel.args_bytes, kernel.waits}});
   }
 }
 
@@ -97,7 +93,8 @@ void find_and_load(const std::string& op, const std::string& kernel, const Devic
   loaded->complete = complete;
 }
 
-Function load_kernel(const Kernel& kernel, const Device& device, Stream stream, int args_bytes) {
+const LoadedKernel* load_kernel(const Kernel& kernel, const Device& device, Stream stream,
+                                int args_bytes) {
   // An error also means capture: a legacy stream is refused while another one is captured.
   int capturing = 0;
   {
@@ -119,8 +116,23 @@ Function load_kernel(const Kernel& kernel, const Device& device, Stream stream, 
   if (found->second.args_bytes != args_bytes)
     fail(AITER_INTERNAL, "%s: kernel %s takes %d bytes of arguments, the library passes %d",
          kernel.op(), kernel.symbol(), found->second.args_bytes, args_bytes);
-  kernel.loaded(device).store(found->second.function, std::memory_order_release);
-  return found->second.function;
+  kernel.loaded(device).store(&found->second, std::memory_order_release);
+  return &found->second;
+}
+
+// Launches a kernel that waits for the one before it by itself: it may start early.
+int launch_early(const Driver& driver, Function function, const Grid& grid, Stream stream,
+                 void** arguments) {
+  constexpr int kProgrammaticStreamSerialization = 6;
+  const CudaLaunch::Attribute attribute{kProgrammaticStreamSerialization, 0, {1}};
+  const CudaLaunch launch{
+      {static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z)},
+      {static_cast<unsigned>(grid.threads), 1, 1},
+      static_cast<unsigned>(grid.shared_bytes),
+      stream,
+      &attribute,
+      1};
+  return driver.cuda_launch_ex(&launch, function, arguments, nullptr);
 }
 
 }  // namespace
@@ -135,17 +147,21 @@ void launch_bytes(const Kernel& kernel, const Call& call, const Grid& grid, cons
     fail(AITER_INTERNAL, "%s: a grid of %lld x %lld x %lld blocks is too large", kernel.op(),
          static_cast<long long>(grid.x), static_cast<long long>(grid.y),
          static_cast<long long>(grid.z));
-  Function function = kernel.loaded(device).load(std::memory_order_acquire);
-  if (!function) function = load_kernel(kernel, device, call.stream, args_bytes);
+  const LoadedKernel* loaded = kernel.loaded(device).load(std::memory_order_acquire);
+  if (!loaded) loaded = load_kernel(kernel, device, call.stream, args_bytes);
   DeviceScope scope(device);
   void* arguments[] = {const_cast<void*>(args)};
-  const int code = device.driver->launch(
-      function, static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y),
-      static_cast<unsigned>(grid.z), static_cast<unsigned>(grid.threads), 1, 1,
-      static_cast<unsigned>(grid.shared_bytes), call.stream, arguments, nullptr);
+  const Driver& driver = *device.driver;
+  const int code = loaded->waits && driver.cuda_launch_ex
+                       ? launch_early(driver, loaded->function, grid, call.stream, arguments)
+                       : driver.launch(loaded->function, static_cast<unsigned>(grid.x),
+                                       static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z),
+                                       static_cast<unsigned>(grid.threads), 1, 1,
+                                       static_cast<unsigned>(grid.shared_bytes), call.stream,
+                                       arguments, nullptr);
   if (code)
     fail(AITER_DEVICE, "%s: launching %s on %s failed: %s", kernel.op(), kernel.symbol(),
-         device.label.c_str(), device.driver->error(code).c_str());
+         device.label.c_str(), driver.error(code).c_str());
 }
 
 void prepare(const std::string& op, const Device& device) {

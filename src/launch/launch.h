@@ -19,18 +19,27 @@
 
 namespace aiter {
 
+// A kernel on a device; kept for the process.
+struct LoadedKernel {
+  Function function;
+  int args_bytes;
+  bool waits;  // KernelInfo::waits
+};
+
 class Kernel {
  public:
   constexpr Kernel(const char* op, const char* symbol) : op_(op), symbol_(symbol) {}
   Kernel(const Kernel&) = delete;
   const char* op() const { return op_; }
   const char* symbol() const { return symbol_; }
-  std::atomic<Function>& loaded(const Device& device) const { return loaded_[device.slot]; }
+  std::atomic<const LoadedKernel*>& loaded(const Device& device) const {
+    return loaded_[device.slot];
+  }
 
  private:
   const char* op_;
   const char* symbol_;
-  mutable std::atomic<Function> loaded_[2 * kMaxDevices] = {};
+  mutable std::atomic<const LoadedKernel*> loaded_[2 * kMaxDevices] = {};
 };
 
 // The instances of one kernel for the three float types.

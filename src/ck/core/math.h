@@ -23,7 +23,8 @@ AITER_DEVICE float round_even(float x) { return __builtin_rintf(x); }
 
 using f32 = float;  // beside f16 and bf16, for names
 
-constexpr float kInfinity = __builtin_huge_valf(), kNaN = __builtin_nanf("");
+constexpr float kInfinity = __builtin_bit_cast(float, 0x7f800000);
+constexpr float kNaN = __builtin_bit_cast(float, 0x7fc00000);
 
 // 2^x to 2 units in the last place, by the hardware; results below the normal range are 0.
 AITER_DEVICE float exp2_fast(float x) {
@@ -32,6 +33,28 @@ AITER_DEVICE float exp2_fast(float x) {
 #else
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+
+// 1/x and 1/sqrt(x) to 2 units in the last place, by the hardware; a reciprocal below the normal
+// range is 0.
+AITER_DEVICE float reciprocal_fast(float x) {
+#if defined(AITER_AMD)
+  return __builtin_amdgcn_rcpf(x);
+#else
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+
+AITER_DEVICE float rsqrt_fast(float x) {
+#if defined(AITER_AMD)
+  return __builtin_amdgcn_rsqf(x);
+#else
+  float y;
+  asm("rsqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 #endif
 }
@@ -141,6 +164,17 @@ AITER_DEVICE uint32_t pack2<f16>(float low, float high) {
   return word;
 }
 #endif
+
+// c + the products of the four signed bytes of a and b.
+AITER_DEVICE int32_t dot4(uint32_t a, uint32_t b, int32_t c) {
+#if defined(AITER_AMD)
+  return __builtin_amdgcn_sdot4(static_cast<int32_t>(a), static_cast<int32_t>(b), c, false);
+#else
+  int32_t d;
+  asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+#endif
+}
 
 // An element of a tensor whose dtype is known at run time only.
 AITER_DEVICE float load_float(const void* data, int64_t index, DType dtype) {

@@ -131,12 +131,28 @@ AITER_DEVICE uint32_t shuffle(uint32_t value, int lane) {
 
 #endif
 
+// The first thing of a kernel that may be launched while the one before it in the stream still runs,
+// which hides the time of a launch; memory may be touched behind it alone. The host sees in the
+// code object which kernels do so (KernelInfo::waits).
+AITER_DEVICE void wait_for_previous_kernel() {
+#if !defined(AITER_AMD) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+template <class A, class B>
+constexpr bool is_same = false;  // not every compiler has __is_same
+template <class A>
+constexpr bool is_same<A, A> = true;
+
+#if defined(__CUDACC_RTC__)  // NVRTC has it under this name alone
+#define __builtin_memcpy memcpy
+#endif
+
 template <class To, class From>
 AITER_DEVICE To bit_cast(From from) {
-  static_assert(sizeof(To) == sizeof(From));
-  To to;
-  __builtin_memcpy(&to, &from, sizeof(to));
-  return to;
+  return __builtin_bit_cast(To, from);
 }
 
 template <class T>

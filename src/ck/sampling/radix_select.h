@@ -14,7 +14,7 @@ template <class T>
 struct Key {  // f16 and bf16
   static constexpr int kBits = 16;
   static constexpr uint32_t kInfinityBits =
-      static_cast<uint32_t>(__is_same(T, f16) ? 0x7c00 : 0x7f80);
+      static_cast<uint32_t>(is_same<T, f16> ? 0x7c00 : 0x7f80);
   AITER_DEVICE static uint32_t of(uint32_t bits) {
     if ((bits & 0x7fff) > kInfinityBits) return 0xffff;
     if (bits == 0x8000) bits = 0;

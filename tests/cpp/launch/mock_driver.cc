@@ -196,6 +196,18 @@ BOTH(hipModuleLaunchKernel, cuLaunchKernel,
      (void* f, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by, unsigned bz,
       unsigned shared, void* stream, void** arguments, void** extra),
      (f, x, y, z, bx, by, bz, shared, stream, arguments, extra))
+// As CUlaunchConfig.
+struct Launch {
+  unsigned grid[3], block[3], shared;
+  void* stream;
+  const void* attributes;
+  unsigned attribute_count;
+};
+EXPORT int cuLaunchKernelEx(const Launch* l, void* f, void** arguments, void** extra) {
+  return mock::hipModuleLaunchKernel(f, l->grid[0], l->grid[1], l->grid[2], l->block[0],
+                                     l->block[1], l->block[2], l->shared, l->stream, arguments,
+                                     extra);
+}
 BOTH(hipStreamCreateWithFlags, cuStreamCreate, (void** s, unsigned f), (s, f))
 BOTH(hipStreamDestroy, cuStreamDestroy_v2, (void* s), (s))
 BOTH(hipStreamSynchronize, cuStreamSynchronize, (void* s), (s))

@@ -1,4 +1,7 @@
-"""Run by test_mock_driver.py with the mock driver in place of HIP's: prints a failure a line."""
+"""Run by test_mock_driver.py with the mock driver in place of a real one: prints a failure a line.
+
+Arguments: the mock driver, and the device, "hip:1" or "cuda:1".
+"""
 
 import ctypes
 import sys
@@ -18,8 +21,8 @@ class Device(ctypes.Structure):
     _fields_ = [("type", ctypes.c_int32), ("id", ctypes.c_int32)]
 
 
-DEVICE = "hip:1"
-GPU = Device(10, 1)
+DEVICE = sys.argv[2]
+GPU = Device({"hip": 10, "cuda": 2}[DEVICE.split(":")[0]], 1)
 STREAM = 0x1230
 rng = np.random.default_rng(0)
 
@@ -66,6 +69,9 @@ def calls():
         "greedy_sample": lambda: aiter.greedy_sample(x, out=ids, stream=STREAM),
         "gemm_a16w4": lambda: aiter.gemm_a16w4(x, codes, scale, out=narrow, stream=STREAM),
         "gemm_a16w8": lambda: aiter.gemm_a16w8(x, codes8, scale, out=narrow, stream=STREAM),
+        "gemm_a8w8": lambda: aiter.gemm_a8w8(
+            small, small_weight, small_scale, small_weight_scale, out=narrow, stream=STREAM
+        ),
         "gemm_a16w16": lambda: aiter.gemm_a16w16(x, bf16_weight, out=narrow, stream=STREAM),
         "flash_attn_varlen": lambda: aiter.flash_attn_varlen_func(
             key, key, value, cu, cu, out=key_out, stream=STREAM
@@ -80,6 +86,8 @@ bf16_weight = bf16(8, 64)
 key_out = bf16(4, 2, 32)
 small = on_gpu(np.zeros((4, 64), np.int8))
 small_scale = on_gpu(np.ones((4, 1), np.float32))
+small_weight = on_gpu(np.zeros((8, 64), np.int8))
+small_weight_scale = on_gpu(np.ones(8, np.float32))
 floats = on_gpu(np.zeros((4, 64), np.float32))
 
 
@@ -102,7 +110,10 @@ def main():
         if library.aiter_capture_end(GPU, ctypes.byref(graph), stream):
             print(f"{op}: the refused call ended the capture")
 
-        aiter.prepare(DEVICE, op)
+        if GPU.type == 10:
+            aiter.prepare(DEVICE, op)
+        else:  # nothing is built ahead of time: the one kernel alone
+            made[op]()
         assert library.aiter_capture_begin(GPU, stream) == 0
         mock.mock_clear()
         made[op]()

@@ -68,7 +68,7 @@ def test_cold_then_from_the_cache(bare, tmp_path):
     environment = bare | {"AITER_CACHE_DIR": str(tmp_path / "new" / "cache")}
     finish(start(environment))
     kept = list((tmp_path / "new" / "cache").iterdir())
-    assert [p.name.split("-")[:2] for p in kept] == [["rmsnorm_hip_vec_f32", "gfx942"]]
+    assert [p.name.split("-")[:2] for p in kept] == [["rmsnorm_hip_row_f32", "gfx942"]]
     before = kept[0].stat().st_mtime_ns
     finish(start(environment | {"PATH": "/none"}))
     assert [p.stat().st_mtime_ns for p in kept] == [before]

@@ -41,7 +41,7 @@ struct TopkRow {
   }
 
   AITER_DEVICE static T worst(bool smallest) {
-    if constexpr (__is_same(T, int32_t))
+    if constexpr (is_same<T, int32_t>)
       return smallest ? 0x7fffffff : -0x7fffffff - 1;
     else
       return from_float<T>(smallest ? kInfinity : -kInfinity);

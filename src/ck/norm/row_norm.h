@@ -189,8 +189,10 @@ AITER_DEVICE void row_norm(const RowNormArgs& a) {
 
 #define AITER_ROW_NORM(op, row, kind, aligned, chunks, T)               \
   AITER_KERNEL(op##_##row##_##T, 512)(const aiter::RowNormArgs a) {     \
+    aiter::wait_for_previous_kernel();                                  \
     aiter::row_norm<aiter::T, aligned, false, chunks, aiter::kind>(a);  \
   }                                                                     \
   AITER_KERNEL(op##_##row##_add_##T, 512)(const aiter::RowNormArgs a) { \
+    aiter::wait_for_previous_kernel();                                  \
     aiter::row_norm<aiter::T, aligned, true, chunks, aiter::kind>(a);   \
   }

@@ -12,6 +12,7 @@ struct ActAndMulProblem {
   int64_t tokens, d;
   int32_t activation;
   bool aligned16;  // gates, ups and results begin at, and are, multiples of 16 bytes
+  bool plain;      // halves of gates and ups, and nothing but a limit
 };
 
 AITER_CPU_ROW(act_and_mul_cpu_simd, ActAndMulArgs)
@@ -35,14 +36,36 @@ struct ActAndMulKernels {
 
 static void act_and_mul_hip(const ActAndMulKernels& kernels, int64_t pack,
                             const ActAndMulArgs& args, const Call& call) {
-  const int64_t packs = (args.d + pack - 1) / pack, each = ActAndMulArgs::kPacks;
-  const int64_t threads = std::clamp<int64_t>((packs / each + 63) / 64 * 64, 64, 256);
+  const int64_t packs = (args.d + pack - 1) / pack;
+  // Latency decides over little work: a pack for each thread, and blocks all over the device.
+  const bool little = args.x_rows.count * packs <= 1 << 17;
+  const int64_t each = little ? 1 : ActAndMulArgs::kPacks;
+  const int64_t threads =
+      std::clamp<int64_t>((packs / each + 63) / 64 * 64, 64, little ? 128 : 256);
   const int64_t pieces = (packs + threads * each - 1) / (threads * each);
   launch(kernels.of(args.dtype, args.y_dtype), call,
          {.x = std::min<int64_t>(args.x_rows.count, 1 << 20),
           .y = std::min<int64_t>(pieces, 1 << 15),
           .threads = static_cast<int>(threads)},
          args);
+}
+
+// See ck/activation/gated_plain.h.
+static void act_and_mul_hip_plain(const ActAndMulArgs& args, const Call& call) {
+  static constexpr ActAndMulKernels kernels = AITER_ACT_AND_MUL_KERNELS(hip_plain);
+  const int64_t packs = args.d * dtype_bytes(args.dtype) / 16;
+  // Latency decides over little work: a pack for each thread, and blocks all over the device.
+  const bool little = args.x_rows.count * packs <= 1 << 17;
+  const int64_t each = little ? 1 : ActAndMulArgs::kPacks;
+  const int64_t threads =
+      std::clamp<int64_t>((packs / each + 63) / 64 * 64, 64, little ? 128 : 256);
+  const ActAndMulPlainArgs plain{args.x, args.y,          args.x_rows, args.y_rows,
+                                 args.d, args.activation, args.limit};
+  launch(kernels.of(args.dtype, args.y_dtype), call,
+         {.x = std::min<int64_t>(args.x_rows.count, 1 << 20),
+          .y = std::min<int64_t>((packs + threads * each - 1) / (threads * each), 1 << 15),
+          .threads = static_cast<int>(threads)},
+         plain);
 }
 
 static void act_and_mul_hip_vec(const ActAndMulArgs& args, const Call& call) {
@@ -75,9 +98,12 @@ static void act_and_mul(const aiter_tensor* x_, const aiter_tensor* bias,
   const Arg y = check.tensor("y", y_);
   check_half_of(y, x);
   args.y = y.data(), args.y_rows = y.rows(), args.y_dtype = y.dtype();
+  const bool plain = !args.bias && !args.weights && !args.interleaved &&
+                     args.activation != AITER_ACTIVATION_SITUV2;
   const ActAndMulProblem problem{
       x.dtype(), y.dtype(),       args.x_rows.count,
-      args.d,    opts.activation, gated_aligned16(args, args.y, args.y_rows, args.y_dtype)};
+      args.d,    opts.activation, gated_aligned16(args, args.y, args.y_rows, args.y_dtype),
+      plain};
   dispatch(act_and_mul_op, kRows, problem, args, x.device(), stream, opts.flags);
 }
 

@@ -1,5 +1,6 @@
 // A block works on a piece of one row: a pack of gates, the same of ups, one of results at a time.
 #include "ck/activation/gated.h"
+#include "ck/activation/gated_plain.h"
 #include "ops/activation/act_and_mul/act_and_mul_args.h"
 
 namespace aiter {
@@ -41,7 +42,14 @@ AITER_DEVICE void act_and_mul(const ActAndMulArgs& a) {
 
 #define AITER_ACT_AND_MUL(row, aligned, X, Y)                                      \
   AITER_KERNEL(act_and_mul_##row##_##X##_##Y, 256)(const aiter::ActAndMulArgs a) { \
+    aiter::wait_for_previous_kernel();                                             \
     aiter::act_and_mul<aiter::X, aiter::Y, aligned>(a);                            \
+  }
+#define AITER_GATED_PLAIN(X, Y)                      \
+  AITER_KERNEL(act_and_mul_hip_plain_##X##_##Y, 256) \
+  (const aiter::ActAndMulPlainArgs a) {              \
+    aiter::wait_for_previous_kernel();               \
+    aiter::gated_plain<aiter::X, aiter::Y>(a);       \
   }
 #define AITER_ACT_AND_MUL_TYPES(row, aligned) \
   AITER_ACT_AND_MUL(row, aligned, f32, f32)   \
@@ -49,5 +57,10 @@ AITER_DEVICE void act_and_mul(const ActAndMulArgs& a) {
   AITER_ACT_AND_MUL(row, aligned, f32, bf16)  \
   AITER_ACT_AND_MUL(row, aligned, f16, f16)   \
   AITER_ACT_AND_MUL(row, aligned, bf16, bf16)
+AITER_GATED_PLAIN(f32, f32)
+AITER_GATED_PLAIN(f32, f16)
+AITER_GATED_PLAIN(f32, bf16)
+AITER_GATED_PLAIN(f16, f16)
+AITER_GATED_PLAIN(bf16, bf16)
 AITER_ACT_AND_MUL_TYPES(hip_vec, true)
 AITER_ACT_AND_MUL_TYPES(hip_any, false)

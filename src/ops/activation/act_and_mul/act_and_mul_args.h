@@ -5,11 +5,21 @@
 namespace aiter {
 
 struct ActAndMulArgs : GatedArgs {
-  static constexpr int kPacks = 2;  // GPU: packs (16 bytes, or an element) of a thread
+  static constexpr int kPacks = 2;  // GPU: packs (16 bytes, or an element) of a thread at a time
 
   void* y;
   Rows y_rows;
   DType y_dtype;
+};
+
+// Of row hip_plain: what halves of gates and ups need. Little is read before a short kernel starts.
+struct ActAndMulPlainArgs {
+  const void* x;
+  void* y;
+  Rows x_rows, y_rows;
+  int64_t d;
+  int32_t activation;
+  float limit;
 };
 
 }  // namespace aiter

@@ -17,11 +17,12 @@ static int64_t decode_blocks(const AttentionArgs& a) {
 
 // Splits of the keys that make enough blocks to fill any GPU, as long as each has some 256 keys.
 static int64_t decode_splits(const AttentionArgs& a, const aiter_attention_opts& opts) {
-  constexpr int64_t kEnoughBlocks = 1024, kEnoughKeys = 256, kMost = 64;
+  constexpr int64_t kEnoughBlocks = 1024, kEnoughKeys = 256;
   int64_t keys = a.max_pages * a.block;
   if (opts.max_seqlen_k) keys = std::min<int64_t>(keys, opts.max_seqlen_k);
   const int64_t blocks = std::max<int64_t>(1, a.batch * decode_blocks(a));
-  const int64_t most = std::min(kMost, (keys + kEnoughKeys - 1) / kEnoughKeys);
+  const int64_t most = std::min<int64_t>(PagedAttentionDecodeArgs::kMostSplits,
+                                         (keys + kEnoughKeys - 1) / kEnoughKeys);
   return std::clamp<int64_t>((kEnoughBlocks + blocks - 1) / blocks, 1, std::max<int64_t>(1, most));
 }
 

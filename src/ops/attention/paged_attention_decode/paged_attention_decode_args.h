@@ -10,6 +10,7 @@ struct PagedAttentionDecodeArgs : AttentionArgs {
   float* partial;
   int64_t splits;
 
+  static constexpr int kMostSplits = 64;  // no more than a merging block has threads: head_dim
   static constexpr int kHeadsPerBlock = 16;
   static constexpr int kMmaWarps = 4, kMmaStages = 3;
   static constexpr int mma_shared_bytes(int head_dim) {

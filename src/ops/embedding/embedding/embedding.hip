@@ -43,5 +43,11 @@ AITER_DEVICE void embedding_convert(const EmbeddingArgs& a) {
 
 }  // namespace aiter
 
-AITER_KERNEL(embedding_hip_vec, 256)(const aiter::EmbeddingArgs a) { aiter::embedding_copy(a); }
-AITER_KERNEL(embedding_hip_any, 256)(const aiter::EmbeddingArgs a) { aiter::embedding_convert(a); }
+AITER_KERNEL(embedding_hip_vec, 256)(const aiter::EmbeddingArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::embedding_copy(a);
+}
+AITER_KERNEL(embedding_hip_any, 256)(const aiter::EmbeddingArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::embedding_convert(a);
+}

@@ -17,12 +17,28 @@ struct ReshapeAndCacheFlashProblem {
 AITER_CPU_ROW(reshape_and_cache_flash_cpu_simd, ReshapeAndCacheFlashArgs)
 AITER_CPU_ROW(reshape_and_cache_flash_cpu_ref, ReshapeAndCacheFlashArgs)
 
+// Whether the heads of a token lie one behind the other, in the tensor and in the cache.
+static bool heads_are_dense(const ReshapeAndCacheFlashArgs::Side& s) {
+  return s.from_head == s.dim && s.head == s.dim;
+}
+
 static void reshape_and_cache_flash_hip(const Kernel& kernel, int64_t unit,
-                                        const ReshapeAndCacheFlashArgs& args, const Call& call) {
+                                        ReshapeAndCacheFlashArgs args, const Call& call) {
+  constexpr int kThreads = 128;
+  if (args.capacity == 0) return;
+  if (heads_are_dense(args.key) && heads_are_dense(args.value)) {  // one head: nothing to divide
+    args.key.dim *= args.heads, args.value.dim *= args.heads;
+    args.heads = 1;
+  }
   const int64_t items = args.heads * std::max(args.key.dim, args.value.dim) / unit;
+  const int64_t each = args.tokens <= 1024 ? 1 : 2;  // units that a thread moves at a time
+  int threads = 32;
+  while (threads * each < items && threads < kThreads) threads *= 2;
+  args.threads_per_token = threads;
+  const int64_t tokens_per_block = kThreads / threads;
   launch(kernel, call,
-         {.x = args.capacity ? std::min<int64_t>(args.tokens, 1 << 20) : 0,
-          .threads = static_cast<int>(std::clamp<int64_t>((items + 63) / 64 * 64, 64, 256))},
+         {.x = std::min<int64_t>((args.tokens + tokens_per_block - 1) / tokens_per_block, 1 << 20),
+          .threads = kThreads},
          args);
 }
 

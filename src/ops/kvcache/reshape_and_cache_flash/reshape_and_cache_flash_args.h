@@ -18,6 +18,7 @@ struct ReshapeAndCacheFlashArgs {
   DType dtype;       // of key and value
   DType cache_dtype;
   DType slot_dtype;
+  int32_t threads_per_token;  // GPU
 };
 
 }  // namespace aiter

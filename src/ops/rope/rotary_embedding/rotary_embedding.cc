@@ -19,12 +19,22 @@ AITER_CPU_ROW(rotary_embedding_cpu_simd, RotaryEmbeddingArgs)
 AITER_CPU_ROW(rotary_embedding_cpu_ref, RotaryEmbeddingArgs)
 
 static void rotary_embedding_hip(const FloatKernels& kernels, int64_t pack,
-                                 const RotaryEmbeddingArgs& args, const Call& call) {
-  const int64_t items = std::max(args.sides[0].heads, args.sides[1].heads) *
-                        std::max(args.pairs, args.head_size - 2 * args.pairs) / pack;
+                                 RotaryEmbeddingArgs args, const Call& call) {
+  constexpr int64_t kThreads = 128, kHeadsAtOnce = 4, kFewTokens = 1024;
+  const int64_t items =
+      std::max<int64_t>(1, std::max(args.pairs, args.head_size - 2 * args.pairs) / pack);
+  const int64_t heads = args.sides[0].heads + args.sides[1].heads;
+  int64_t threads = 32;
+  while (threads < kThreads && threads < items * std::min(heads, kHeadsAtOnce)) threads *= 2;
+  args.threads_per_token = static_cast<int32_t>(threads);
+  const int64_t tokens_per_block = kThreads / threads,
+                at_once = std::max<int64_t>(1, threads / items);
+  // Few tokens: blocks share out their heads.
+  const int64_t shares = args.tokens <= kFewTokens ? (heads + at_once - 1) / at_once : 1;
   launch(kernels[args.dtype], call,
-         {.x = std::min<int64_t>(args.tokens, 1 << 20),
-          .threads = static_cast<int>(std::clamp<int64_t>((items + 63) / 64 * 64, 64, 256))},
+         {.x = std::min<int64_t>((args.tokens + tokens_per_block - 1) / tokens_per_block, 1 << 20),
+          .y = std::min<int64_t>(shares, 1 << 15),
+          .threads = kThreads},
          args);
 }
 

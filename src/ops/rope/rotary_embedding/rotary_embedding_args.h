@@ -28,6 +28,7 @@ struct RotaryEmbeddingArgs {
   DType cache_dtype;      // dtype or f32
   DType positions_dtype;  // i32 or i64
   int32_t interleaved, nope_first;
+  int32_t threads_per_token;  // GPU
 };
 
 }  // namespace aiter

@@ -18,6 +18,7 @@ AITER_DEVICE void greedy_sample(const GreedySampleArgs& a) {
 
 #define AITER_GREEDY_SAMPLE(row, aligned, T)                                       \
   AITER_KERNEL(greedy_sample_##row##_##T, 1024)(const aiter::GreedySampleArgs a) { \
+    aiter::wait_for_previous_kernel();                                             \
     aiter::greedy_sample<aiter::T, aligned>(a);                                    \
   }
 AITER_GREEDY_SAMPLE(hip_vec, true, f32)

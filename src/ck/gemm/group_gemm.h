@@ -5,6 +5,7 @@
 
 #include "ck/core/pack.h"
 #include "ck/core/reduce.h"
+#include "ck/gemm/group_narrow.h"
 #include "ops/gemm/group_gemm.h"
 
 namespace aiter {
@@ -96,9 +97,26 @@ AITER_DEVICE void group_gemm(const GroupGemmArgs& a) {
 
 #define AITER_GROUP_GEMM(op, bits, row, aligned, X)                   \
   AITER_KERNEL(op##_##row##_##X, 256)(const aiter::GroupGemmArgs a) { \
+    aiter::wait_for_previous_kernel();                                \
     aiter::group_gemm<bits, aiter::X, aligned>(a);                    \
   }
+#if defined(AITER_AMD)
+#define AITER_GROUP_NARROW_KERNELS(op, bits)
+#else
+#define AITER_GROUP_NARROW(op, bits, X, tiles)                                    \
+  AITER_KERNEL(op##_hip_narrow##tiles##_##X, 512)(const aiter::GroupGemmArgs a) { \
+    AITER_DYNAMIC_SHARED(shared);                                                 \
+    aiter::wait_for_previous_kernel();                                            \
+    aiter::group_narrow<bits, aiter::X, tiles>(a, shared);                        \
+  }
+#define AITER_GROUP_NARROW_KERNELS(op, bits) \
+  AITER_GROUP_NARROW(op, bits, f16, 1)       \
+  AITER_GROUP_NARROW(op, bits, f16, 4)       \
+  AITER_GROUP_NARROW(op, bits, bf16, 1)      \
+  AITER_GROUP_NARROW(op, bits, bf16, 4)
+#endif
 #define AITER_GROUP_GEMM_KERNELS(op, bits)        \
+  AITER_GROUP_NARROW_KERNELS(op, bits)            \
   AITER_GROUP_GEMM(op, bits, hip_vec, true, f32)  \
   AITER_GROUP_GEMM(op, bits, hip_vec, true, f16)  \
   AITER_GROUP_GEMM(op, bits, hip_vec, true, bf16) \

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/check.h"
+#include "launch/launch.h"
 
 namespace aiter {
 
@@ -28,6 +29,16 @@ inline Arg check_gemm_output(const Check& check, const aiter_tensor* tensor, int
     y.refuse("differs from the expected shape: x's leading dimensions, then w's N = %lld",
              static_cast<long long>(n));
   return y;
+}
+
+// Warps of a block in the kernels of ck/gemm for few rows of x: the blocks fill the device between
+// them, and each warp has two steps along k at least.
+inline int narrow_warps(const Call& call, int64_t blocks, int64_t steps) {
+  constexpr int kMost = 16, kPerMultiprocessor = 32;
+  const int64_t wanted = kPerMultiprocessor * device_of(call.device).multiprocessors;
+  int warps = 1;
+  while (warps < kMost && warps * blocks < wanted && 4 * warps <= steps) warps *= 2;
+  return warps;
 }
 
 }  // namespace aiter

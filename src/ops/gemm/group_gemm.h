@@ -14,9 +14,10 @@
 
 namespace aiter {
 
-constexpr int kGroup = 32;         // k that share a scale
-constexpr int kPanelRows = 16;     // rows of w in a panel
-constexpr int kGroupGemmRows = 4;  // GPU: rows of x that a wave takes at a time
+constexpr int kGroup = 32;          // k that share a scale
+constexpr int kPanelRows = 16;      // rows of w in a panel
+constexpr int kGroupGemmRows = 4;   // GPU: rows of x that a wave takes at a time
+constexpr int kNarrowColumns = 32;  // GPU: columns of y that a block of row hip_narrow makes
 
 struct PackedHead {
   char magic[8];

@@ -167,6 +167,18 @@ void group_gemm_hip(const FloatKernels& kernels, const GroupGemmArgs& args, cons
          args);
 }
 
+void group_narrow_hip(const GroupNarrowKernels& kernels, const GroupGemmArgs& args,
+                      const Call& call) {
+  const int64_t rows = args.x_rows.count, blocks = (args.w.n + kNarrowColumns - 1) / kNarrowColumns;
+  const int tiles = rows <= 8 ? 1 : 4, warps = narrow_warps(call, blocks, args.w.k / kGroup);
+  launch(kernels.of[rows > 8][args.x_dtype == DType::kBF16], call,
+         {.x = blocks,
+          .y = (rows + 8 * tiles - 1) / (8 * tiles),
+          .threads = 32 * warps,
+          .shared_bytes = warps * tiles * 8 * kNarrowColumns * 4},
+         args);
+}
+
 GroupPackArgs check_group_pack(const Check& check, int bits, const GroupGemmTensors& row_major,
                                const aiter_tensor* packed_, bool unpack) {
   const Arg w = check.tensor("w", row_major.w);

@@ -20,6 +20,21 @@ struct GroupGemmProblem {
 // The launch of a GPU row; see ck/gemm/group_gemm.h.
 void group_gemm_hip(const FloatKernels& kernels, const GroupGemmArgs& args, const Call& call);
 
+// The kernels of ck/gemm/group_narrow.h by the tiles of x, then by its dtype, f16 or bf16.
+struct GroupNarrowKernels {
+  Kernel of[2][2];
+};
+#define AITER_GROUP_NARROW_KERNELS(op)                                   \
+  {                                                                      \
+    {                                                                    \
+      {{#op, #op "_hip_narrow1_f16"}, {#op, #op "_hip_narrow1_bf16"}}, { \
+        {#op, #op "_hip_narrow4_f16"}, {#op, #op "_hip_narrow4_bf16"}    \
+      }                                                                  \
+    }                                                                    \
+  }
+void group_narrow_hip(const GroupNarrowKernels& kernels, const GroupGemmArgs& args,
+                      const Call& call);
+
 struct GroupGemmTensors {
   const aiter_tensor *x, *w, *w_scale, *w_min, *bias, *y;
 };

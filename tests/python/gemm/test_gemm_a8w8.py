@@ -5,12 +5,12 @@ import cases_gemm_a8w8 as cases
 import ml_dtypes
 import numpy as np
 import pytest
-from aiter.testing import assert_close, dtype_of, isas, rows, using
+from aiter.testing import assert_close, dtype_of, isas, using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf"]
 
 
-@pytest.fixture(params=[(row, isa) for row in rows("gemm_a8w8") for isa in isas()], ids="-".join)
+@pytest.fixture(params=variants("gemm_a8w8"), ids="-".join)
 def row(request):
     with using("gemm_a8w8", *request.param):
         yield

@@ -40,6 +40,54 @@ static void gemm_a16w16_hip_any(const GemmA16w16Args& args, const Call& call) {
   gemm_a16w16_hip(kernels, args, call);
 }
 
+static const Kernel& half_kernel(const Kernel (&kernels)[2], DType dtype) {
+  return kernels[dtype == DType::kBF16];
+}
+
+// A block makes 16 columns for 8 or 16 rows of x; see ck/gemm/gemm_narrow.h.
+static void gemm_a16w16_hip_narrow(const GemmA16w16Args& args, const Call& call) {
+  static constexpr Kernel kernels[2][2] = {{{"gemm_a16w16", "gemm_a16w16_hip_narrow1_f16"},
+                                            {"gemm_a16w16", "gemm_a16w16_hip_narrow1_bf16"}},
+                                           {{"gemm_a16w16", "gemm_a16w16_hip_narrow2_f16"},
+                                            {"gemm_a16w16", "gemm_a16w16_hip_narrow2_bf16"}}};
+  const int tiles = args.x_rows.count <= 8 ? 1 : 2;
+  const int64_t blocks = (args.n + 15) / 16;
+  const int warps = narrow_warps(call, blocks, (args.k + 31) / 32);
+  launch(half_kernel(kernels[tiles - 1], args.dtype), call,
+         {.x = blocks,
+          .y = (args.x_rows.count + 8 * tiles - 1) / (8 * tiles),
+          .threads = 32 * warps,
+          .shared_bytes = warps * tiles * 512},
+         args);
+}
+
+// See ck/gemm/gemm_tiles.h.
+static void gemm_a16w16_hip_tiles(const GemmA16w16Args& args, const Call& call) {
+  struct Tile {
+    int m, n, stages;
+    Kernel kernels[2];
+  };
+  static constexpr Tile small{32,
+                              32,
+                              6,
+                              {{"gemm_a16w16", "gemm_a16w16_hip_tiles32x32_f16"},
+                               {"gemm_a16w16", "gemm_a16w16_hip_tiles32x32_bf16"}}};
+  static constexpr Tile large{64,
+                              128,
+                              4,
+                              {{"gemm_a16w16", "gemm_a16w16_hip_tiles64x128_f16"},
+                               {"gemm_a16w16", "gemm_a16w16_hip_tiles64x128_bf16"}}};
+  auto blocks = [&](const Tile& t) {
+    return ((args.x_rows.count + t.m - 1) / t.m) * ((args.n + t.n - 1) / t.n);
+  };
+  // Large tiles read less, as long as there are enough of them for the device.
+  const bool enough = blocks(large) >= device_of(call.device).multiprocessors;
+  const Tile& tile = args.x_rows.count > 32 && enough ? large : small;
+  launch(half_kernel(tile.kernels, args.dtype), call,
+         {.x = blocks(tile), .threads = 128, .shared_bytes = (tile.m + tile.n) * 128 * tile.stages},
+         args);
+}
+
 static constexpr Row<GemmA16w16Problem, GemmA16w16Args> kRows[] = {
 #include "ops/gemm/gemm_a16w16/gemm_a16w16.def"
 };

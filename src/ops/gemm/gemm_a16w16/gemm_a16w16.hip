@@ -2,6 +2,8 @@
 // out k, so that w is read once for those rows. Sums are fp32.
 #include "ck/core/pack.h"
 #include "ck/core/reduce.h"
+#include "ck/gemm/gemm_narrow.h"
+#include "ck/gemm/gemm_tiles.h"
 #include "ops/gemm/gemm_a16w16/gemm_a16w16_args.h"
 
 namespace aiter {
@@ -50,6 +52,7 @@ AITER_DEVICE void gemm_a16w16(const GemmA16w16Args& a) {
 
 #define AITER_GEMM_A16W16(row, aligned, T)                                    \
   AITER_KERNEL(gemm_a16w16_##row##_##T, 256)(const aiter::GemmA16w16Args a) { \
+    aiter::wait_for_previous_kernel();                                        \
     aiter::gemm_a16w16<aiter::T, aligned>(a);                                 \
   }
 AITER_GEMM_A16W16(hip_vec, true, f32)
@@ -58,3 +61,27 @@ AITER_GEMM_A16W16(hip_vec, true, bf16)
 AITER_GEMM_A16W16(hip_any, false, f32)
 AITER_GEMM_A16W16(hip_any, false, f16)
 AITER_GEMM_A16W16(hip_any, false, bf16)
+
+#if !defined(AITER_AMD)
+#define AITER_GEMM_NARROW(T, tiles)                                                       \
+  AITER_KERNEL(gemm_a16w16_hip_narrow##tiles##_##T, 512)(const aiter::GemmA16w16Args a) { \
+    AITER_DYNAMIC_SHARED(shared);                                                         \
+    aiter::wait_for_previous_kernel();                                                    \
+    aiter::gemm_narrow<aiter::T, tiles>(a, shared);                                       \
+  }
+#define AITER_GEMM_TILES(T, m, n, warps_m, warps_n, stages)                  \
+  AITER_KERNEL(gemm_a16w16_hip_tiles##m##x##n##_##T, 32 * warps_m * warps_n) \
+  (const aiter::GemmA16w16Args a) {                                          \
+    AITER_DYNAMIC_SHARED(shared);                                            \
+    aiter::wait_for_previous_kernel();                                       \
+    using Tile = aiter::GemmTile<m, n, warps_m, warps_n, stages>;            \
+    aiter::gemm_tiles<aiter::T, Tile>(a, shared);                            \
+  }
+#define AITER_GEMM_MMA(T)              \
+  AITER_GEMM_NARROW(T, 1)              \
+  AITER_GEMM_NARROW(T, 2)              \
+  AITER_GEMM_TILES(T, 32, 32, 2, 2, 6) \
+  AITER_GEMM_TILES(T, 64, 128, 2, 2, 4)
+AITER_GEMM_MMA(f16)
+AITER_GEMM_MMA(bf16)
+#endif

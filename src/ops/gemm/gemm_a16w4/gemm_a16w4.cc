@@ -8,6 +8,11 @@ AITER_CPU_ROW(gemm_a16w4_cpu_simd, GemmA16w4Args)
 AITER_CPU_ROW(gemm_a16w4_cpu_ref, GemmA16w4Args)
 AITER_CPU_ROW(gemm_a16w4_pack, GemmA16w4PackArgs)
 
+static void gemm_a16w4_hip_narrow(const GemmA16w4Args& args, const Call& call) {
+  static constexpr GroupNarrowKernels kernels = AITER_GROUP_NARROW_KERNELS(gemm_a16w4);
+  group_narrow_hip(kernels, args, call);
+}
+
 static void gemm_a16w4_hip_vec(const GemmA16w4Args& args, const Call& call) {
   static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(gemm_a16w4, hip_vec);
   group_gemm_hip(kernels, args, call);

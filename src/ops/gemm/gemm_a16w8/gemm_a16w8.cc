@@ -8,6 +8,11 @@ AITER_CPU_ROW(gemm_a16w8_cpu_simd, GemmA16w8Args)
 AITER_CPU_ROW(gemm_a16w8_cpu_ref, GemmA16w8Args)
 AITER_CPU_ROW(gemm_a16w8_pack, GemmA16w8PackArgs)
 
+static void gemm_a16w8_hip_narrow(const GemmA16w8Args& args, const Call& call) {
+  static constexpr GroupNarrowKernels kernels = AITER_GROUP_NARROW_KERNELS(gemm_a16w8);
+  group_narrow_hip(kernels, args, call);
+}
+
 static void gemm_a16w8_hip_vec(const GemmA16w8Args& args, const Call& call) {
   static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(gemm_a16w8, hip_vec);
   group_gemm_hip(kernels, args, call);

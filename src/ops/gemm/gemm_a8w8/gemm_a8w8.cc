@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "aiter/gemm.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
@@ -8,10 +10,31 @@ namespace aiter {
 
 struct GemmA8w8Problem {
   int64_t m, n, k;
+  bool aligned16;  // rows of x and w begin at, and are, multiples of 16 bytes
 };
 
 AITER_CPU_ROW(gemm_a8w8_cpu_simd, GemmA8w8Args)
 AITER_CPU_ROW(gemm_a8w8_cpu_ref, GemmA8w8Args)
+
+static void gemm_a8w8_hip(const Kernel& kernel, const GemmA8w8Args& args, const Call& call) {
+  const int threads = 256, waves = threads / device_of(call.device).wave;
+  const int64_t row_tiles = (args.x_rows.count + GemmA8w8Args::kRows - 1) / GemmA8w8Args::kRows;
+  launch(kernel, call,
+         {.x = (args.n + waves - 1) / waves,
+          .y = std::min<int64_t>(row_tiles, 65535),
+          .threads = threads},
+         args);
+}
+
+static void gemm_a8w8_hip_vec(const GemmA8w8Args& args, const Call& call) {
+  static constexpr Kernel kernel{"gemm_a8w8", "gemm_a8w8_hip_vec"};
+  gemm_a8w8_hip(kernel, args, call);
+}
+
+static void gemm_a8w8_hip_any(const GemmA8w8Args& args, const Call& call) {
+  static constexpr Kernel kernel{"gemm_a8w8", "gemm_a8w8_hip_any"};
+  gemm_a8w8_hip(kernel, args, call);
+}
 
 static constexpr Row<GemmA8w8Problem, GemmA8w8Args> kRows[] = {
 #include "ops/gemm/gemm_a8w8/gemm_a8w8.def"
@@ -78,7 +101,9 @@ extern "C" aiter_status aiter_gemm_a8w8(const aiter_tensor* x_, const aiter_tens
     if (bias) args.bias = bias.data(), args.bias_dtype = bias.dtype();
     args.y = y.data(), args.y_rows = y.rows(), args.y_dtype = y.dtype();
     args.n = n, args.k = k;
-    const GemmA8w8Problem problem{rows.count, n, k};
+    const bool aligned16 = is_aligned16(args.x, rows, 1) && is_aligned16(args.w) &&
+                           args.w_stride % 16 == 0 && k % 16 == 0;
+    const GemmA8w8Problem problem{rows.count, n, k, aligned16};
     dispatch(gemm_a8w8_op, kRows, problem, args, x.device(), stream, opts.flags);
   });
 }

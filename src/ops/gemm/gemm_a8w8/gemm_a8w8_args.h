@@ -6,6 +6,8 @@
 namespace aiter {
 
 struct GemmA8w8Args {
+  static constexpr int kRows = 4;  // GPU: rows of x that a wave takes at a time
+
   const int8_t* x;
   const int8_t* w;
   const float* x_scale;  // one per row

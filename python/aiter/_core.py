@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from . import _aiter
-from ._aiter import Array
+from ._aiter import Array, Graph, Stream
 
 __all__ = [
     "Array",
+    "Graph",
+    "Stream",
     "asarray",
+    "capture",
     "device_info",
     "devices",
     "empty",
@@ -22,11 +27,12 @@ __all__ = [
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .typing import ArrayLike, Device, DType, Shape
 
-Array.__module__ = "aiter"  # where users find it
+for _type in (Array, Graph, Stream):
+    _type.__module__ = "aiter"  # where users find it
 
 
 def empty(shape: Shape, dtype: DType = "float32", device: Device = "cpu") -> Array:
@@ -85,6 +91,34 @@ def prepare(device: Device, ops: str | list[str] | None = None) -> None:
     ops: names of operators as aiter.explain shows them, a list or joined by commas; None = all.
     """
     _aiter.prepare(device, ops if ops is None or isinstance(ops, str) else ",".join(ops))
+
+
+class Recording:
+    """What aiter.capture yields: graph is there when its block has ended."""
+
+    graph: Graph
+
+
+@contextlib.contextmanager
+def capture(stream: Stream) -> Iterator[Recording]:
+    """Record the calls on a stream instead of running them.
+
+        with aiter.capture(stream) as recording:
+            aiter.rms_norm(x, w, out=y, stream=stream)
+        recording.graph.launch(stream)
+
+    The arrays of the calls have to live as long as the graph; calls that would make one (no out=)
+    fail. Kernels have to be loaded: call once before, or aiter.prepare.
+    """
+    recording = Recording()
+    stream._begin_capture()
+    try:
+        yield recording
+    except BaseException:
+        with contextlib.suppress(RuntimeError):  # what went wrong is more than that
+            stream._end_capture()
+        raise
+    recording.graph = stream._end_capture()
 
 
 def set_num_threads(n: int) -> None:

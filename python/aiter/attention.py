@@ -18,7 +18,12 @@ from __future__ import annotations
 
 from . import _aiter
 
-__all__ = ["flash_attn_func", "flash_attn_varlen_func", "paged_attention_decode"]
+__all__ = [
+    "flash_attn_func",
+    "flash_attn_varlen_func",
+    "paged_attention_decode",
+    "paged_attention_decode_workspace",
+]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,6 +141,7 @@ def paged_attention_decode(
     window_size: tuple[int, int] | tuple[int, int, int] = (-1, -1, 0),
     return_lse: bool = False,
     sink_ptr: ArrayLike | None = None,
+    workspace: ArrayLike | None = None,
     out: ArrayT | None = None,
     lse: ArrayT | None = None,
     stream: Stream = None,
@@ -148,6 +154,8 @@ def paged_attention_decode(
     block_tables: (batch, max_pages) int32: key j is in page block_tables[b, j // block].
     attn_scale: None = 1 / sqrt(head_dim). max_seq_len: upper bound on seq_lens, 0 = not told.
     window_size, logits_soft_cap, sink_ptr: as in flash_attn_func.
+    workspace: (bytes,) uint8 of as many bytes as paged_attention_decode_workspace tells; None = one
+        is made on GPUs, which a graph of aiter.capture cannot record.
     Returns out (batch, q_heads, v_dim), with return_lse also lse (batch, q_heads).
     Raises ValueError before anything is written when lengths or page numbers lead out of the cache.
     Source: AITER paged_attention_decode.
@@ -164,7 +172,25 @@ def paged_attention_decode(
         logits_soft_cap,
         window_size,
         return_lse,
+        workspace,
         out,
         lse,
         stream,
+    )
+
+
+def paged_attention_decode_workspace(
+    query: ArrayLike,
+    key_cache: ArrayLike,
+    value_cache: ArrayLike,
+    block_tables: ArrayLike,
+    out: ArrayLike,
+    max_seq_len: int = 0,
+) -> int:
+    """Bytes of workspace with which paged_attention_decode is fastest for arrays like these.
+
+    0 on the CPU. It looks at shapes, dtypes and max_seq_len alone.
+    """
+    return _aiter.paged_attention_decode_workspace(
+        query, key_cache, value_cache, block_tables, out, max_seq_len
     )

@@ -90,8 +90,8 @@ nb::object flash_attn(nb::handle q, nb::handle k, nb::handle v, nb::handle sink,
 nb::object paged_attention_decode(nb::handle q, nb::handle key_cache, nb::handle value_cache,
                                   nb::handle block_table, nb::handle seqused_k, nb::handle sink,
                                   int max_seqlen_k, nb::handle softmax_scale, float logits_soft_cap,
-                                  nb::handle window_size, bool return_lse, nb::handle out,
-                                  nb::handle lse, nb::handle stream) {
+                                  nb::handle window_size, bool return_lse, nb::handle workspace,
+                                  nb::handle out, nb::handle lse, nb::handle stream) {
   OpCall call("paged_attention_decode", stream);
   const aiter_tensor* tq = call.in("query", q);
   const aiter_tensor* tk = call.in("key_cache", key_cache);
@@ -104,7 +104,14 @@ nb::object paged_attention_decode(nb::handle q, nb::handle key_cache, nb::handle
       return_lse || !lse.is_none() ? call.out("lse", lse, lse_spec(tq, {0, 1})) : nullptr;
   auto opts =
       attention_opts(call, softmax_scale, logits_soft_cap, false, window_size, 0, max_seqlen_k);
-  if (tq->device.type != AITER_CPU) {
+  if (const aiter_tensor* given = call.inout("workspace", workspace)) {
+    if (given->ndim != 1 || given->dtype != kUint8 || given->device.type != tq->device.type ||
+        given->device.id != tq->device.id)
+      throw nb::value_error(
+          "paged_attention_decode: workspace is expected to be (bytes,) uint8 on query's device");
+    opts.workspace = static_cast<char*>(given->data) + given->byte_offset;
+    opts.workspace_bytes = static_cast<uint64_t>(given->shape[0]);
+  } else if (tq->device.type != AITER_CPU) {
     check(aiter_paged_attention_decode_workspace(tq, tk, tv, ttable, tout, &opts,
                                                  &opts.workspace_bytes));
     if (opts.workspace_bytes) opts.workspace = call.workspace(opts.workspace_bytes);
@@ -114,6 +121,21 @@ nb::object paged_attention_decode(nb::handle q, nb::handle key_cache, nb::handle
                                         call.stream());
   });
   return call.result();
+}
+
+int64_t paged_attention_decode_workspace(nb::handle q, nb::handle key_cache, nb::handle value_cache,
+                                         nb::handle block_table, nb::handle out, int max_seqlen_k) {
+  OpCall call("paged_attention_decode_workspace", nb::none());
+  const aiter_tensor* tq = call.in("query", q);
+  const aiter_tensor* tk = call.in("key_cache", key_cache);
+  const aiter_tensor* tv = call.in("value_cache", value_cache);
+  const aiter_tensor* ttable = call.in("block_tables", block_table);
+  const aiter_tensor* tout = call.in("out", out);
+  aiter_attention_opts opts = AITER_ATTENTION_OPTS_INIT;
+  opts.max_seqlen_k = max_seqlen_k;
+  uint64_t bytes = 0;
+  check(aiter_paged_attention_decode_workspace(tq, tk, tv, ttable, tout, &opts, &bytes));
+  return static_cast<int64_t>(bytes);
 }
 
 }  // namespace
@@ -130,7 +152,9 @@ void bind_attention(nb::module_& m) {
   m.def("paged_attention_decode", &paged_attention_decode, "query"_a, "key_cache"_a,
         "value_cache"_a, "block_tables"_a, "seq_lens"_a, "sink"_a.none(), "max_seq_len"_a,
         "softmax_scale"_a.none(), "logits_soft_cap"_a, "window_size"_a, "return_lse"_a,
-        "out"_a.none(), "lse"_a.none(), "stream"_a.none());
+        "workspace"_a.none(), "out"_a.none(), "lse"_a.none(), "stream"_a.none());
+  m.def("paged_attention_decode_workspace", &paged_attention_decode_workspace, "query"_a,
+        "key_cache"_a, "value_cache"_a, "block_tables"_a, "out"_a, "max_seq_len"_a);
 }
 
 }  // namespace aiter::python

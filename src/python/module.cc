@@ -21,5 +21,6 @@ NB_MODULE(_aiter, m) {
   aiter::python::bind_norm(m);
   aiter::python::bind_rope(m);
   aiter::python::bind_sampling(m);
+  aiter::python::bind_stream(m);
   aiter::python::bind_quant(m);
 }

@@ -104,6 +104,7 @@ void bind_kvcache(nb::module_& m);
 void bind_norm(nb::module_& m);
 void bind_rope(nb::module_& m);
 void bind_sampling(nb::module_& m);
+void bind_stream(nb::module_& m);
 void bind_quant(nb::module_& m);
 
 void set_dry_run(bool on);  // this thread's calls

@@ -199,9 +199,9 @@ class Linear:
             self._parts.append((product, weight, columns))
             first += rows
 
-    def __call__(self, x, out) -> None:
+    def __call__(self, x, out, stream) -> None:
         for product, weight, columns in self._parts:
-            product(x, *weight, out=out if columns is None else out[:, columns])
+            product(x, *weight, out=out if columns is None else out[:, columns], stream=stream)
 
 
 def _product(group: list, dtype: str, activation: str, device: str):
@@ -324,6 +324,7 @@ class _Step:
         self.activated = empty((tokens, config.intermediate))
         self.last = empty((batch, config.hidden))
         self.logits = aiter.empty((batch, config.vocab), device=device)
+        self.chosen = aiter.empty(batch, "int32", device)
         self._views = functools.lru_cache(maxsize=64)(functools.partial(_Views, self))
 
     def fill(self, chunks: list[Chunk]) -> _Views:
@@ -451,8 +452,23 @@ class Llama:
         longest = min(config.context, cache_blocks * BLOCK_SIZE)
         self._rope = [_array(t, "float32", device) for t in config.rope_tables(longest, divisors)]
         self._step = _Step(config, self.max_batch, self.max_tokens, longest, dtype, device)
-        self._chosen = aiter.empty(max_batch, "int32", device)
         self._device = device
+        # On a GPU steps of one token for each sequence are recorded, by their number of sequences.
+        self._stream = None if device == "cpu" else aiter.Stream(device)
+        self._graphs: dict[int, aiter.Graph | None] = {}
+        self._workspace = self._decode_workspace()
+
+    def _decode_workspace(self):
+        """Memory for paged_attention_decode at any batch, or None where it needs none."""
+        step, layer = self._step, self._layers[0]
+        out, q = step.attended, step.qkv[:, : self.config.heads]
+        most = max(
+            aiter.paged_attention_decode_workspace(
+                q[:n], layer.keys, layer.values, step.table[:n], out[:n]
+            )
+            for n in range(1, self.max_batch + 1)
+        )
+        return aiter.empty(most, "uint8", self._device) if most else None
 
     def forward(self, chunks: list[Chunk], every_token: bool = False):
         """Compute chunks, those of a single token first; returns logits, an aiter.Array float32.
@@ -460,62 +476,96 @@ class Llama:
         A row for the last token of each chunk that reaches its sequence's end, or with every_token
         for each token.
         """
-        config, v = self.config, self._step.fill(chunks)
+        if self._stream is None:
+            return self._compute(self._step.fill(chunks), chunks, every_token)
+        self._stream.synchronize()  # the step before may still read its integers
+        views = self._step.fill(chunks)
+        decode = views.count == views.singles and all(c.reaches_end for c in chunks)
+        if decode and not every_token:
+            logits = self._replay(views, chunks)
+        else:
+            logits = self._compute(views, chunks, every_token)
+        self._stream.synchronize()
+        return logits
+
+    def _replay(self, v: _Views, chunks: list[Chunk]):
+        """Compute a step of single tokens: the first time call by call, then by a graph of them."""
+        if v.count not in self._graphs:
+            self._graphs[v.count] = None
+            return self._compute(v, chunks, False)
+        if self._graphs[v.count] is None:
+            with aiter.capture(self._stream) as recording:
+                self._compute(v, chunks, False)
+            self._graphs[v.count] = recording.graph
+        self._graphs[v.count].launch(self._stream)
+        return self._step.logits[: v.count]
+
+    def _compute(self, v: _Views, chunks: list[Chunk], every_token: bool):
+        config, stream = self.config, self._stream
         eps = config.rms_eps
         cos, sin = self._rope
-        aiter.embedding(v.tokens, *self._embedding, out=v.stream)
-        aiter.rms_norm(v.stream, self._layers[0].attention_norm, eps, out=v.normed)
+        aiter.embedding(v.tokens, *self._embedding, out=v.stream, stream=stream)
+        aiter.rms_norm(v.stream, self._layers[0].attention_norm, eps, out=v.normed, stream=stream)
         next_norms = [layer.attention_norm for layer in self._layers[1:]] + [self._output_norm]
         for layer, next_norm in zip(self._layers, next_norms, strict=True):
-            layer.qkv(v.normed, v.qkv)
+            layer.qkv(v.normed, v.qkv, stream)
             # GGUF has the rows of q and k in the order of the GPT-J style
             aiter.rotary_embedding_fwd(
-                v.positions, v.q, v.k, config.head_dim, cos, sin, False, out=(v.q, v.k)
+                v.positions, v.q, v.k, config.head_dim, cos, sin, False, out=(v.q, v.k),
+                stream=stream,
+            )  # fmt: skip
+            aiter.reshape_and_cache_flash(
+                v.k, v.v, layer.keys, layer.values, v.slots, stream=stream
             )
-            aiter.reshape_and_cache_flash(v.k, v.v, layer.keys, layer.values, v.slots)
             self._attend(v, layer)
-            layer.output(v.attended, v.projected)
+            layer.output(v.attended, v.projected, stream)
             aiter.rmsnorm2d_fwd_with_add(
-                v.projected, v.stream, layer.mlp_norm, eps, out=v.normed, residual_out=v.stream
-            )
-            layer.gate_up(v.normed, v.gate_up)
-            aiter.silu_and_mul(v.gate_up, out=v.activated)
-            layer.down(v.activated, v.projected)
+                v.projected, v.stream, layer.mlp_norm, eps, out=v.normed, residual_out=v.stream,
+                stream=stream,
+            )  # fmt: skip
+            layer.gate_up(v.normed, v.gate_up, stream)
+            aiter.silu_and_mul(v.gate_up, out=v.activated, stream=stream)
+            layer.down(v.activated, v.projected, stream)
             aiter.rmsnorm2d_fwd_with_add(
-                v.projected, v.stream, next_norm, eps, out=v.normed, residual_out=v.stream
-            )
+                v.projected, v.stream, next_norm, eps, out=v.normed, residual_out=v.stream,
+                stream=stream,
+            )  # fmt: skip
         if every_token:
             logits = aiter.empty((v.count, config.vocab), device=self._device)
-            self._head(v.normed, logits)
+            self._head(v.normed, logits, stream)
             return logits
         ends = self._step.ends(chunks)
         if len(ends) == 0:
             return None
         rows = v.normed
         if len(ends) < v.count:  # a gather is a lookup
-            rows = aiter.embedding(ends, v.normed, out=self._step.last[: len(ends)])
+            rows = aiter.embedding(ends, v.normed, out=self._step.last[: len(ends)], stream=stream)
         logits = self._step.logits[: len(ends)]
-        self._head(rows, logits)
+        self._head(rows, logits, stream)
+        if stream is not None:  # on a GPU it costs less than to come back for it
+            aiter.greedy_sample(logits, out=self._step.chosen[: len(ends)], stream=stream)
         return logits
 
     def _attend(self, v: _Views, layer: Layer) -> None:
         if v.singles:
             aiter.paged_attention_decode(
                 v.single_q, layer.keys, layer.values, v.single_lengths, v.single_table,
-                out=v.single_out,
+                workspace=self._workspace, out=v.single_out, stream=self._stream,
             )  # fmt: skip
         if v.pieces:
             aiter.flash_attn_varlen_func(
                 v.piece_q, layer.keys, layer.values, v.piece_starts, None, causal=True,
                 block_table=v.piece_table, seqused_k=v.piece_lengths, out=v.piece_out,
+                stream=self._stream,
             )  # fmt: skip
 
     def sample(self, logits, sequences: list[Sequence]) -> list[int]:
         """The next token of each sequence, from its row of logits and its way of sampling."""
-        out = self._chosen[: len(sequences)]
+        out = self._step.chosen[: len(sequences)]
         ways = [s.sampling for s in sequences]
         if all(way.temperature == 0 for way in ways):
-            aiter.greedy_sample(logits, out=out)
+            if self._stream is None:
+                aiter.greedy_sample(logits, out=out)
             out = aiter.to_device(out, "cpu")
         else:
             out = aiter.empty(len(ways), "int32")

@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+import aiter
+import numpy as np
 import pytest
+from aiter.testing import gpus
 
 PROGRAM = """
 import ctypes, os
@@ -58,3 +61,33 @@ def test_consumers_wait_for_the_last_writer(build_dir, package):
         [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("device", gpus())
+def test_a_graph_runs_again_with_other_contents(device):
+    x, y = aiter.zeros((2, 64), device=device), aiter.zeros((2, 64), device=device)
+    stream = aiter.Stream(device)
+    assert stream.device == device
+    aiter.prepare(device, "act_and_mul,rmsnorm")
+    with aiter.capture(stream) as recording:
+        aiter.rms_norm(x, out=y, stream=stream)
+        aiter.rms_norm(y, out=y, eps=1.0, stream=stream)
+    for seed in range(3):
+        values = np.random.default_rng(seed).standard_normal((2, 64)).astype(np.float32)
+        x[:] = values
+        recording.graph.launch(stream)
+        stream.synchronize()
+        want = aiter.rms_norm(aiter.rms_norm(values), eps=1.0)
+        np.testing.assert_allclose(aiter.to_device(y, "cpu").numpy(), want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("device", gpus())
+def test_a_capture_ends_with_an_error_inside(device):
+    x, stream = aiter.zeros((2, 64), device=device), aiter.Stream(device)
+    aiter.rms_norm(x, out=x)
+    with pytest.raises(ValueError), aiter.capture(stream):
+        aiter.rms_norm(x, eps=-1.0, out=x, stream=stream)
+    with aiter.capture(stream) as recording:
+        aiter.rms_norm(x, out=x, stream=stream)
+    recording.graph.launch(stream)
+    stream.synchronize()

@@ -1,4 +1,4 @@
-"""Memory-bound operators on a GPU beside torch and the copy rate: python benchmarks/bench_gpu.py
+"""Memory-bound operators on a GPU beside torch, Triton and the copy rate: python benchmarks/bench_gpu.py
 
 Calls are timed as replays of a CUDA graph of many calls, over inputs rotated beyond the L2 cache.
 """
@@ -8,6 +8,8 @@ import statistics
 
 import aiter
 import torch
+import triton
+import triton.language as tl
 
 L2 = 256 << 20  # bytes of inputs to rotate over, a few times any L2
 
@@ -34,6 +36,68 @@ def time_graph(calls, repeats=7):
         torch.cuda.synchronize()
         times.append(start.elapsed_time(end) / len(calls) / 1e3)
     return statistics.median(times)
+
+
+@triton.jit
+def triton_norm_kernel(x, r, w, y, s, hidden, eps, add: tl.constexpr, block: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64) * hidden
+    i = tl.arange(0, block)
+    mask = i < hidden
+    v = tl.load(x + row + i, mask=mask, other=0).to(tl.float32)
+    if add:
+        v = (v + tl.load(r + row + i, mask=mask, other=0).to(tl.float32)).to(s.dtype.element_ty)
+        tl.store(s + row + i, v, mask=mask)
+        v = v.to(tl.float32)
+    gain = tl.load(w + i, mask=mask, other=0).to(tl.float32)
+    scale = tl.rsqrt(tl.sum(v * v, 0) / hidden + eps)
+    tl.store(y + row + i, (v * scale * gain).to(y.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def triton_silu_kernel(x, y, d, block: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    i = tl.program_id(1) * block + tl.arange(0, block)
+    mask = i < d
+    gate = tl.load(x + row * 2 * d + i, mask=mask, other=0).to(tl.float32)
+    up = tl.load(x + row * 2 * d + d + i, mask=mask, other=0).to(tl.float32)
+    tl.store(y + row * d + i, (gate * tl.sigmoid(gate) * up).to(y.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def triton_rope_kernel(
+    p, q, k, cos, sin, q_heads, k_heads, half: tl.constexpr, heads: tl.constexpr
+):
+    token = tl.program_id(0).to(tl.int64)
+    position = tl.load(p + token)
+    d = tl.arange(0, half)
+    c = tl.load(cos + position * half + d).to(tl.float32)[None, :]
+    s = tl.load(sin + position * half + d).to(tl.float32)[None, :]
+    h = tl.arange(0, heads)[:, None]
+    for side in tl.static_range(2):
+        count = q_heads if side == 0 else k_heads
+        at = (q if side == 0 else k) + (token * count + h) * 2 * half + d[None, :]
+        x = tl.load(at, mask=h < count, other=0).to(tl.float32)
+        y = tl.load(at + half, mask=h < count, other=0).to(tl.float32)
+        tl.store(at, (x * c - y * s).to(q.dtype.element_ty), mask=h < count)
+        tl.store(at + half, (y * c + x * s).to(q.dtype.element_ty), mask=h < count)
+
+
+def triton_norm(x, w, y, r=None, s=None):
+    hidden = w.shape[0]
+    triton_norm_kernel[(x.shape[0],)](
+        x, r, w, y, s, hidden, 1e-6, r is not None, triton.next_power_of_2(hidden), num_warps=8
+    )
+
+
+def triton_silu(x, y):
+    rows, d = y.shape
+    triton_silu_kernel[(rows, triton.cdiv(d, 1024))](x, y, d, 1024, num_warps=4)
+
+
+def triton_rope(p, q, k, cos, sin):
+    triton_rope_kernel[(q.shape[0],)](
+        p, q, k, cos, sin, q.shape[1], k.shape[1], cos.shape[1], 32, num_warps=4
+    )
 
 
 def copies(make, size):
@@ -108,7 +172,8 @@ def main():
         )
         ours = measure(lambda x, w, y: aiter.rms_norm(x, w, out=y), sets)
         peer = measure(torch_norm, sets)
-        report("rms_norm", (tokens, hidden), 2 * size, ours, copy, torch=peer)
+        other = measure(triton_norm, sets)
+        report("rms_norm", (tokens, hidden), 2 * size, ours, copy, torch=peer, triton=other)
 
         sets = copies(
             lambda t=tokens: (
@@ -124,7 +189,8 @@ def main():
             lambda x, r, w, y, s: aiter.rmsnorm2d_fwd_with_add(x, r, w, out=y, residual_out=s), sets
         )
         peer = measure(torch_add_norm, sets)
-        report("add + rms_norm", (tokens, hidden), 4 * size, ours, copy, torch=peer)
+        other = measure(lambda x, r, w, y, s: triton_norm(x, w, y, r, s), sets)
+        report("add + rms_norm", (tokens, hidden), 4 * size, ours, copy, torch=peer, triton=other)
 
         sets = copies(
             lambda t=tokens: (
@@ -135,7 +201,8 @@ def main():
         )
         ours = measure(lambda x, y: aiter.silu_and_mul(x, out=y), sets)
         peer = measure(torch_silu, sets)
-        report("silu_and_mul", (tokens, hidden), 3 * size, ours, copy, torch=peer)
+        other = measure(triton_silu, sets)
+        report("silu_and_mul", (tokens, hidden), 3 * size, ours, copy, torch=peer, triton=other)
 
     cos, sin = (torch.randn(8192, 64, device="cuda", dtype=bf16) for _ in range(2))
     for tokens in (1, 64, 16384):
@@ -148,7 +215,12 @@ def main():
             ),
             sets,
         )
-        report("rotary_embedding", (tokens, 32, 8, 128), 2 * size, ours, copy)
+        other = measure(lambda q, k, p=positions: triton_rope(p, q, k, cos, sin), sets)
+        in_place = measure(lambda q, k: (q.mul_(1), k.mul_(1)), sets)
+        report(
+            "rotary_embedding", (tokens, 32, 8, 128), 2 * size, ours, copy,
+            triton=other, mul_=in_place,
+        )  # fmt: skip
 
     for tokens in (64, 65536):
         pages = max(tokens // 16, 4096)
@@ -180,6 +252,32 @@ def main():
             [()],
         )
         report("paged_attention_decode", (batch, length), moved, ours, copy)
+
+    for m, n, k in ((1, 4096, 4096), (1, 28672, 4096), (8, 28672, 4096), (64, 28672, 4096),
+                    (64, 4096, 14336), (2048, 4096, 4096)):  # fmt: skip
+        sets = copies(
+            lambda s=(m, n, k): (
+                randn(s[0], s[2]),
+                randn(s[1], s[2]),
+                torch.empty(s[0], s[1], device="cuda", dtype=bf16),
+            ),
+            2 * n * k,
+        )
+        ours = measure(lambda x, w, y: aiter.gemm_a16w16(x, w, out=y), sets)
+        peer = measure(lambda x, w, y: torch.mm(x, w.T, out=y), sets)
+        report("gemm_a16w16", (m, n, k), 2 * (n * k + m * k + m * n), ours, copy, cublas=peer)
+        for bits, gemm in ((4, aiter.gemm_a16w4), (8, aiter.gemm_a16w8)):
+            dtype = torch.uint8 if bits == 4 else torch.int8
+
+            def make(m=m, n=n, k=k, bits=bits, dtype=dtype):
+                scales = [torch.rand(n, k // 32, device="cuda").half() for _ in range(8 // bits)]
+                codes = torch.randint(0, 127, (n, k * bits // 8), device="cuda", dtype=dtype)
+                return randn(m, k), codes, *scales, randn(m, n)
+
+            size = n * k * bits // 8 + n * k // 32 * (4 if bits == 4 else 2)
+            sets = copies(make, size)
+            ours = measure(lambda *a, g=gemm: g(*a[:-1], out=a[-1]), sets)
+            report(f"gemm_a16w{bits}", (m, n, k), size, ours, copy)
 
     host_cost()
 

@@ -1,21 +1,25 @@
 // Attention for every shape, dtype and option of the contract: a wave has one query of one head.
-// Lanes take one key each for the scores, then one column of v each for the sum.
+// Lanes take one key each for the scores, then one column of v each for the sum. For a split kernel
+// (of decode) a wave has one of args.splits parts of the keys, and leaves what decode_merge.h merges.
 #pragma once
 
-#include "ck/attention/common.h"
+#include "ck/attention/decode_merge.h"
 
 namespace aiter {
 
-template <class KV>
-AITER_DEVICE void attention_any(const AttentionArgs& a) {
+template <class KV, bool kSplit = false, class Args>
+AITER_DEVICE void attention_any(const Args& a) {
   constexpr int kCols = 8;  // columns of v that a lane sums at a time; wider heads go again
   const int lane = thread_index() % kWave;
   const int64_t rows = a.cu_seqlens_q ? a.total_q : a.batch * a.seqlen_q;
+  int64_t splits = 1;
+  if constexpr (kSplit) splits = a.splits;
   const int64_t waves = static_cast<int64_t>(grid_blocks()) * (block_threads() / kWave);
   for (int64_t item = static_cast<int64_t>(block_index_x()) * (block_threads() / kWave) +
                       thread_index() / kWave;
-       item < rows * a.q_heads; item += waves) {
-    const int64_t row = item / a.q_heads, head = item % a.q_heads;
+       item < rows * a.q_heads * splits; item += waves) {
+    const int64_t split = kSplit ? item % splits : 0, row = item / splits / a.q_heads;
+    const int64_t head = item / splits % a.q_heads;
     const int64_t kv_head = head / (a.q_heads / a.kv_heads);
     const int64_t b = sequence_of(a, row);
     AttentionSequence s{row, 0, 0, 0};
@@ -31,14 +35,16 @@ AITER_DEVICE void attention_any(const AttentionArgs& a) {
         batch * a.out_strides.outer + token * a.out_strides.token + head * a.out_strides.head;
     VisibleKeys keys{0, 0, 0};
     if (s.q_len > 0) keys = visible_keys(a, s, i, i);
-    const int64_t visible = keys.sinks + keys.end - keys.begin;
+    const int64_t all = keys.sinks + keys.end - keys.begin;
+    const int64_t first = kSplit ? all * split / splits : 0;
+    const int64_t visible = kSplit ? all * (split + 1) / splits : all;
     const KV* k = static_cast<const KV*>(a.k) + kv_head * a.k_strides.head;
     const KV* v = static_cast<const KV*>(a.v) + kv_head * a.v_strides.head;
 
     int64_t column = 0;
     do {
       float top = -kInfinity, sum = 0, out[kCols] = {};
-      for (int64_t base = 0; base < visible; base += kWave) {
+      for (int64_t base = first; base < visible; base += kWave) {
         const int64_t n = base + lane;
         float score = -kInfinity;
         int64_t v_at = 0;
@@ -74,14 +80,24 @@ AITER_DEVICE void attention_any(const AttentionArgs& a) {
           }
         }
       }
-      const Denominator z(a, head, top, sum);
-      AITER_UNROLL
-      for (int c = 0; c < kCols; ++c) {
-        const int64_t col = column + c * kWave + lane;
-        if (col < a.v_dim) store_float(a.out, out_at + col, a.dtype, out[c] * z.factor);
+      if constexpr (kSplit) {
+        float* to = decode_partial(a, b, split, head);
+        AITER_UNROLL
+        for (int c = 0; c < kCols; ++c) {
+          const int64_t col = column + c * kWave + lane;
+          if (col < a.v_dim) to[col] = out[c];
+        }
+        if (lane == 0 && column == 0) to[a.v_dim] = top, to[a.v_dim + 1] = sum;
+      } else {
+        const Denominator z(a, head, top, sum);
+        AITER_UNROLL
+        for (int c = 0; c < kCols; ++c) {
+          const int64_t col = column + c * kWave + lane;
+          if (col < a.v_dim) store_float(a.out, out_at + col, a.dtype, out[c] * z.factor);
+        }
+        if (a.lse && lane == 0 && column == 0)
+          a.lse[batch * a.lse_batch + head * a.lse_head + token] = z.lse;
       }
-      if (a.lse && lane == 0 && column == 0)
-        a.lse[batch * a.lse_batch + head * a.lse_head + token] = z.lse;
       column += kWave * kCols;
     } while (column < a.v_dim);
   }

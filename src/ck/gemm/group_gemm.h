@@ -104,10 +104,10 @@ AITER_DEVICE void group_gemm(const GroupGemmArgs& a) {
 #define AITER_GROUP_NARROW_KERNELS(op, bits)
 #else
 #define AITER_GROUP_NARROW(op, bits, X, tiles)                                    \
-  AITER_KERNEL(op##_hip_narrow##tiles##_##X, 512)(const aiter::GroupGemmArgs a) { \
+  AITER_KERNEL(op##_hip_narrow##tiles##_##X, 256)(const aiter::GroupGemmArgs a) { \
     AITER_DYNAMIC_SHARED(shared);                                                 \
     aiter::wait_for_previous_kernel();                                            \
-    aiter::group_narrow<bits, aiter::X, tiles>(a, shared);                        \
+    aiter::GroupNarrow<bits, aiter::X, tiles>(a, shared).run(shared);             \
   }
 #define AITER_GROUP_NARROW_KERNELS(op, bits) \
   AITER_GROUP_NARROW(op, bits, f16, 1)       \

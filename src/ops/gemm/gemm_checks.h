@@ -32,12 +32,12 @@ inline Arg check_gemm_output(const Check& check, const aiter_tensor* tensor, int
 }
 
 // Warps of a block in the kernels of ck/gemm for few rows of x: the blocks fill the device between
-// them, and each warp has two steps along k at least.
-inline int narrow_warps(const Call& call, int64_t blocks, int64_t steps) {
-  constexpr int kMost = 16, kPerMultiprocessor = 32;
-  const int64_t wanted = kPerMultiprocessor * device_of(call.device).multiprocessors;
+// them, and each warp has a step along k.
+inline int narrow_warps(const Call& call, int64_t blocks, int64_t steps, int most,
+                        int64_t per_multiprocessor) {
+  const int64_t wanted = per_multiprocessor * device_of(call.device).multiprocessors;
   int warps = 1;
-  while (warps < kMost && warps * blocks < wanted && 4 * warps <= steps) warps *= 2;
+  while (warps < most && warps * blocks < wanted && 2 * warps <= steps) warps *= 2;
   return warps;
 }
 

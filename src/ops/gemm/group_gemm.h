@@ -14,9 +14,19 @@
 
 namespace aiter {
 
-constexpr int kGroup = 32;          // k that share a scale
-constexpr int kPanelRows = 16;      // rows of w in a panel
-constexpr int kGroupGemmRows = 4;   // GPU: rows of x that a wave takes at a time
+constexpr int kGroup = 32;         // k that share a scale
+constexpr int kPanelRows = 16;     // rows of w in a panel
+constexpr int kGroupGemmRows = 4;  // GPU: rows of x that a wave takes at a time
+// Row hip_narrow (ck/gemm/group_narrow.h): what a warp has in shared memory, stages of 128 bytes of
+// codes for each of its columns, apart by kPitch to keep banks free of conflicts; scales; minimums.
+template <int kBits>
+struct GroupNarrowShape {
+  static constexpr int kColumns = 32, kStages = 3;
+  static constexpr int kSpan = 32 / kBits;  // groups
+  static constexpr int kPitch = kBits == 4 ? 144 : 160;
+  static constexpr int kScales = kColumns * kPitch, kMins = kScales + kColumns * kSpan * 2;
+  static constexpr int kStageBytes = kMins + (kBits == 4 ? kColumns * kSpan * 2 : 0);
+};
 constexpr int kNarrowColumns = 32;  // GPU: columns of y that a block of row hip_narrow makes
 
 struct PackedHead {

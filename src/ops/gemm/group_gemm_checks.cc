@@ -154,7 +154,15 @@ GroupGemmProblem check_group_gemm(const Check& check, int bits, const GroupGemmT
   args->y = y.data(), args->y_rows = y.rows(), args->y_dtype = y.dtype();
   const bool aligned16 = is_aligned16(args->x, args->x_rows, dtype_bytes(x.dtype())) &&
                          is_aligned16(args->w.codes) && args->w.codes_stride % 16 == 0;
-  return {args->x_rows.count, args->w.n, args->w.k, x.dtype(), packed, activation, aligned16};
+  auto pairs = [&](const void* data, int64_t stride) {
+    return reinterpret_cast<uintptr_t>(data) % 4 == 0 && stride % 2 == 0;
+  };
+  const GroupWeight& weight = args->w;
+  const bool paired = weight.scale_dtype != DType::kF32 && weight.k % (2 * kGroup) == 0 &&
+                      pairs(weight.scale, weight.scale_stride) &&
+                      pairs(weight.min, weight.min_stride);
+  return {args->x_rows.count, args->w.n, args->w.k, x.dtype(), packed,
+          activation,         aligned16, paired};
 }
 
 void group_gemm_hip(const FloatKernels& kernels, const GroupGemmArgs& args, const Call& call) {
@@ -167,15 +175,16 @@ void group_gemm_hip(const FloatKernels& kernels, const GroupGemmArgs& args, cons
          args);
 }
 
-void group_narrow_hip(const GroupNarrowKernels& kernels, const GroupGemmArgs& args,
-                      const Call& call) {
+void group_narrow_hip(const GroupNarrowKernels& kernels, int span, int stage_bytes,
+                      const GroupGemmArgs& args, const Call& call) {
   const int64_t rows = args.x_rows.count, blocks = (args.w.n + kNarrowColumns - 1) / kNarrowColumns;
-  const int tiles = rows <= 8 ? 1 : 4, warps = narrow_warps(call, blocks, args.w.k / kGroup);
+  const int tiles = rows <= 8 ? 1 : 4,
+            warps = narrow_warps(call, blocks, args.w.k / kGroup / span * 2, 8, 16);
   launch(kernels.of[rows > 8][args.x_dtype == DType::kBF16], call,
          {.x = blocks,
           .y = (rows + 8 * tiles - 1) / (8 * tiles),
           .threads = 32 * warps,
-          .shared_bytes = warps * tiles * 8 * kNarrowColumns * 4},
+          .shared_bytes = warps * stage_bytes},
          args);
 }
 

@@ -15,6 +15,7 @@ struct GroupGemmProblem {
   bool packed;
   int32_t activation;
   bool aligned16;  // rows of x and of row-major w begin at multiples of 16 bytes
+  bool paired;     // scales (and minimums) are of 16 bits, and come in pairs aligned to 4 bytes
 };
 
 // The launch of a GPU row; see ck/gemm/group_gemm.h.
@@ -32,8 +33,9 @@ struct GroupNarrowKernels {
       }                                                                  \
     }                                                                    \
   }
-void group_narrow_hip(const GroupNarrowKernels& kernels, const GroupGemmArgs& args,
-                      const Call& call);
+// span: groups of a step; stage_bytes: shared memory of a warp.
+void group_narrow_hip(const GroupNarrowKernels& kernels, int span, int stage_bytes,
+                      const GroupGemmArgs& args, const Call& call);
 
 struct GroupGemmTensors {
   const aiter_tensor *x, *w, *w_scale, *w_min, *bias, *y;

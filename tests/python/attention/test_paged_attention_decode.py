@@ -4,7 +4,7 @@ import aiter
 import cases_paged_attention_decode as cases
 import numpy as np
 import pytest
-from aiter.testing import assert_close, using, variants
+from aiter.testing import assert_close, gpus, using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf"]
 OP = "paged_attention_decode"
@@ -163,3 +163,32 @@ def test_bad_input(changes, message):
     with pytest.raises(ValueError, match=f"{OP}: {message}"):
         aiter.paged_attention_decode(**call)
     assert (call["out"] == 7).all()
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_splits_of_long_keys(row, dtype):
+    """Few long sequences: GPUs split their keys among blocks, the same way in every run."""
+    call = cases.make(cases.case("edge", (700, 3, 0, 257), page=16, dtype=dtype))
+    skip_if_refused(call)
+    got = aiter.paged_attention_decode(**call, return_lse=True)
+    check(got, cases.want(call))
+    again = aiter.paged_attention_decode(**call, return_lse=True)
+    for one, other in zip(got, again, strict=True):
+        np.testing.assert_array_equal(one.view(np.uint8), other.view(np.uint8))
+
+
+@pytest.mark.parametrize("device", gpus())
+def test_workspace(device):
+    call = cases.make(cases.case("edge", (700,), page=16, dtype="bf16"))
+    arrays = {k: aiter.to_device(v, device) if isinstance(v, np.ndarray) else v
+              for k, v in call.items()}  # fmt: skip
+    out = aiter.zeros(call["query"].shape, "bfloat16", device)
+    tensors = [arrays[k] for k in ("query", "key_cache", "value_cache", "block_tables")]
+    size = aiter.paged_attention_decode_workspace(*tensors, out)
+    assert size > 0 and aiter.paged_attention_decode_workspace(*tensors, out, 100) == 0
+    want = aiter.to_device(aiter.paged_attention_decode(**arrays), "cpu").numpy()
+    workspace = aiter.empty(size, "uint8", device)
+    aiter.paged_attention_decode(**arrays, workspace=workspace, out=out)
+    np.testing.assert_array_equal(aiter.to_device(out, "cpu").numpy(), want)
+    with pytest.raises(ValueError, match="workspace has"):
+        aiter.paged_attention_decode(**arrays, workspace=workspace[:-16], out=out)

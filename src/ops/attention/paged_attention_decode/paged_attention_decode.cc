@@ -34,15 +34,18 @@ AITER_CPU_ROW(paged_attention_decode_cpu_rows, PagedAttentionDecodeArgs)
 AITER_CPU_ROW(paged_attention_decode_cpu_tiles, PagedAttentionDecodeArgs)
 AITER_CPU_ROW(paged_attention_decode_cpu_ref, PagedAttentionDecodeArgs)
 
+// The splits' results to that of the call; see ck/attention/decode_merge.h.
+static void decode_merge_hip(const PagedAttentionDecodeArgs& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(paged_attention_decode, hip_merge);
+  launch(kernels[args.dtype], call, {.x = args.batch, .y = args.q_heads, .threads = 128}, args);
+}
+
 static void paged_attention_decode_hip_mma(const PagedAttentionDecodeArgs& args, const Call& call) {
   static constexpr Kernel kernels[2][2] = {
       {{"paged_attention_decode", "paged_attention_decode_hip_mma_d64_f16"},
        {"paged_attention_decode", "paged_attention_decode_hip_mma_d64_bf16"}},
       {{"paged_attention_decode", "paged_attention_decode_hip_mma_d128_f16"},
        {"paged_attention_decode", "paged_attention_decode_hip_mma_d128_bf16"}}};
-  static constexpr Kernel merge[2] = {
-      {"paged_attention_decode", "paged_attention_decode_hip_merge_f16"},
-      {"paged_attention_decode", "paged_attention_decode_hip_merge_bf16"}};
   if (args.batch == 0 || args.q_heads == 0) return;
   const bool bf16 = args.dtype == DType::kBF16;
   launch(
@@ -53,14 +56,17 @@ static void paged_attention_decode_hip_mma(const PagedAttentionDecodeArgs& args,
        .threads = PagedAttentionDecodeArgs::kMmaWarps * 32,
        .shared_bytes = PagedAttentionDecodeArgs::mma_shared_bytes(static_cast<int>(args.head_dim))},
       args);
-  if (args.splits > 1)
-    launch(merge[bf16], call,
-           {.x = args.batch, .y = args.q_heads, .threads = static_cast<int>(args.v_dim)}, args);
+  if (args.splits > 1) decode_merge_hip(args, call);
 }
 
 static void paged_attention_decode_hip_any(const PagedAttentionDecodeArgs& args, const Call& call) {
   static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(paged_attention_decode, hip_any);
-  launch(kernels[args.kv_dtype], call, attention_any_grid(args, call), args);
+  static constexpr FloatKernels split = AITER_FLOAT_KERNELS(paged_attention_decode, hip_split);
+  Grid grid = attention_any_grid(args, call);
+  if (args.splits == 1) return launch(kernels[args.kv_dtype], call, grid, args);
+  grid.x = std::min<int64_t>(grid.x * args.splits, 1 << 20);
+  launch(split[args.kv_dtype], call, grid, args);
+  if (grid.x > 0) decode_merge_hip(args, call);
 }
 
 static constexpr Row<PagedAttentionDecodeProblem, PagedAttentionDecodeArgs> kRows[] = {

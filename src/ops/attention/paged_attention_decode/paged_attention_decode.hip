@@ -2,11 +2,21 @@
 #include "ck/attention/decode_mma.h"
 #include "ops/attention/paged_attention_decode/paged_attention_decode_args.h"
 
-#define AITER_DECODE_ANY(T)                             \
-  AITER_KERNEL(paged_attention_decode_hip_any_##T, 256) \
-  (const aiter::PagedAttentionDecodeArgs a) {           \
-    aiter::wait_for_previous_kernel();                  \
-    aiter::attention_any<aiter::T>(a);                  \
+#define AITER_DECODE_ANY(T)                               \
+  AITER_KERNEL(paged_attention_decode_hip_any_##T, 256)   \
+  (const aiter::PagedAttentionDecodeArgs a) {             \
+    aiter::wait_for_previous_kernel();                    \
+    aiter::attention_any<aiter::T>(a);                    \
+  }                                                       \
+  AITER_KERNEL(paged_attention_decode_hip_split_##T, 256) \
+  (const aiter::PagedAttentionDecodeArgs a) {             \
+    aiter::wait_for_previous_kernel();                    \
+    aiter::attention_any<aiter::T, true>(a);              \
+  }                                                       \
+  AITER_KERNEL(paged_attention_decode_hip_merge_##T, 128) \
+  (const aiter::PagedAttentionDecodeArgs a) {             \
+    aiter::wait_for_previous_kernel();                    \
+    aiter::decode_merge<aiter::T>(a);                     \
   }
 AITER_DECODE_ANY(f32)
 AITER_DECODE_ANY(f16)
@@ -20,16 +30,8 @@ AITER_DECODE_ANY(bf16)
     aiter::wait_for_previous_kernel();                         \
     aiter::DecodeMma<aiter::T, D>(a, shared).run(shared);      \
   }
-#define AITER_DECODE_MERGE(T)                             \
-  AITER_KERNEL(paged_attention_decode_hip_merge_##T, 128) \
-  (const aiter::PagedAttentionDecodeArgs a) {             \
-    aiter::wait_for_previous_kernel();                    \
-    aiter::decode_merge<aiter::T>(a);                     \
-  }
 AITER_DECODE_MMA(f16, 64)
 AITER_DECODE_MMA(f16, 128)
 AITER_DECODE_MMA(bf16, 64)
 AITER_DECODE_MMA(bf16, 128)
-AITER_DECODE_MERGE(f16)
-AITER_DECODE_MERGE(bf16)
 #endif

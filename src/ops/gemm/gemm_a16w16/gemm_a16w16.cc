@@ -52,7 +52,7 @@ static void gemm_a16w16_hip_narrow(const GemmA16w16Args& args, const Call& call)
                                             {"gemm_a16w16", "gemm_a16w16_hip_narrow2_bf16"}}};
   const int tiles = args.x_rows.count <= 8 ? 1 : 2;
   const int64_t blocks = (args.n + 15) / 16;
-  const int warps = narrow_warps(call, blocks, (args.k + 31) / 32);
+  const int warps = narrow_warps(call, blocks, (args.k + 31) / 32, 16, 32);
   launch(half_kernel(kernels[tiles - 1], args.dtype), call,
          {.x = blocks,
           .y = (args.x_rows.count + 8 * tiles - 1) / (8 * tiles),

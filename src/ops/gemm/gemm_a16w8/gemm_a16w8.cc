@@ -10,7 +10,8 @@ AITER_CPU_ROW(gemm_a16w8_pack, GemmA16w8PackArgs)
 
 static void gemm_a16w8_hip_narrow(const GemmA16w8Args& args, const Call& call) {
   static constexpr GroupNarrowKernels kernels = AITER_GROUP_NARROW_KERNELS(gemm_a16w8);
-  group_narrow_hip(kernels, args, call);
+  using Shape = GroupNarrowShape<8>;
+  group_narrow_hip(kernels, Shape::kSpan, Shape::kStages * Shape::kStageBytes, args, call);
 }
 
 static void gemm_a16w8_hip_vec(const GemmA16w8Args& args, const Call& call) {

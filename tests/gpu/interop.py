@@ -1,77 +1,84 @@
-"""By hand, on a CUDA machine: frameworks beside each other."""
+"""Frameworks beside each other on a CUDA machine, which the suite has none of.
 
-import numpy as np, torch, cupy, jax, jax.numpy as jnp, aiter
+python3 tests/gpu/interop.py   (after tests/gpu/build.sh; wants torch, JAX and CuPy)
+"""
 
-ok = []
-x = torch.randn(8, 4096, device="cuda", dtype=torch.bfloat16)
-want = torch.nn.functional.rms_norm(x.float(), (4096,), eps=1e-6)
-# torch.cuda.graph, replayed with changing contents
-y = torch.empty_like(x)
-z = torch.empty(8, 2048, device="cuda", dtype=torch.bfloat16)
-aiter.rms_norm(x, out=y)
-aiter.silu_and_mul(y, out=z)
-g = torch.cuda.CUDAGraph()
-with torch.cuda.graph(g):
-    aiter.rms_norm(x, out=y)
-    aiter.silu_and_mul(y, out=z)
-for i in range(1000):
-    x.normal_(std=1 + i % 7)
-    g.replay()
-    if i % 100 == 0:
-        n = torch.nn.functional.rms_norm(x.float(), (4096,), eps=1e-6).bfloat16().float()
-        assert (y.float() - n).abs().max() < 0.05
-        s = torch.nn.functional.silu(y[:, :2048].float()) * y[:, 2048:].float()
-        assert (z.float() - s).abs().max() < 0.1
-torch.cuda.synchronize()
-print("torch.cuda.graph: 1000 replays")
-# unprepared call under capture
-import subprocess, sys
+import subprocess
+import sys
 
-r = subprocess.run(
-    [
-        sys.executable,
-        "-c",
-        """
+import aiter
+import cupy
+import jax
+import jax.numpy as jnp
+import torch
+
+UNPREPARED = """
 import torch, aiter
-x = torch.randn(4, 64, device='cuda'); y = torch.empty_like(x)
-g = torch.cuda.CUDAGraph()
-with torch.cuda.graph(g):
+x = torch.randn(4, 64, device="cuda"); y = torch.zeros_like(x)
+graph = torch.cuda.CUDAGraph()
+with torch.cuda.graph(graph):
     y.add_(x)
-    try: aiter.rms_norm(x, out=y); print('ran')
-    except RuntimeError as e: print('refused:', str(e)[:60])
-g.replay(); torch.cuda.synchronize(); print('graph valid')
-""",
-    ],
-    capture_output=True,
-    text=True,
-)
-print(r.stdout, r.stderr[-300:])
-# JAX eager
-a = jax.random.normal(jax.random.key(0), (8, 4096), jnp.bfloat16)
-b = aiter.rms_norm(a)
-print(
-    "jax eager:",
-    type(b).__module__,
-    b.devices(),
-    float(
-        jnp.abs(
-            b.astype(jnp.float32)
-            - (
-                a.astype(jnp.float32)
-                / jnp.sqrt((a.astype(jnp.float32) ** 2).mean(-1, keepdims=True) + 1e-6)
-            )
-        ).max()
-    ),
-)
-# CuPy streams
-c = cupy.random.standard_normal((512, 4096), dtype=cupy.float32)
-s = cupy.cuda.Stream(non_blocking=True)
-with s:
-    d = c * 2
-    e = aiter.rms_norm(d)
-s.synchronize()
-r = d / cupy.sqrt((d * d).mean(-1, keepdims=True) + 1e-6)
-print("cupy:", type(e).__module__, float(cupy.abs(e - r).max()))
-e2 = aiter.rms_norm(d, stream=s)
-s.synchronize()
-print("cupy stream=:", float(cupy.abs(e2 - r).max()))
+    try:
+        aiter.rms_norm(x, out=y)
+        print("ran")
+    except RuntimeError as e:
+        print("refused" if "aiter_prepare" in str(e) else e)
+graph.replay()
+assert torch.equal(x, y)
+"""
+
+
+def norm(x, xp, eps=1e-6):
+    return x / xp.sqrt((x * x).mean(-1, keepdims=True) + eps)
+
+
+def torch_graph():
+    """Captured once, replayed 1000 times with changing contents."""
+    x = torch.randn(8, 4096, device="cuda", dtype=torch.bfloat16)
+    y = torch.empty_like(x)
+    z = torch.empty(8, 2048, device="cuda", dtype=torch.bfloat16)
+
+    def step():
+        aiter.rms_norm(x, out=y)
+        aiter.silu_and_mul(y, out=z)
+
+    step()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    for i in range(1000):
+        x.normal_(std=1 + i % 7)
+        graph.replay()
+        want = torch.nn.functional.rms_norm(x.float(), (4096,), eps=1e-6)
+        assert (y.float() - want).abs().max() < 0.05
+        gate, up = y.float().chunk(2, -1)
+        assert (z.float() - torch.nn.functional.silu(gate) * up).abs().max() < 0.1
+
+
+def unprepared_in_a_capture():
+    result = subprocess.run([sys.executable, "-c", UNPREPARED], capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout == "refused\n", result
+
+
+def jax_eager():
+    x = jax.random.normal(jax.random.key(0), (8, 4096), jnp.float32)
+    y = aiter.rms_norm(x)
+    assert y.devices() == x.devices() and jnp.abs(y - norm(x, jnp)).max() < 1e-5
+
+
+def cupy_streams():
+    x = cupy.random.standard_normal((512, 4096), dtype=cupy.float32)
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        doubled = x * 2
+        y = aiter.rms_norm(doubled)  # CuPy's current stream
+    z = aiter.rms_norm(doubled, stream=stream)
+    stream.synchronize()
+    for got in (y, z):
+        assert isinstance(got, cupy.ndarray) and cupy.abs(got - norm(doubled, cupy)).max() < 1e-5
+
+
+if __name__ == "__main__":
+    for check in (torch_graph, unprepared_in_a_capture, jax_eager, cupy_streams):
+        check()
+        print(f"{check.__name__}: ok")

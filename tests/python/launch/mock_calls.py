@@ -57,6 +57,14 @@ def calls():
     return {
         "rmsnorm": lambda: aiter.rms_norm(x, w, out=y, stream=STREAM),
         "act_and_mul": lambda: aiter.silu_and_mul(gate_up, out=y, stream=STREAM),
+        "act_and_mul_backward": lambda: aiter.act_and_mul_backward(
+            y, gate_up, out=gate_up, stream=STREAM
+        ),
+        "layernorm": lambda: aiter.layer_norm(x, w, out=y, stream=STREAM),
+        "topk": lambda: aiter.topk(x, 4, out=(best, best_ids), stream=STREAM),
+        "top_k_top_p_sampling": lambda: aiter.top_k_top_p_sampling_from_logits(
+            x, 4, 0.9, out=ids, stream=STREAM
+        ),
         "embedding": lambda: aiter.embedding(ids, table, out=y, stream=STREAM),
         "reshape_and_cache_flash": lambda: aiter.reshape_and_cache_flash(
             key, value, *cache, slots, stream=STREAM
@@ -84,6 +92,7 @@ def calls():
 
 bf16_weight = bf16(8, 64)
 key_out = bf16(4, 2, 32)
+best, best_ids = bf16(4, 4), on_gpu(np.zeros((4, 4), np.int64))
 small = on_gpu(np.zeros((4, 64), np.int8))
 small_scale = on_gpu(np.ones((4, 1), np.float32))
 small_weight = on_gpu(np.zeros((8, 64), np.int8))

@@ -52,10 +52,11 @@ struct HeadRange {
   int first, step, end;
 };
 
-// Turns the N pairs `item` of heads whose first element of a turning part is `in` and `out`.
-template <class T, int N, bool kInterleaved>
+// Turns the N pairs `item` of heads whose turning parts begin at `in` and `out`; row_of_caches()
+// waits for the position.
+template <class T, int N, bool kInterleaved, class F>
 AITER_DEVICE void turn_heads(const RotaryEmbeddingArgs& a, const RopeHeads& side, const T* in,
-                             T* out, int64_t row, int item, const HeadRange& heads) {
+                             T* out, F&& row_of_caches, int item, const HeadRange& heads) {
 #if defined(AITER_AMD)  // whose compiler spills more
   constexpr int kMost = 2;
 #else
@@ -78,8 +79,10 @@ AITER_DEVICE void turn_heads(const RotaryEmbeddingArgs& a, const RopeHeads& side
         pairs[i].a = load_pack<N>(in + i * in_step);
         pairs[i].b = load_pack<N>(in + i * in_step + other);
       }
-    if (head == heads.first)  // while those are under way
+    if (head == heads.first) {  // while those are under way
+      const int64_t row = row_of_caches();
       load_turn<T>(a, row * a.cos_stride + item * N, row * a.sin_stride + item * N, c, s);
+    }
     AITER_UNROLL
     for (int i = 0; i < kHeads; ++i)
       if (head + i * heads.step < heads.end) {
@@ -122,9 +125,13 @@ AITER_DEVICE void rotary_embedding(const RotaryEmbeddingArgs& a) {
            static_cast<int64_t>(block_index_x()) * tokens_per_block + thread_index() / threads;
        t < a.tokens; t += static_cast<int64_t>(grid_blocks()) * tokens_per_block) {
     const int64_t p = a.positions_rows.offset(t);
-    int64_t row = a.positions_dtype == DType::kI32 ? static_cast<const int32_t*>(a.positions)[p]
-                                                   : static_cast<const int64_t*>(a.positions)[p];
-    row = min<int64_t>(max<int64_t>(row, 0), a.max_position - 1);
+    // As words: to widen one here would be to wait for it before anything else is loaded.
+    const bool wide = a.positions_dtype == DType::kI64;
+    Words2 position{0, 0};
+    if (wide)
+      position = static_cast<const Words2*>(a.positions)[p];
+    else
+      position.x = static_cast<const uint32_t*>(a.positions)[p];
     auto in = [&] AITER_LAMBDA(const RopeHeads& s) {
       return static_cast<const T*>(s.in) + s.in_tokens.offset(t);
     };
@@ -134,6 +141,11 @@ AITER_DEVICE void rotary_embedding(const RotaryEmbeddingArgs& a) {
     if (turning > 0 && a.max_position > 0)
       each_share(turning, [&] AITER_LAMBDA(int side, int item, const HeadRange& heads) {
         if (heads.first >= heads.end) return;
+        auto row = [&] AITER_LAMBDA() {
+          const int64_t wanted = wide ? bit_cast<int64_t>(position)
+                                      : static_cast<int64_t>(static_cast<int32_t>(position.x));
+          return min<int64_t>(max<int64_t>(wanted, 0), a.max_position - 1);
+        };
         const RopeHeads& s = a.sides[side];
         if (a.interleaved)
           turn_heads<T, N, true>(a, s, in(s) + first, out(s) + first, row, item, heads);

@@ -131,6 +131,15 @@ AITER_DEVICE uint32_t shuffle(uint32_t value, int lane) {
 
 #endif
 
+// *p = max(*p, value), seen by all blocks; the result is the same in whatever order they come.
+AITER_DEVICE void atomic_max(uint32_t* p, uint32_t value) {
+#if defined(AITER_AMD)
+  __hip_atomic_fetch_max(p, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+#else
+  asm volatile("red.global.max.u32 [%0], %1;" ::"l"(p), "r"(value) : "memory");
+#endif
+}
+
 // The first thing of a kernel that may be launched while the one before it in the stream still runs,
 // which hides the time of a launch; memory may be touched behind it alone. The host sees in the
 // code object which kernels do so (KernelInfo::waits).

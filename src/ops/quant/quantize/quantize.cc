@@ -12,8 +12,9 @@ namespace aiter {
 struct QuantizeProblem {
   DType dtype, code, scale;
   int64_t rows, cols, group_rows, group_cols;
-  bool within_rows;  // scales are given, or of groups of 16, 32, 64, 128 or all of a row
-  bool aligned16;    // rows begin at, and are, multiples of 16 bytes
+  bool tensor_scale;  // one f32 scale for all of x is to be found
+  bool within_rows;   // scales are given, or of groups of 16, 32, 64, 128 or all of a row
+  bool aligned16;     // rows begin at, and are, multiples of 16 bytes
 };
 
 AITER_CPU_ROW(quantize_cpu_simd, QuantizeArgs)
@@ -31,6 +32,24 @@ static void quantize_hip_vec(const QuantizeArgs& given, const Call& call) {
   const int64_t blocks = (args.x_rows.count + rows_per_block - 1) / rows_per_block;
   launch(kernels[args.dtype], call,
          {.x = std::min<int64_t>(blocks, 1 << 20), .threads = static_cast<int>(block)}, args);
+}
+
+// All blocks look for the largest magnitude of x; then its scale is a given one.
+static void quantize_hip_tensor(const QuantizeArgs& args, const Call& call) {
+  static constexpr Kernel zero{"quantize", "quantize_hip_tensor_zero"};
+  static constexpr FloatKernels amax = AITER_FLOAT_KERNELS(quantize, hip_tensor_amax);
+  static constexpr Kernel scale{"quantize", "quantize_hip_tensor_scale"};
+  if (args.x_rows.count == 0 || args.out.cols == 0) return;
+  const int64_t packs = args.out.cols * dtype_bytes(args.dtype) / 16;
+  launch(zero, call, {.threads = 64}, args);
+  launch(amax[args.dtype], call,
+         {.x = std::min<int64_t>(args.x_rows.count, 2048),
+          .y = std::clamp<int64_t>((packs + 1023) / 1024, 1, 64)},
+         args);
+  launch(scale, call, {.threads = 64}, args);
+  QuantizeArgs given = args;
+  given.out.static_scale = 1;
+  quantize_hip_vec(given, call);
 }
 
 static void quantize_hip_any(const QuantizeArgs& args, const Call& call) {
@@ -79,9 +98,11 @@ static void quantize(const aiter_tensor* x_, const aiter_tensor* smooth_,
                                : opts.group_rows == 0 && opts.group_cols == 0 && q.static_scale;
   const bool aligned16 = is_aligned16(args.x, args.x_rows, bytes) && is_aligned16(args.smooth) &&
                          q.cols * bytes % 16 == 0;
-  const QuantizeProblem problem{args.dtype,        q.spec.code, q.spec.scale,
-                                args.x_rows.count, q.cols,      args.group_rows,
-                                q.group_cols,      within_rows, aligned16};
+  const bool tensor_scale = opts.group_rows == 0 && opts.group_cols == 0 && !q.static_scale &&
+                            q.spec.scale == DType::kF32;
+  const QuantizeProblem problem{args.dtype,  q.spec.code,     q.spec.scale, args.x_rows.count,
+                                q.cols,      args.group_rows, q.group_cols, tensor_scale,
+                                within_rows, aligned16};
   dispatch(quantize_op, kRows, problem, args, x.device(), stream, opts.flags);
 }
 

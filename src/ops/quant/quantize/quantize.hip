@@ -135,10 +135,54 @@ AITER_DEVICE void quantize_rows(const QuantizeArgs& a) {
   }
 }
 
+// One f32 scale for all of x, by all blocks: 0, the largest magnitude, the scale; then the codes are
+// those of a given scale (hip_vec). Bits of floats that are not negative compare as integers do.
+AITER_DEVICE uint32_t* tensor_scale(const QuantizeArgs& a) {
+  return static_cast<uint32_t*>(a.out.scale);
+}
+
+template <class T>
+AITER_DEVICE void tensor_amax(const QuantizeArgs& a) {
+  constexpr int N = kPackSize<T, true>;
+  AITER_SHARED float scratch[256 / kWave];
+  const int64_t rows = a.valid_rows(),
+                step = static_cast<int64_t>(grid_blocks_y()) * block_threads();
+  float amax = 0;
+  for (int64_t r = block_index_x(); r < rows; r += grid_blocks()) {
+    const T* x = static_cast<const T*>(a.x) + a.x_rows.offset(r);
+    for (int64_t i = static_cast<int64_t>(block_index_y()) * block_threads() + thread_index();
+         i * N < a.out.cols; i += step) {
+      float v[N];
+      load_floats<N>(x + i * N, v);
+      if (a.smooth) {
+        float smooth[N];
+        load_floats<N>(a.smooth + i * N, smooth);
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) v[k] *= smooth[k];
+      }
+      amax = max_magnitude(amax, v);
+    }
+  }
+  amax = block_reduce<Max>(amax, scratch);
+  if (thread_index() == 0 && amax > 0) atomic_max(tensor_scale(a), bit_cast<uint32_t>(amax));
+}
+
 }  // namespace aiter
 
+AITER_KERNEL(quantize_hip_tensor_zero, 64)(const aiter::QuantizeArgs a) {
+  if (aiter::thread_index() == 0 && a.valid_rows() > 0) *aiter::tensor_scale(a) = 0;
+}
+AITER_KERNEL(quantize_hip_tensor_scale, 64)(const aiter::QuantizeArgs a) {
+  if (aiter::thread_index() != 0 || a.valid_rows() == 0) return;
+  const float amax = aiter::bit_cast<float>(*aiter::tensor_scale(a));
+  aiter::with_codec(a.out.spec.code, [&] AITER_LAMBDA(auto codec) {
+    aiter::store_scale(a.out, 0, aiter::scale_for<decltype(codec)>(amax, a.out.spec));
+  });
+}
 AITER_KERNEL(quantize_hip_any, 256)(const aiter::QuantizeArgs a) { aiter::quantize(a); }
 #define AITER_QUANTIZE(T)                                                \
+  AITER_KERNEL(quantize_hip_tensor_amax_##T, 256)                        \
+  (const aiter::QuantizeArgs a) { aiter::tensor_amax<aiter::T>(a); }     \
   AITER_KERNEL(quantize_hip_vec_##T, 512)(const aiter::QuantizeArgs a) { \
     aiter::quantize_rows<aiter::T, 4>(a);                                \
   }

@@ -77,11 +77,11 @@ void build(const std::string& op, const std::string& arch, const std::string& sr
     fail(AITER_INTERNAL, "the object for %s has no kernels", arch.c_str());
   std::string lines =
       "kernel\targuments\targument_bytes\tshared_bytes\tregisters\tscalars\tspills\t"
-      "scratch_bytes\tmax_block\n";
+      "scratch_bytes\tmax_block\twaits\n";
   for (const KernelInfo& k : object.kernels) {
     lines += k.symbol + "\t" + args_of(op, k);
     for (int n : {k.args_bytes, k.shared_bytes, k.registers, k.scalars, k.spills, k.scratch_bytes,
-                  k.max_block})
+                  k.max_block, int{k.waits}})
       lines += "\t" + std::to_string(n);
     lines += "\n";
     if (k.scratch_bytes > 0)

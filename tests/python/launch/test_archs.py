@@ -28,3 +28,6 @@ def test_builds_for_nvidia(build_dir, tmp_path, family, op):
     lines = (tmp_path / "manifest.txt").read_text().splitlines()
     assert all(line.startswith(f"{op}_hip") for line in lines[1:]) and len(lines) > 1
     assert "warning" not in result.stderr, result.stderr
+    # Kernels that wait for the one before them are launched early: all of an operator, or none.
+    waits = {line.split("\t")[-1] for line in lines[1:]}
+    assert waits == {"1"} if op == "rmsnorm" else len(waits) == 1

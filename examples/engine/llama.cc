@@ -321,7 +321,8 @@ void Llama::step(std::span<const int32_t> tokens) {
     layer.output(attended, projected);
     check(aiter_add_rmsnorm(projected, x, layer.mlp_norm, normed, x, &norm, nullptr));
     layer.gate_up(normed, gate_up);
-    check(aiter_act_and_mul(gate_up, nullptr, nullptr, nullptr, activated, nullptr, nullptr));
+    check(aiter_act_and_mul(gate_up, nullptr, nullptr, nullptr, activated, nullptr, nullptr,
+                            nullptr));
     layer.down(activated, projected);
     const Tensor& next = i + 1 < layers_.size() ? layers_[i + 1].attention_norm : output_norm_;
     check(aiter_add_rmsnorm(projected, x, next, normed, x, &norm, nullptr));

@@ -21,7 +21,7 @@ static ffi::Error add_rms_norm(Call call, Array x, Array residual, Array w, Resu
 }
 
 static ffi::Error silu_and_mul(Call call, Array x, Result y) {
-  return call(aiter_act_and_mul, x, nullptr, nullptr, nullptr, y, nullptr);
+  return call(aiter_act_and_mul, x, nullptr, nullptr, nullptr, y, nullptr, nullptr);
 }
 
 // The caches are arguments and results in one: only the results are looked at.

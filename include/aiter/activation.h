@@ -3,6 +3,7 @@
 #define AITER_ACTIVATION_H_
 
 #include "aiter/device.h"
+#include "aiter/quant.h"
 #include "aiter/status.h"
 #include "aiter/tensor.h"
 
@@ -27,10 +28,11 @@ typedef struct aiter_act_and_mul_opts {
   int32_t interleaved; /* nonzero: gate and up alternate in x, and in bias */
   float beta;          /* > 0, of situv2 */
   float linear_beta;   /* likewise */
+  const aiter_quantize_opts* quant; /* how y is quantized; NULL: it is not */
 } aiter_act_and_mul_opts;
 
 #define AITER_ACT_AND_MUL_OPTS_INIT \
-  {sizeof(aiter_act_and_mul_opts), 0, AITER_ACTIVATION_SILU, 0.0f, 0, 4.0f, 25.0f}
+  {sizeof(aiter_act_and_mul_opts), 0, AITER_ACTIVATION_SILU, 0.0f, 0, 4.0f, 25.0f, 0}
 
 /* y[t, i] = act(gate, up) * weights[t, i], (gate, up) = (x + bias[expert_ids[t]])[t, (i, i + d)],
  * or (2 i, 2 i + 1) if interleaved; limit is applied after the bias
@@ -41,21 +43,25 @@ typedef struct aiter_act_and_mul_opts {
  *     [0, experts) gives zeros.
  * weights: (..., d) or (..., 1), f32 or x's dtype; NULL = ones.
  * y: (..., d) of x's dtype; for f32 x also bf16 | f16. y may be either half of x; where x is
- *     interleaved, y must not overlap it.
+ *     interleaved, y must not overlap it. With opts.quant: codes of the fp32 results, and y_scale,
+ *     as aiter_quantize makes them, in groups of all columns or 16, 32, 64 or 128, or with given
+ *     scales; they must not overlap x.
  * The last stride of x, weights and y is 1; the leading dimensions may be strided as long as they
  * fold into two. Any dimension may be 0: nothing is written. fp32 inside, NaN stays NaN.
  * Accuracy: aiter.testing.bound of y's dtype, times the condition of exp at its argument; factors
  * below 2^-126 may become 0.
  * Source: AITER silu_and_mul (limit as there), gelu_and_mul, gelu_tanh_and_mul, swiglu_and_mul,
- * which has limit = 7, their _bias forms, and fused_clamp_act_mul. @since 0.1 unstable */
+ * which has limit = 7, their _bias forms, scaled_silu_and_mul, silu_and_mul_quant,
+ * act_mul_and_mxfp4_quant, fused_clamp_act_mul and their kin. @since 0.1 unstable */
 AITER_API aiter_status aiter_act_and_mul(const aiter_tensor* x, const aiter_tensor* bias,
                                          const aiter_tensor* expert_ids,
                                          const aiter_tensor* weights, const aiter_tensor* y,
+                                         const aiter_tensor* y_scale,
                                          const aiter_act_and_mul_opts* opts, aiter_stream stream);
 
 /* dx = the gradient of sum(dy * aiter_act_and_mul(x)) by x
  *
- * x:  as above; bias and weights have no gradients here.
+ * x:  as above; there is no bias, nor are there weights; opts.quant must be NULL.
  * dy: (..., d) of x's dtype; for f32 x also bf16 | f16.
  * dx: like x; may be x. Where limit clamps a gate or an up, its gradient is 0.
  * Strides and the empty case as above. fp32 inside.

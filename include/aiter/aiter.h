@@ -5,6 +5,7 @@
 #include "aiter/activation.h"
 #include "aiter/attention.h"
 #include "aiter/device.h"
+#include "aiter/elementwise.h"
 #include "aiter/embedding.h"
 #include "aiter/export.h"
 #include "aiter/gemm.h"

@@ -7,6 +7,7 @@ Function names and semantics are those of AMD's AITER where it has one.
 from . import _core
 from . import activation as _activation
 from . import attention as _attention
+from . import elementwise as _elementwise
 from . import embedding as _embedding
 from . import gemm as _gemm
 from . import kvcache as _kvcache
@@ -17,6 +18,7 @@ from . import sampling as _sampling
 from ._core import *
 from .activation import *
 from .attention import *
+from .elementwise import *
 from .embedding import *
 from .gemm import *
 from .kvcache import *
@@ -31,6 +33,7 @@ __all__ = sorted(
         _core,
         _activation,
         _attention,
+        _elementwise,
         _embedding,
         _gemm,
         _kvcache,

@@ -1,4 +1,4 @@
-"""Gated activations, and their gradients.
+"""Gated activations, quantized too, and their gradients.
 
 All are one C operator, `aiter_act_and_mul`, with another activation; `act_and_mul` takes its name.
 """
@@ -6,15 +6,22 @@ All are one C operator, `aiter_act_and_mul`, with another activation; `act_and_m
 from __future__ import annotations
 
 from . import _aiter
+from .quant import MxScaleRoundMode, Quant
 
 __all__ = [
     "act_and_mul",
     "act_and_mul_backward",
+    "act_mul_and_fp8_group_quant",
+    "act_mul_and_mxfp4_quant",
+    "fused_clamp_act_mul",
+    "fused_silu_mul_fp8_per_tensor_static_quant",
     "gelu_and_mul",
     "gelu_and_mul_bias",
     "gelu_tanh_and_mul",
+    "scaled_silu_and_mul",
     "silu_and_mul",
     "silu_and_mul_bias",
+    "silu_and_mul_quant",
     "situv2_and_mul",
     "swiglu_and_mul",
     "swiglu_and_mul_bias",
@@ -51,9 +58,11 @@ def act_and_mul(
     beta: float = 4.0,
     linear_beta: float = 25.0,
     dtype: DType | None = None,
+    quant: Quant | None = None,
     out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
     stream: Stream = None,
-) -> ArrayT:
+) -> ArrayT | tuple[ArrayT, ArrayT]:
     """Gated activation: y = act(gate, up) * weights, gate and up the two halves of x's rows.
 
     x: (..., 2 d) bf16, f16 or f32; the last stride is 1, the others are free as long as they fold
@@ -67,7 +76,10 @@ def act_and_mul(
     weights: (..., d) or (..., 1), of f32 or x's dtype.
     interleaved: gate and up alternate in x (and bias), instead of being its halves.
     dtype: of the result, x's by default; f32 x may give "bfloat16" or "float16".
-    out: (..., d), may be either half of x, unless that is interleaved.
+    quant: an aiter.Quant, to quantize the fp32 results. Then codes and scales are returned (codes
+        alone where scales are given), those of aiter.quantize.
+    out: (..., d), may be either half of x, unless that is interleaved, or y is quantized.
+    out_scale: for the scales; may be a transposed view, for column-major scales.
     Returns an array (..., d); fp32 inside. Raises ValueError on a wrong shape, dtype or stride.
     Source: AITER's gated activations with their GateMode, and fused_clamp_act_mul.
     """
@@ -82,7 +94,9 @@ def act_and_mul(
         beta,
         linear_beta,
         dtype,
+        quant,
         out,
+        out_scale,
         stream,
     )
 
@@ -225,4 +239,168 @@ def act_and_mul_backward(
     """
     return _aiter.act_and_mul_backward(
         dy, x, _activation(activation), limit, interleaved, beta, linear_beta, out, stream
+    )
+
+
+def scaled_silu_and_mul(
+    x: ArrayT,
+    scale: ArrayLike,
+    quant_dtype: DType = "float8_e4m3fn",
+    *,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """silu_and_mul, quantized with a given scale (1,): codes of y / scale.
+
+    Source: AITER scaled_silu_and_mul.
+    """
+    return act_and_mul(x, "silu", quant=Quant(quant_dtype, scale=scale), out=out, stream=stream)
+
+
+def fused_silu_mul_fp8_per_tensor_static_quant(
+    inp: ArrayT,
+    inp_scale: ArrayLike,
+    dtype_quant: DType = "float8_e4m3fn",
+    *,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """scaled_silu_and_mul under its other name in AITER."""
+    return scaled_silu_and_mul(inp, inp_scale, dtype_quant, out=out, stream=stream)
+
+
+def silu_and_mul_quant(
+    x: ArrayT,
+    group_size: int,
+    quant_dtype: DType = "float8_e4m3fn",
+    limit: float = 0.0,
+    shuffle_scale: bool = False,
+    *,
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """silu_and_mul, quantized in groups of 16, 32, 64 or 128 columns, or of all with group_size = d.
+
+    fp8 codes have f32 scales; shuffle_scale makes them column-major, which out_scale as a transposed
+    view does here, so it is refused. fp4 codes ("float4_e2m1fnx2") have e8m0 scales, in the shuffled
+    order of `aiter.quantize` with shuffle_scale. Returns (codes, scale).
+    Source: AITER silu_and_mul_quant.
+    """
+    group = (
+        0 if group_size == x.shape[-1] // 2 and group_size not in (16, 32, 64, 128) else group_size
+    )
+    if _is_fp4(quant_dtype):
+        quant = Quant(
+            quant_dtype,
+            group,
+            scale_dtype="float8_e8m0fnu",
+            scale_layout="shuffled" if shuffle_scale else "strided",
+        )
+    else:
+        if shuffle_scale:
+            raise ValueError(
+                "silu_and_mul_quant: shuffle_scale is for fp4; give a transposed view as out_scale"
+            )
+        quant = Quant(quant_dtype, group)
+    return act_and_mul(
+        x, "silu", limit=limit, quant=quant, out=out, out_scale=out_scale, stream=stream
+    )
+
+
+def _is_fp4(dtype):
+    return "float4" in str(dtype)
+
+
+def act_mul_and_mxfp4_quant(
+    x: ArrayT,
+    activation: str,
+    scaling_mode: str = "even",
+    shuffle: bool = False,
+    *,
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """act_and_mul, quantized to MXFP4: groups of 32 with e8m0 scales.
+
+    scaling_mode: "even", "up", "down" or "ceil", the modes of MxScaleRoundMode. shuffle: scales in
+    the shuffled order of `aiter.quantize`. Returns (codes, scale).
+    Source: AITER act_mul_and_mxfp4_quant.
+    """
+    modes = {
+        "even": MxScaleRoundMode.Even,
+        "up": MxScaleRoundMode.RoundUp,
+        "down": MxScaleRoundMode.RoundDown,
+        "ceil": MxScaleRoundMode.Ceil,
+    }
+    if scaling_mode not in modes:
+        raise ValueError(f"scaling_mode is {scaling_mode!r}, expected one of {', '.join(modes)}")
+    quant = Quant(
+        "float4_e2m1fnx2",
+        32,
+        scale_dtype="float8_e8m0fnu",
+        scale_layout="shuffled" if shuffle else "strided",
+        round_mode=modes[scaling_mode],
+    )
+    return act_and_mul(x, activation, quant=quant, out=out, out_scale=out_scale, stream=stream)
+
+
+def act_mul_and_fp8_group_quant(
+    x: ArrayT,
+    activation: str,
+    group_size: int,
+    dtype_quant: DType = "float8_e4m3fn",
+    *,
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """act_and_mul, quantized to fp8 in groups with f32 scales. Returns (codes, scale).
+
+    Source: AITER act_mul_and_fp8_group_quant.
+    """
+    quant = Quant(dtype_quant, group_size)
+    return act_and_mul(x, activation, quant=quant, out=out, out_scale=out_scale, stream=stream)
+
+
+def fused_clamp_act_mul(
+    inp: ArrayT,
+    swiglu_limit: float = 0.0,
+    activation: str = "silu",
+    weights: ArrayLike | None = None,
+    dtype_quant: DType | None = None,
+    quant_block_size: int = 128,
+    scale_dtype_fmt: str = "fp32",
+    shuffle_scale: bool = False,
+    *,
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ArrayT]:
+    """act_and_mul with limit and weights, quantized to fp8 where dtype_quant says so.
+
+    scale_dtype_fmt: "fp32", or "ue8m0" for powers of two, which may be shuffled.
+    Returns y, or (codes, scale). Source: AITER fused_clamp_act_mul.
+    """
+    quant = None
+    if dtype_quant is not None:
+        scales = {"fp32": "float32", "ue8m0": "float8_e8m0fnu"}
+        if scale_dtype_fmt not in scales:
+            raise ValueError(f"scale_dtype_fmt is {scale_dtype_fmt!r}, expected fp32 or ue8m0")
+        quant = Quant(
+            dtype_quant,
+            quant_block_size,
+            scale_dtype=scales[scale_dtype_fmt],
+            scale_layout="shuffled" if shuffle_scale else "strided",
+        )
+    return act_and_mul(
+        inp,
+        activation,
+        limit=max(swiglu_limit, 0.0),
+        weights=weights,
+        quant=quant,
+        out=out,
+        out_scale=out_scale,
+        stream=stream,
     )

@@ -30,6 +30,9 @@ enum class DType : int32_t {
   kF4E2M1x2,  // two fp4 codes a byte
   kF6E2M3x4,  // four fp6 codes in three bytes, the first in the lowest bits
   kF6E3M2x4,
+  kF64,
+  kI16,
+  kBool,
 };
 
 #ifndef AITER_DEVICE_CODE

@@ -15,6 +15,7 @@ NB_MODULE(_aiter, m) {
   aiter::python::bind_array(m);
   aiter::python::bind_activation(m);
   aiter::python::bind_bench(m);
+  aiter::python::bind_elementwise(m);
   aiter::python::bind_embedding(m);
   aiter::python::bind_gemm(m);
   aiter::python::bind_kvcache(m);

@@ -97,6 +97,7 @@ void bind_core(nb::module_& m);
 void bind_array(nb::module_& m);
 void bind_activation(nb::module_& m);
 void bind_bench(nb::module_& m);
+void bind_elementwise(nb::module_& m);
 void bind_embedding(nb::module_& m);
 void bind_gemm(nb::module_& m);
 void bind_attention(nb::module_& m);

@@ -501,6 +501,35 @@ AITER_INLINE void store_pair<true, bf16>(bf16* p, Pair v, bool streamed) {
 }
 #endif
 
+// Pointer-like: one number, at every index.
+template <class T>
+struct Repeated {
+  Vec number;
+  AITER_INLINE Repeated operator+(int64_t) const { return *this; }
+};
+template <class T>
+AITER_INLINE Vec load_some(Repeated<T> x, int) {
+  return x.number;
+}
+template <bool kEvenFirst, class T>
+AITER_INLINE Pair load_pair(Repeated<T> x) {
+  return {x.number, x.number};
+}
+template <class X>
+struct ElementOf;
+template <class T>
+struct ElementOf<T*> {
+  typedef T Type;
+};
+template <class T>
+struct ElementOf<const T*> {
+  typedef T Type;
+};
+template <class T>
+struct ElementOf<Repeated<T>> {
+  typedef T Type;
+};
+
 // Lanes keep their place as long as all arrays of an expression have the same order.
 template <class... T>
 inline constexpr bool kAllBf16 = (__is_same(T, bf16) && ...);
@@ -510,9 +539,8 @@ inline constexpr bool kAllBf16 = (__is_same(T, bf16) && ...);
 // before every kAhead elements, to prefetch as many of a later row.
 constexpr int kAhead = 8 * kLanes;  // prefetches in bursts keep the memory busy, single ones do not
 template <class Y, class F, class Ahead, class... X>
-AITER_INLINE void map_lanes(Y* y, int64_t count, bool streamed, F&& f, Ahead&& ahead,
-                            const X*... x) {
-  constexpr bool kEvenFirst = kAllBf16<Y, X...>;
+AITER_INLINE void map_lanes(Y* y, int64_t count, bool streamed, F&& f, Ahead&& ahead, X... x) {
+  constexpr bool kEvenFirst = kAllBf16<Y, typename ElementOf<X>::Type...>;
   int64_t i = 0;
   auto up_to = [&](int64_t end) {
     while (i < end) {

@@ -7,9 +7,11 @@ the one in `aiter` that does the work; what has the same signature there is simp
 import aiter as _aiter
 from aiter import *
 
-from . import _enums, dtypes
+from . import _enums, activation, dtypes, elementwise
 from ._enums import *
+from .activation import *
+from .elementwise import *
 
-_MODULES = (_aiter, _enums)
+_MODULES = (_aiter, _enums, activation, elementwise)
 
 __all__ = sorted({"dtypes"}.union(*(module.__all__ for module in _MODULES)))

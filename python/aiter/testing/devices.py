@@ -81,6 +81,8 @@ class _Call:
         return self.leave(result)
 
     def enter(self, x):
+        if isinstance(x, tuple):  # aiter.Quant
+            return tuple(self.enter(item) for item in x)
         if not isinstance(x, np.ndarray):
             return x
         owner = x

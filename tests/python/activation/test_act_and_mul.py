@@ -93,6 +93,126 @@ def test_the_bound_would_notice():
             assert_close(wrong.astype(np.float32), want, scale=scale)
 
 
+QUANTS = {
+    "token-int8": (aiter.Quant("int8"), (1, 0)),
+    "token-fp8": (aiter.Quant("float8_e4m3fnuz"), (1, 0)),
+    "group-fp8": (aiter.Quant("float8_e4m3fn", 128), (1, 128)),
+    "mxfp4": (
+        aiter.Quant("float4_e2m1fnx2", 32, scale_dtype="float8_e8m0fnu", round_mode=2),
+        (1, 32),
+    ),
+    "shuffled": (
+        aiter.Quant("float4_e2m1fnx2", 32, scale_dtype="float8_e8m0fnu", scale_layout="shuffled"),
+        (1, 32),
+    ),
+}
+
+
+@pytest.mark.parametrize("quant, group", QUANTS.values(), ids=QUANTS)
+@pytest.mark.parametrize(
+    "shape, dtype, options",
+    [
+        ((5, 512), "bf16", {}),
+        ((3, 2 * 1184), "fp32", {"limit": 2.0}),
+        ((9, 2 * 72), "fp16", {"interleaved": True}),
+        ((2, 3, 256), "bf16", {"experts": True, "weights": True}),
+        ((1, 2 * 9216), "bf16", {}),
+        ((0, 64), "bf16", {}),
+    ],
+)
+def test_quantized(quant, group, shape, dtype, options, row):
+    """Codes and scales are those of aiter.quantize on the fp32 result of the same row."""
+    x = cases.make(cases.Case("", act="silu", shape=shape, dtype=dtype))
+    options = dict(options)
+    rng = np.random.default_rng(6)
+    if options.pop("experts", False):
+        options["bias"] = rng.standard_normal((3, shape[-1])).astype(np.float32)
+        options["expert_ids"] = rng.integers(-1, 4, shape[:-1])
+    if options.pop("weights", False):
+        options["weights"] = rng.standard_normal((*shape[:-1], 1)).astype(np.float32)
+    codes, scale = aiter.act_and_mul(x, **options, quant=quant)
+    y = aiter.act_and_mul(x.astype(np.float32), **options)
+    want, want_scale = aiter.quantize(
+        y,
+        group,
+        quant.quant_dtype,
+        scale_dtype=quant.scale_dtype,
+        scale_layout=quant.scale_layout,
+        round_mode=quant.round_mode,
+    )
+    np.testing.assert_array_equal(codes.view(np.uint8), want.view(np.uint8))
+    if quant.scale_layout == "strided":
+        np.testing.assert_array_equal(scale.view(np.uint8), want_scale.view(np.uint8))
+    elif x.size:
+        options = {"quant_dtype": quant.quant_dtype, "scale_dtype": quant.scale_dtype}
+        options["scale_layout"] = "shuffled"
+        np.testing.assert_array_equal(
+            aiter.dequantize(codes, scale, group, **options),
+            aiter.dequantize(want, want_scale, group, **options),
+        )
+
+
+def test_quantized_with_a_given_scale(row):
+    x = cases.make(cases.Case("", act="silu", shape=(5, 200), dtype="bf16"))
+    scale = np.array([0.05], np.float32)
+    y = aiter.silu_and_mul(x.astype(np.float32))
+    want = aiter.quantize(y, (0, 0), "float8_e4m3fn", scale=scale)
+    for function in (
+        aiter.scaled_silu_and_mul,
+        aiter.fused_silu_mul_fp8_per_tensor_static_quant,
+    ):
+        got = function(x, scale)
+        np.testing.assert_array_equal(got.view(np.uint8), want.view(np.uint8))
+
+
+def test_names_of_quantizing_functions():
+    x = cases.make(cases.Case("", act="silu", shape=(5, 512), dtype="bf16"))
+
+    def same(got, **options):
+        want = aiter.act_and_mul(x, **options)
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_array_equal(a.view(np.uint8), b.view(np.uint8))
+
+    mx = {"scale_dtype": "float8_e8m0fnu"}
+    fp4 = "float4_e2m1fnx2"
+    same(aiter.silu_and_mul_quant(x, 64, limit=1), limit=1, quant=aiter.Quant("float8_e4m3fn", 64))
+    same(aiter.silu_and_mul_quant(x, 256), quant=aiter.Quant("float8_e4m3fn"))
+    same(aiter.silu_and_mul_quant(x, 32, fp4), quant=aiter.Quant(fp4, 32, **mx))
+    same(
+        aiter.act_mul_and_mxfp4_quant(x, "gelu"),
+        activation="gelu",
+        quant=aiter.Quant(fp4, 32, **mx, round_mode=2),
+    )
+    same(
+        aiter.act_mul_and_fp8_group_quant(x, "gelu_tanh", 128),
+        activation="gelu_tanh",
+        quant=aiter.Quant("float8_e4m3fn", 128),
+    )
+    weights = np.full((5, 1), 2, np.float32)
+    same(
+        aiter.fused_clamp_act_mul(x, 2.0, weights=weights, dtype_quant="float8_e4m3fn"),
+        limit=2.0,
+        weights=weights,
+        quant=aiter.Quant("float8_e4m3fn", 128),
+    )
+    same(
+        aiter.fused_clamp_act_mul(x, 0, "gelu", None, "float8_e4m3fn", 32, "ue8m0"),
+        activation="gelu",
+        quant=aiter.Quant("float8_e4m3fn", 32, **mx),
+    )
+    np.testing.assert_array_equal(
+        aiter.fused_clamp_act_mul(x, 1.5, weights=weights),
+        aiter.act_and_mul(x, limit=1.5, weights=weights),
+    )
+    for call, message in (
+        (lambda: aiter.silu_and_mul_quant(x, 64, shuffle_scale=True), "is for fp4"),
+        (lambda: aiter.act_mul_and_mxfp4_quant(x, "silu", "odd"), "scaling_mode is 'odd'"),
+        (lambda: aiter.fused_clamp_act_mul(x, dtype_quant="int8", scale_dtype_fmt="x"), "fmt is"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 def test_every_option_matters():
     x = cases.make(cases.Case("", act="silu", shape=(4, 256), dtype="fp32"))
     bias = np.random.default_rng(5).standard_normal((2, 256)).astype(np.float32)

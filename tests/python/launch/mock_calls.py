@@ -60,6 +60,10 @@ def calls():
         "act_and_mul_backward": lambda: aiter.act_and_mul_backward(
             y, gate_up, out=gate_up, stream=STREAM
         ),
+        "binary": lambda: aiter.add(x, y, out=y, stream=STREAM),
+        "unary": lambda: aiter.sigmoid(x, out=y, stream=STREAM),
+        "fused_mul_add": lambda: aiter.fused_mul_add(x, w, 1.0, out=y, stream=STREAM),
+        "softmax": lambda: aiter.softmax(x, out=y, stream=STREAM),
         "layernorm": lambda: aiter.layer_norm(x, w, out=y, stream=STREAM),
         "topk": lambda: aiter.topk(x, 4, out=(best, best_ids), stream=STREAM),
         "top_k_top_p_sampling": lambda: aiter.top_k_top_p_sampling_from_logits(

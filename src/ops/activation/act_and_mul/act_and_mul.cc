@@ -4,15 +4,16 @@
 #include "launch/launch.h"
 #include "ops/activation/act_and_mul/act_and_mul_args.h"
 #include "ops/activation/gated_checks.h"
+#include "ops/quant/quantize_checks.h"
 
 namespace aiter {
 
 struct ActAndMulProblem {
-  DType x_dtype, y_dtype;
+  DType x_dtype, y_dtype;  // y_dtype: of the codes, if quantized
   int64_t tokens, d;
   int32_t activation;
   bool aligned16;  // gates, ups and results begin at, and are, multiples of 16 bytes
-  bool plain;      // halves of gates and ups, and nothing but a limit
+  bool plain;      // halves of gates and ups, and nothing but a limit; not quantized
 };
 
 AITER_CPU_ROW(act_and_mul_cpu_simd, ActAndMulArgs)
@@ -68,14 +69,35 @@ static void act_and_mul_hip_plain(const ActAndMulArgs& args, const Call& call) {
          plain);
 }
 
+static void act_and_mul_quant_hip(const FloatKernels& kernels, int64_t pack, ActAndMulArgs args,
+                                  const Call& call) {
+  if (args.x_rows.count == 0 || args.d == 0) return;
+  const int64_t wave = device_of(call.device).wave;
+  args.threads_per_row = quant_threads_per_row(args.out, pack, ActAndMulArgs::kQuantChunks, wave);
+  const int64_t block = args.threads_per_row <= wave ? 128 : args.threads_per_row;
+  const int64_t rows_per_block = block / args.threads_per_row;
+  const int64_t blocks = (args.x_rows.count + rows_per_block - 1) / rows_per_block;
+  launch(kernels[args.dtype], call,
+         {.x = std::min<int64_t>(blocks, 1 << 20), .threads = static_cast<int>(block)}, args);
+}
+
 static void act_and_mul_hip_vec(const ActAndMulArgs& args, const Call& call) {
   static constexpr ActAndMulKernels kernels = AITER_ACT_AND_MUL_KERNELS(hip_vec);
-  act_and_mul_hip(kernels, 16 / dtype_bytes(args.dtype), args, call);
+  static constexpr FloatKernels quant = AITER_FLOAT_KERNELS(act_and_mul, quant_hip_vec);
+  const int64_t pack = 16 / dtype_bytes(args.dtype);
+  if (args.out.codes)
+    act_and_mul_quant_hip(quant, pack, args, call);
+  else
+    act_and_mul_hip(kernels, pack, args, call);
 }
 
 static void act_and_mul_hip_any(const ActAndMulArgs& args, const Call& call) {
   static constexpr ActAndMulKernels kernels = AITER_ACT_AND_MUL_KERNELS(hip_any);
-  act_and_mul_hip(kernels, 1, args, call);
+  static constexpr FloatKernels quant = AITER_FLOAT_KERNELS(act_and_mul, quant_hip_any);
+  if (args.out.codes)
+    act_and_mul_quant_hip(quant, 4, args, call);  // four codes fill bytes, of whatever kind
+  else
+    act_and_mul_hip(kernels, 1, args, call);
 }
 
 static constexpr Row<ActAndMulProblem, ActAndMulArgs> kRows[] = {
@@ -85,8 +107,8 @@ AITER_OP(activation, act_and_mul)
 
 static void act_and_mul(const aiter_tensor* x_, const aiter_tensor* bias,
                         const aiter_tensor* expert_ids, const aiter_tensor* weights,
-                        const aiter_tensor* y_, const aiter_act_and_mul_opts* opts_,
-                        aiter_stream stream) {
+                        const aiter_tensor* y_, const aiter_tensor* y_scale,
+                        const aiter_act_and_mul_opts* opts_, aiter_stream stream) {
   const Check check("act_and_mul");
   const auto opts = check.options<aiter_act_and_mul_opts>(opts_, AITER_ACT_AND_MUL_OPTS_INIT);
   const Arg x = check.tensor("x", x_);
@@ -95,15 +117,21 @@ static void act_and_mul(const aiter_tensor* x_, const aiter_tensor* bias,
                              check.optional("weights", weights)};
   ActAndMulArgs args{};
   static_cast<GatedArgs&>(args) = check_gated(check, tensors, opts);
-  const Arg y = check.tensor("y", y_);
-  check_half_of(y, x);
-  args.y = y.data(), args.y_rows = y.rows(), args.y_dtype = y.dtype();
-  const bool plain = !args.bias && !args.weights && !args.interleaved &&
-                     args.activation != AITER_ACTIVATION_SITUV2;
-  const ActAndMulProblem problem{
-      x.dtype(), y.dtype(),       args.x_rows.count,
-      args.d,    opts.activation, gated_aligned16(args, args.y, args.y_rows, args.y_dtype),
-      plain};
+  ActAndMulProblem problem{x.dtype(), DType::kNone, args.x_rows.count, args.d, opts.activation,
+                           false,     false};
+  if (opts.quant) {
+    args.out = check_quant_out(check, x, args.d, {"y", y_}, {"y_scale", y_scale}, opts.quant);
+    problem.y_dtype = args.out.spec.code;
+    problem.aligned16 = gated_aligned16(args, args.x, args.x_rows, args.dtype);
+  } else {
+    check.require(!y_scale, "y_scale is a tensor, expected NULL, as opts.quant is NULL");
+    const Arg y = check.tensor("y", y_);
+    check_half_of(y, x);
+    args.y = y.data(), args.y_rows = y.rows(), args.y_dtype = problem.y_dtype = y.dtype();
+    problem.aligned16 = gated_aligned16(args, args.y, args.y_rows, args.y_dtype);
+    problem.plain = !args.bias && !args.weights && !args.interleaved &&
+                    args.activation != AITER_ACTIVATION_SITUV2;
+  }
   dispatch(act_and_mul_op, kRows, problem, args, x.device(), stream, opts.flags);
 }
 
@@ -112,7 +140,9 @@ static void act_and_mul(const aiter_tensor* x_, const aiter_tensor* bias,
 extern "C" aiter_status aiter_act_and_mul(const aiter_tensor* x, const aiter_tensor* bias,
                                           const aiter_tensor* expert_ids,
                                           const aiter_tensor* weights, const aiter_tensor* y,
+                                          const aiter_tensor* y_scale,
                                           const aiter_act_and_mul_opts* opts, aiter_stream stream) {
-  return aiter::entry("act_and_mul",
-                      [&] { aiter::act_and_mul(x, bias, expert_ids, weights, y, opts, stream); });
+  return aiter::entry("act_and_mul", [&] {
+    aiter::act_and_mul(x, bias, expert_ids, weights, y, y_scale, opts, stream);
+  });
 }

@@ -1,6 +1,7 @@
 // A block works on a piece of one row: a pack of gates, the same of ups, one of results at a time.
 #include "ck/activation/gated.h"
 #include "ck/activation/gated_plain.h"
+#include "ck/quant/quantize.h"
 #include "ops/activation/act_and_mul/act_and_mul_args.h"
 
 namespace aiter {
@@ -38,6 +39,75 @@ AITER_DEVICE void act_and_mul(const ActAndMulArgs& a) {
   }
 }
 
+// Quantized rows, in registers; what does not fit is computed again.
+template <class X, bool kAligned>
+AITER_DEVICE void act_and_mul_quant(const ActAndMulArgs& a) {
+  constexpr int N = kAligned ? kPackSize<X, true> : 4, kChunks = ActAndMulArgs::kQuantChunks;
+  AITER_SHARED float scratch[512 / kWave];
+  const QuantOut& q = a.out;
+  const int threads = a.threads_per_row;
+  const int t = thread_index() & (threads <= kWave ? threads - 1 : -1);
+  const int rows_per_block = threads <= kWave ? block_threads() / threads : 1;
+  const int64_t step = static_cast<int64_t>(grid_blocks()) * rows_per_block;
+  const int64_t rows = a.x_rows.count;
+  const int64_t first = static_cast<int64_t>(block_index_x()) * rows_per_block;
+
+  for (int64_t base = first; base < rows; base += step) {
+    const int64_t mine = base + (threads <= kWave ? thread_index() / threads : 0);
+    // Lanes without a row repeat the last one, so that whole waves take part in the reductions.
+    const int64_t r = min<int64_t>(mine, rows - 1);
+    const X* x = static_cast<const X*>(a.x) + a.x_rows.offset(r);
+    const float* bias;
+    const bool known = find_bias(a, r, bias);
+    auto results = [&] AITER_LAMBDA(int64_t i, float (&y)[N]) {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) y[k] = 0.0f;
+      if (!known || i >= a.d) return;
+      if constexpr (kAligned) {
+        GateUp<N> v;
+        v.load(x, a, i);
+        activate<X>(a, v, bias, r, i, y);
+      } else {
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) {
+          if (i + k >= a.d) continue;
+          GateUp<1> v;
+          float one[1];
+          v.load(x, a, i + k);
+          activate<X>(a, v, bias, r, i + k, one);
+          y[k] = one[0];
+        }
+      }
+    };
+    const int64_t pass = static_cast<int64_t>(threads) * N;
+    float v[kChunks][N], rest[N];
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c) results(c * pass + t * N, v[c]);
+    float amax = 0;
+    if (needs_row_amax(q)) {
+      AITER_UNROLL
+      for (int c = 0; c < kChunks; ++c) amax = max_magnitude(amax, v[c]);
+      AITER_NO_UNROLL
+      for (int64_t start = kChunks * pass; start < q.cols; start += pass) {
+        results(start + t * N, rest);
+        amax = max_magnitude(amax, rest);
+      }
+      amax = row_max(amax, threads, scratch);
+    }
+    with_codec(q.spec.code, [&] AITER_LAMBDA(auto codec) {
+      const RowQuantizer<decltype(codec), N> quantizer(q, r, amax, t == 0);
+      AITER_UNROLL
+      for (int c = 0; c < kChunks; ++c)
+        if (c * pass < q.cols) quantizer.store(c * pass + t * N, v[c]);
+      AITER_NO_UNROLL
+      for (int64_t start = kChunks * pass; start < q.cols; start += pass) {
+        results(start + t * N, rest);
+        quantizer.store(start + t * N, rest);
+      }
+    });
+  }
+}
+
 }  // namespace aiter
 
 #define AITER_ACT_AND_MUL(row, aligned, X, Y)                                      \
@@ -64,3 +134,15 @@ AITER_GATED_PLAIN(f16, f16)
 AITER_GATED_PLAIN(bf16, bf16)
 AITER_ACT_AND_MUL_TYPES(hip_vec, true)
 AITER_ACT_AND_MUL_TYPES(hip_any, false)
+
+#define AITER_ACT_AND_MUL_QUANT(row, aligned, X)                                   \
+  AITER_KERNEL(act_and_mul_quant_##row##_##X, 512)(const aiter::ActAndMulArgs a) { \
+    aiter::wait_for_previous_kernel();                                             \
+    aiter::act_and_mul_quant<aiter::X, aligned>(a);                                \
+  }
+AITER_ACT_AND_MUL_QUANT(hip_vec, true, f32)
+AITER_ACT_AND_MUL_QUANT(hip_vec, true, f16)
+AITER_ACT_AND_MUL_QUANT(hip_vec, true, bf16)
+AITER_ACT_AND_MUL_QUANT(hip_any, false, f32)
+AITER_ACT_AND_MUL_QUANT(hip_any, false, f16)
+AITER_ACT_AND_MUL_QUANT(hip_any, false, bf16)

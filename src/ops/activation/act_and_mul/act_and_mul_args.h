@@ -1,15 +1,19 @@
 #pragma once
 
+#include "core/quant_spec.h"
 #include "ops/activation/gated_args.h"
 
 namespace aiter {
 
 struct ActAndMulArgs : GatedArgs {
   static constexpr int kPacks = 2;  // GPU: packs (16 bytes, or an element) of a thread at a time
+  static constexpr int kQuantChunks = 2;  // GPU: packs that a thread of a quantized row holds
 
   void* y;
   Rows y_rows;
   DType y_dtype;
+  int32_t threads_per_row;  // GPU, of quantized rows
+  QuantOut out;             // codes is null when y is not quantized
 };
 
 // Of row hip_plain: what halves of gates and ups need. Little is read before a short kernel starts.

@@ -2,6 +2,8 @@
 #include "simd/cache.h"
 #include "simd/gated.h"
 #include "simd/parallel.h"
+#include "simd/quantize.h"
+#include "simd/scratch.h"
 #include "simd/simd.h"
 
 namespace aiter::AITER_ISA {
@@ -50,9 +52,36 @@ void any_rows(const ActAndMulArgs& a, const Act& act, bool streamed, int64_t beg
   if (streamed) stream_fence();
 }
 
+// Rows one by one, in fp32 in the cache: activate(row, numbers), then the codes.
+template <class F>
+void quantized_rows(const ActAndMulArgs& a, F&& activate) {
+  const int64_t stride = (a.d + 15) / 16 * 16;
+  float* buffers = reinterpret_cast<float*>(
+      scratch(num_threads() * stride * static_cast<int64_t>(sizeof(float))));
+  const int64_t rows = a.x_rows.count, block = 8192 / (a.d + 1) + 1;
+  const int64_t bytes = rows * a.d * code_bits(a.out.spec.code) / 8;
+  const bool streamed = worth_streaming(a.out.codes, bytes, 1);
+  parallel_tasks((rows + block - 1) / block, [&](int64_t task, int thread) {
+    float* buffer = buffers + thread * stride;
+    const int64_t end = rows - task * block < block ? rows : (task + 1) * block;
+    for (int64_t r = task * block; r < end; ++r) {
+      activate(r, buffer);
+      quantize_row(a.out, r, buffer, streamed);
+    }
+    if (streamed) stream_fence();
+  });
+}
+
 }  // namespace
 
 void act_and_mul_cpu_simd(const ActAndMulArgs& a) {
+  if (a.x_rows.count == 0 || a.d == 0) return;
+  if (a.out.codes)
+    return with_float_type(a.dtype, [&]<class X>(X) {
+      with_activation(a.activation, a.beta, a.linear_beta, [&](const auto& act) {
+        quantized_rows(a, [&](int64_t r, float* y) { activate<X>(a, act, r, 0, a.d, y); });
+      });
+    });
   with_types(a, a.y_dtype, [&]<class X, class Y>(X, Y) {
     with_activation(a.activation, a.beta, a.linear_beta, [&](const auto& act) {
       // Written over its own input, y is in the cache already.
@@ -72,6 +101,13 @@ void act_and_mul_cpu_simd(const ActAndMulArgs& a) {
 }
 
 void act_and_mul_cpu_ref(const ActAndMulArgs& a) {
+  if (a.x_rows.count == 0 || a.d == 0) return;
+  if (a.out.codes)
+    return with_float_type(a.dtype, [&]<class X>(X) {
+      quantized_rows(a, [&](int64_t r, float* y) {
+        for (int64_t i = 0; i < a.d; ++i) y[i] = activate_plainly<X>(a, r, i);
+      });
+    });
   with_types(a, a.y_dtype, [&]<class X, class Y>(X, Y) {
     for (int64_t r = 0; r < a.x_rows.count; ++r) {
       Y* y = static_cast<Y*>(a.y) + a.y_rows.offset(r);

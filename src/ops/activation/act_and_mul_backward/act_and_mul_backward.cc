@@ -64,6 +64,7 @@ static void act_and_mul_backward(const aiter_tensor* dy_, const aiter_tensor* x_
                                  aiter_stream stream) {
   const Check check("act_and_mul_backward");
   const auto opts = check.options<aiter_act_and_mul_opts>(opts_, AITER_ACT_AND_MUL_OPTS_INIT);
+  check.require(!opts.quant, "opts.quant is given, expected NULL");
   const Arg x = check.tensor("x", x_);
   ActAndMulBackwardArgs args{};
   static_cast<GatedArgs&>(args) = check_gated(check, {x, {}, {}, {}}, opts);

@@ -41,6 +41,7 @@ AITER_DEVICE void act_and_mul_backward(const ActAndMulBackwardArgs& a) {
 #define AITER_ACT_AND_MUL_BACKWARD(row, aligned, X, Y)           \
   AITER_KERNEL(act_and_mul_backward_##row##_##X##_##Y,           \
                256)(const aiter::ActAndMulBackwardArgs a) {      \
+    aiter::wait_for_previous_kernel();                           \
     aiter::act_and_mul_backward<aiter::X, aiter::Y, aligned>(a); \
   }
 #define AITER_ACT_AND_MUL_BACKWARD_TYPES(row, aligned) \

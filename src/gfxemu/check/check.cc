@@ -14,10 +14,17 @@ struct LdsByte {
   uint32_t write_epoch = 0, read_epoch = 0;  // 0: never
   uint8_t writer = 0, reader = 0;            // wave + 1; 255: several
   uint8_t atomic = 0;                        // the last write was atomic
+  uint8_t by_load = 0;  // a memory load wrote it: vmcnt covers it, else lgkmcnt
+  uint32_t issued = 0;  // the writer's count at the write
+};
+// How far a wave's writes to LDS are known to have got: at a barrier, for the others.
+struct Covered {
+  uint32_t vm = 0, lgkm = 0;
 };
 
 struct GroupCheck {
   std::vector<LdsByte> lds;
+  std::vector<Covered> covered;  // of each wave, at its last barrier
   uint32_t epoch = 1;
   int references = 0;
 };
@@ -204,6 +211,7 @@ void check_start(Wave& w) {
   if (!g) {
     g = new GroupCheck;
     g->lds.resize(w.lds_size);
+    g->covered.resize(static_cast<size_t>(w.group->count));
   }
   ++g->references;
   c->group = g;
@@ -253,7 +261,11 @@ void check_barrier_release(Group& g) {
       return;
     }
   }
-  if (g.check) ++g.check->epoch;
+  if (!g.check) return;
+  ++g.check->epoch;
+  for (int i = 0; i < g.count; ++i)
+    if (const Checker* c = g.waves[i].check)
+      g.check->covered[static_cast<size_t>(i)] = {c->vm_done, c->lgkm_done};
 }
 
 void check_instruction(Wave& w, const Inst& in) {
@@ -457,6 +469,21 @@ void check_access(Wave& w, const Inst& in, const Access& x) {
                 static_cast<unsigned long long>(a + i), b.writer - 1u);
           return;
         }
+        // The LDS takes instructions in the order of their issue, so that its own writes are seen
+        // behind a barrier; only check=2 insists on the documents' wait for them.
+        const bool strict = b.by_load || (w.launch->options.check > 1 && b.writer != me);
+        if (b.write_epoch && !x.write && strict) {
+          const Covered now =
+              b.writer == me ? Covered{c.vm_done, c.lgkm_done} : g.covered[b.writer - 1u];
+          if (b.issued > (b.by_load ? now.vm : now.lgkm)) {
+            fault(w, in,
+                  "lane %d: LDS offset %#llx is read, but wave %u did not wait (s_waitcnt %s) for "
+                  "its write%s",
+                  l, static_cast<unsigned long long>(a + i), b.writer - 1u,
+                  b.by_load ? "vmcnt" : "lgkmcnt", b.writer == me ? "" : " before the barrier");
+            return;
+          }
+        }
         if (x.write && b.read_epoch == g.epoch && b.reader != me && !(x.atomic && b.atomic)) {
           if (b.reader == 255)
             fault(
@@ -473,6 +500,8 @@ void check_access(Wave& w, const Inst& in, const Access& x) {
           b.write_epoch = g.epoch;
           b.writer = me;
           b.atomic = x.atomic;
+          b.by_load = in.row->format == Format::MUBUF || in.row->format == Format::GLOBAL;
+          b.issued = b.by_load ? c.vm_issued : c.lgkm_issued;
         } else {
           b.reader = b.read_epoch == g.epoch && b.reader != me ? 255 : me;
           b.read_epoch = g.epoch;

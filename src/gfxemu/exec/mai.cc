@@ -110,8 +110,16 @@ void lane_pattern(Planes& b, int count, unsigned blgp) {
   }
 }
 
-// Accumulates D += A x B over `steps` pairs of planes. For 32x32, D's register r and half h hold
-// row 8 * (r / 4) + 4 * h + r % 4; for 16x16, register r and quarter q hold row 4 * q + r.
+// Where 16 columns of a row of D begin. 32x32: register r and half h hold row 8 * (r / 4) + 4 * h +
+// r % 4. 16x16: register r and quarter q hold row 4 * q + r.
+template <int M>
+constexpr int row_at(int row, int v) {
+  return M == 32 ? ((row >> 3) * 4 + (row & 3)) * kLanes + 32 * (row >> 2 & 1) + 16 * v
+                 : (row & 3) * kLanes + 16 * (row >> 2);
+}
+
+// Accumulates D += A x B over `steps` pairs of planes, some rows at a time: as many sums as hide the
+// latency of their instruction and stay in registers.
 struct Step {
   const float *a, *b;  // the k-th column of A (M floats) and row of B (N floats)
 };
@@ -134,42 +142,25 @@ GFXEMU_INLINE void store_acc(uint32_t* p, const uint32_t* c, V16 x) {
 }
 template <int M, class Acc>
 GFXEMU_INLINE void multiply(const Step* steps, int count, const uint32_t* c, uint32_t* d) {
-  if constexpr (M == 32) {
-    for (int g = 0; g < 8; ++g) {  // four rows, two vectors each
-      int r0 = (g >> 1) * 4, h = g & 1, row = 8 * (g >> 1) + 4 * h;
-      V16 acc[4][2];
-      for (int q = 0; q < 4; ++q)
-        for (int v = 0; v < 2; ++v)
-          acc[q][v] = load_acc<Acc>(c + (r0 + q) * kLanes + 32 * h + 16 * v);
-      for (int k = 0; k < count; ++k) {
-        V16 b0 = *(const V16*)steps[k].b, b1 = *(const V16*)(steps[k].b + 16);
-        const float* a = steps[k].a + row;
-        for (int q = 0; q < 4; ++q) {
-          acc[q][0] += a[q] * b0;
-          acc[q][1] += a[q] * b1;
-        }
-      }
-      for (int q = 0; q < 4; ++q)
-        for (int v = 0; v < 2; ++v) {
-          int at = (r0 + q) * kLanes + 32 * h + 16 * v;
-          store_acc<Acc>(d + at, c + at, acc[q][v]);
-        }
+#if defined(__AVX512F__)
+  constexpr int kRows = 8;
+#else
+  constexpr int kRows = 4;
+#endif
+  constexpr int kVectors = M / 16, kSums = kRows * kVectors;
+  for (int row = 0; row < M; row += kRows) {
+    auto at = [&](int i) { return row_at<M>(row + i / kVectors, i % kVectors); };
+    V16 sum[kSums];
+#pragma GCC unroll 16
+    for (int i = 0; i < kSums; ++i) sum[i] = load_acc<Acc>(c + at(i));
+    for (int k = 0; k < count; ++k) {
+      const float* a = steps[k].a + row;
+      const V16* b = (const V16*)steps[k].b;
+#pragma GCC unroll 16
+      for (int i = 0; i < kSums; ++i) sum[i] += a[i / kVectors] * b[i % kVectors];
     }
-  } else {
-    for (int g = 0; g < 2; ++g) {  // eight rows
-      V16 acc[8];
-      for (int q = 0; q < 8; ++q)
-        acc[q] = load_acc<Acc>(c + (q & 3) * kLanes + 16 * (2 * g + (q >> 2)));
-      for (int k = 0; k < count; ++k) {
-        V16 b = *(const V16*)steps[k].b;
-        const float* a = steps[k].a + 8 * g;
-        for (int q = 0; q < 8; ++q) acc[q] += a[q] * b;
-      }
-      for (int q = 0; q < 8; ++q) {
-        int at = (q & 3) * kLanes + 16 * (2 * g + (q >> 2));
-        store_acc<Acc>(d + at, c + at, acc[q]);
-      }
-    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kSums; ++i) store_acc<Acc>(d + at(i), c + at(i), sum[i]);
   }
 }
 
@@ -306,46 +297,33 @@ struct Scales {
 template <int M, class Acc, bool SCALED>
 GFXEMU_INLINE void multiply_pairs(const PairStep* steps, int count, const Scales& scale,
                                   const uint32_t* c, uint32_t* d) {
-  constexpr int ROWS = M == 32 ? 4 : 8, VECS = M == 32 ? 2 : 1, GROUPS = M == 32 ? 8 : 2;
-  for (int g = 0; g < GROUPS; ++g) {
-    int row = M == 32 ? 8 * (g >> 1) + 4 * (g & 1) : 8 * g;
-    auto at = [&](int q, int v) {
-      return M == 32 ? ((g >> 1) * 4 + q) * kLanes + 32 * (g & 1) + 16 * v
-                     : (q & 3) * kLanes + 16 * (2 * g + (q >> 2));
-    };
-    __m512 acc[ROWS][VECS];
-    for (int q = 0; q < ROWS; ++q)
-      for (int v = 0; v < VECS; ++v) acc[q][v] = _mm512_loadu_ps(c + at(q, v));
-    if constexpr (!SCALED) {
-      for (int k = 0; k < count; ++k) {
-        __m512i b[VECS];
-        for (int v = 0; v < VECS; ++v) b[v] = _mm512_loadu_si512(steps[k].b + 16 * v);
-        const uint32_t* a = steps[k].a + row;
-        for (int q = 0; q < ROWS; ++q)
-          for (int v = 0; v < VECS; ++v) acc[q][v] = dot_pair<Acc>(acc[q][v], a[q], b[v]);
+  constexpr int kSums = 16, kVectors = M / 16, kRows = kSums / kVectors;
+  const int per = SCALED ? scale.per : count;
+  for (int row = 0; row < M; row += kRows) {
+    auto at = [&](int i) { return row_at<M>(row + i / kVectors, i % kVectors); };
+    for (int block = 0; block * per < count; ++block) {
+      __m512 sum[kSums];
+#pragma GCC unroll 16
+      for (int i = 0; i < kSums; ++i)
+        sum[i] = SCALED ? _mm512_setzero_ps() : _mm512_loadu_ps(c + at(i));
+      for (int k = block * per; k < (block + 1) * per; ++k) {
+        const uint32_t *a = steps[k].a + row, *b = steps[k].b;
+#pragma GCC unroll 16
+        for (int i = 0; i < kSums; ++i)
+          sum[i] =
+              dot_pair<Acc>(sum[i], a[i / kVectors], _mm512_loadu_si512(b + 16 * (i % kVectors)));
       }
-    } else {
-      for (int block = 0; block * scale.per < count; ++block) {
-        __m512 part[ROWS][VECS];
-        for (int q = 0; q < ROWS; ++q)
-          for (int v = 0; v < VECS; ++v) part[q][v] = _mm512_setzero_ps();
-        for (int k = block * scale.per; k < (block + 1) * scale.per; ++k) {
-          __m512i b[VECS];
-          for (int v = 0; v < VECS; ++v) b[v] = _mm512_loadu_si512(steps[k].b + 16 * v);
-          const uint32_t* a = steps[k].a + row;
-          for (int q = 0; q < ROWS; ++q)
-            for (int v = 0; v < VECS; ++v) part[q][v] = dot_pair<Acc>(part[q][v], a[q], b[v]);
+      const uint32_t* before = block ? d : c;
+#pragma GCC unroll 16
+      for (int i = 0; i < kSums; ++i) {
+        if constexpr (SCALED) {
+          __m512 f = _mm512_mul_ps(_mm512_set1_ps(scale.a[block * M + row + i / kVectors]),
+                                   _mm512_loadu_ps(scale.b + block * M + 16 * (i % kVectors)));
+          sum[i] = _mm512_fmadd_ps(sum[i], f, _mm512_loadu_ps(before + at(i)));
         }
-        for (int q = 0; q < ROWS; ++q)
-          for (int v = 0; v < VECS; ++v) {
-            __m512 f = _mm512_mul_ps(_mm512_set1_ps(scale.a[block * M + row + q]),
-                                     _mm512_loadu_ps(scale.b + block * M + 16 * v));
-            acc[q][v] = _mm512_fmadd_ps(part[q][v], f, acc[q][v]);
-          }
+        _mm512_storeu_ps(d + at(i), sum[i]);
       }
     }
-    for (int q = 0; q < ROWS; ++q)
-      for (int v = 0; v < VECS; ++v) _mm512_storeu_ps(d + at(q, v), acc[q][v]);
   }
 }
 #endif

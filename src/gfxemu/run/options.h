@@ -15,7 +15,7 @@ namespace gfxemu {
 //   quantum=N   instructions a wave runs before the next one's turn (16)
 //   seed=N      0: waves in order; else a pseudo-random order and quanta around the given one
 //   threads=N   host threads (all)
-//   check=0|1|2 sanitizer; 2 also wants all waves of a workgroup at the same barrier
+//   check=0|1|2 sanitizer; 2 is stricter than some working kernels are
 //   count=0|1   counters
 //   limit=N     instructions a launch may execute, in millions (0: no limit)
 //   isa=NAME    host code path: avx512bf16, avx512, avx2, portable (the best one)

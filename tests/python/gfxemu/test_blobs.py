@@ -54,13 +54,17 @@ def fetch():
     return path, None
 
 
+def unpack(path):
+    with zipfile.ZipFile(path) as z:
+        return {n.split("aiter_meta/hsa/")[1]: z.read(n) for n in z.namelist() if n.endswith(".co")}
+
+
 @pytest.fixture(scope="session")
 def blobs():
     path, why = fetch()
     if path is None:
         pytest.skip(f"amd-aiter's wheel cannot be fetched: {why}")
-    with zipfile.ZipFile(path) as z:
-        yield {n.split("aiter_meta/hsa/")[1]: z.read(n) for n in z.namelist() if n.endswith(".co")}
+    return unpack(path)
 
 
 def executable(image):
@@ -217,64 +221,38 @@ FORWARD = [
 ]
 
 
+def attention_forward(blobs, arch, path, name, causal, q, k, v, scale):
+    """The launch as a function, and the buffers of its results."""
+    length, heads, d = q.shape
+    kv_heads = k.shape[1]
+    out, lse = device.Buffer(np.zeros_like(q)), device.Buffer(np.zeros((heads, length), np.float32))
+    tile = 256
+    stride_q, stride_k, head = heads * d * 2, kv_heads * d * 2, d * 2
+    args = (
+        out, device.Buffer(q), device.Buffer(k), device.Buffer(v), lse, float(scale), length,
+        stride_q, tile * stride_q, head, length * stride_q, heads // kv_heads,
+        stride_k, head, length * stride_k, 5 if heads % 8 == 0 or not causal else 3, 1, length,
+        d, d, heads, stride_k, head, length * stride_k,
+        stride_q, head, length * stride_q, None, None, length * 4, None, None,
+    )  # fmt: skip
+    tiles = -(-length // tile)
+    if causal:
+        tiles = -(-tiles // 2)
+    file = f"fmha_v3_fwd/{path}"
+    mangled = f"_ZN5aiter{len(name)}{name}E"
+    symbol = mangled if mangled in symbols(blobs, f"{arch}/{file}") else name
+    return lambda: run(blobs, arch, file, symbol, (tiles, heads, 1), 512, args), out, lse
+
+
 @pytest.mark.parametrize("arch,path,name,causal", FORWARD)
 @pytest.mark.parametrize("length", [512, 384])
 def test_attention_forward(blobs, arch, path, name, causal, length):
     heads, kv_heads, d = 4, 2, 128
     r = np.random.default_rng(3)
     q, k, v = (bf16(r.standard_normal((length, h, d))) for h in (heads, kv_heads, kv_heads))
-    out, lse = device.Buffer(np.zeros_like(q)), device.Buffer(np.zeros((heads, length), np.float32))
-    scale, tile = d**-0.5, 256
-    stride_q, stride_k, head = heads * d * 2, kv_heads * d * 2, d * 2
-    args = (
-        out,
-        device.Buffer(q),
-        device.Buffer(k),
-        device.Buffer(v),
-        lse,
-        float(scale),
-        length,
-        stride_q,
-        tile * stride_q,
-        head,
-        length * stride_q,
-        heads // kv_heads,
-        stride_k,
-        head,
-        length * stride_k,
-        5 if heads % 8 == 0 or not causal else 3,
-        1,
-        length,
-        d,
-        d,
-        heads,
-        stride_k,
-        head,
-        length * stride_k,
-        stride_q,
-        head,
-        length * stride_q,
-        None,
-        None,
-        length * 4,
-        None,
-        None,
-    )
-    tiles = -(-length // tile)
-    if causal:
-        tiles = -(-tiles // 2)
-    grid = (tiles, heads, 1)
-    run(
-        blobs,
-        arch,
-        f"fmha_v3_fwd/{path}",
-        name
-        if f"_ZN5aiter{len(name)}{name}E" not in symbols(blobs, f"{arch}/fmha_v3_fwd/{path}")
-        else f"_ZN5aiter{len(name)}{name}E",
-        grid,
-        512,
-        args,
-    )
+    scale = d**-0.5
+    launch, out, lse = attention_forward(blobs, arch, path, name, causal, q, k, v, scale)
+    launch()
     group = np.arange(heads) // (heads // kv_heads)
     expect, expect_lse = attention(
         exact(q).transpose(1, 0, 2),
@@ -289,9 +267,7 @@ def test_attention_forward(blobs, arch, path, name, causal, length):
 
 
 def symbols(blobs, name):
-    image = blobs[name]
-    text = device.lib().aiter_gfxemu_describe(image, ctypes.c_size_t(len(image)))
-    return [k["name"] for k in json.loads(text)["kernels"]]
+    return [k["name"] for k in device.describe(blobs[name])["kernels"]]
 
 
 @pytest.mark.parametrize("arch,gqa", [("gfx942", 8), ("gfx942", 16), ("gfx950", 8), ("gfx950", 16)])

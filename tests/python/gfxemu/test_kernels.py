@@ -473,6 +473,91 @@ def test_dynamic_lds_and_early_exit(arch, level):
     assert (got == np.where(np.arange(N) < 700, np.arange(N) * 2, -1)).all()
 
 
+def test_lds_limits(arch):
+    """64 KiB, on gfx950 160: all of it can be used, and no more."""
+    source = """
+    extern SHARED u32 buffer[];
+    KERNEL void k(u32* c, int words) {
+      for (int i = TID; i < words; i += 256) buffer[i] = i * 3u;
+      SYNC;
+      u32 sum = 0;
+      for (int i = TID; i < words; i += 256) sum += buffer[words - 1 - i];
+      c[TID] = sum;
+    }"""
+    size = (160 if arch == "gfx950" else 64) << 10
+    words = np.arange(size // 4, dtype=np.uint64)
+    call = dict(scalars=[np.int32(size // 4)], grid=1)
+    got = launch(source, arch, "-O3", "k", [np.zeros(256, np.uint32)], lds=size, **call)[0]
+    assert (got == (words[::-1].reshape(-1, 256).sum(0) * 3).astype(np.uint32)).all()
+    with pytest.raises(device.EmulatorError, match=f"{size + 4} bytes of LDS, the device has"):
+        launch(source, arch, "-O3", "k", [np.zeros(256, np.uint32)], lds=size + 4, **call)
+
+
+def test_hidden_arguments(arch, level):
+    """Code object v5: sizes, dimensions and dynamic LDS stand behind the kernel's own arguments."""
+    source = """
+    extern SHARED u32 buffer[];
+    template <class T> DEVICE T hidden(int at) {
+      return *(const T*)((const __attribute__((address_space(4))) char*)
+          __builtin_amdgcn_implicitarg_ptr() + at);
+    }
+    KERNEL void k(u32* c) {
+      u32 n[9] = {hidden<u32>(0), hidden<u32>(4), hidden<u32>(8), hidden<u16>(12), hidden<u16>(14),
+                  hidden<u16>(16), hidden<u16>(18), hidden<u16>(64), hidden<u32>(120)};
+      buffer[0] = 9;
+      SYNC;
+      for (int i = 0; i < 9; ++i) c[i] = n[i];
+      c[9] = buffer[0];
+    }"""
+    call = dict(grid=(3, 2, 5), block=(4, 8, 2), lds=48)
+    got = launch(source, arch, level, "k", [np.zeros(10, np.uint32)], **call)[0]
+    assert got.tolist() == [3, 2, 5, 4, 8, 2, 0, 3, 48, 9]
+
+
+TO_LDS = """
+  s_load_dwordx4 s[4:7], s[0:1], 0x0
+  s_mov_b32 m0, 256
+  v_lshlrev_b32 v1, {shift}, v0
+  s_waitcnt lgkmcnt(0)
+  s_mov_b32 s8, s4
+  s_mov_b32 s9, s5
+  s_movk_i32 s10, {bytes}
+  s_mov_b32 s11, 0x00027000
+  {load}
+  s_waitcnt vmcnt(0)
+  v_lshlrev_b32 v2, 2, v0
+"""
+
+
+@pytest.mark.parametrize(
+    "load, words",
+    [
+        ("buffer_load_dword v1, s[8:11], 0 offen lds", 1),
+        ("buffer_load_dwordx4 v1, s[8:11], 0 offen lds", 4),
+        ("global_load_lds_dword v1, s[4:5]", 1),
+        ("global_load_lds_dwordx4 v1, s[4:5]", 4),
+    ],
+)
+def test_loads_into_lds(arch, load, words):
+    """From M0 on, lane beside lane; out of a buffer's range comes zero."""
+    if (words == 4 and arch != "gfx950") or ("global" in load and arch == "gfx90a"):
+        pytest.skip(f"{arch} has no such instruction")
+    size = 64 * words
+    known = size - 24 if "buffer" in load else size  # dwords in the buffer's range
+    body = TO_LDS.format(shift=2 if words == 1 else 4, load=load, bytes=4 * known)
+    for i in range(words):
+        body += f"""
+  ds_read_b32 v3, v2 offset:{256 + 256 * i}
+  s_waitcnt lgkmcnt(0)
+  global_store_dword v2, v3, s[6:7] offset:{256 * i}"""
+    text = toolchain.kernel_asm(body + "\n  s_waitcnt vmcnt(0)", args=2, lds=2048)
+    x = np.arange(1, size + 1, dtype=np.uint32)
+    device.option(check=1)
+    buffers = [device.Buffer(x), device.Buffer(np.zeros_like(x))]
+    device.Module(toolchain.compile_asm(text, arch)).launch("k", 1, 64, *buffers)
+    np.testing.assert_array_equal(buffers[1].read(), np.where(x <= known, x, 0))
+
+
 def test_groups_that_wait_for_each_other(arch):
     """Workgroup 0 waits for the last one: all of them must be resident."""
     source = """

@@ -219,6 +219,39 @@ def test_missing_waitcnt():
         )
 
 
+BETWEEN_WAVES = """
+  v_lshlrev_b32 v1, 2, v0
+  v_xor_b32 v2, 0x100, v1
+  ds_write_b32 v1, v0
+  {}
+  s_barrier
+  ds_read_b32 v3, v2
+  s_waitcnt lgkmcnt(0)"""
+INTO_LDS = """
+  s_load_dwordx2 s[4:5], s[0:1], 0x0
+  v_lshlrev_b32 v1, 2, v0
+  s_mov_b32 m0, 0
+  s_waitcnt lgkmcnt(0)
+  global_load_lds_dword v1, s[4:5]
+  {}
+  ds_read_b32 v3, v1
+  s_waitcnt lgkmcnt(0) vmcnt(0)"""
+
+
+def test_lds_writes_under_way():
+    asm(BETWEEN_WAVES.format(""), block=128, lds=512)  # the LDS's order makes it good
+    device.option(check=2)
+    asm(BETWEEN_WAVES.format("s_waitcnt lgkmcnt(0)"), block=128, lds=512)
+    with reported(
+        r"lane 0: LDS offset 0x100 is read, but wave 1 did not wait \(s_waitcnt lgkmcnt\)"
+    ):
+        asm(BETWEEN_WAVES.format(""), block=128, lds=512)
+    device.option(check=1)
+    asm(INTO_LDS.format("s_waitcnt vmcnt(0)"), lds=256)
+    with reported(r"lane 0: LDS offset 0 is read, but wave 0 did not wait \(s_waitcnt vmcnt\)"):
+        asm(INTO_LDS.format(""), lds=256)
+
+
 MFMA = (
     "\n".join(f"v_mov_b32 v{i}, 0" for i in range(4, 28))
     + """

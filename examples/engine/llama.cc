@@ -342,9 +342,8 @@ void Llama::attention(const Layer& layer, int64_t count) {
   rope.interleaved = 1;  // GGUF has the rows of q and k in this order
   check(aiter_rotary_embedding(positions_.device.rows(count), q, k, cos_, sin_, q, k, &rope,
                                nullptr));
-  check(aiter_reshape_and_cache_flash(k, v, layer.key_cache, layer.value_cache,
-                                      slots_.device.rows(count), nullptr, nullptr, nullptr,
-                                      nullptr));
+  check(aiter_reshape_and_cache(k, v, layer.key_cache, layer.value_cache, slots_.device.rows(count),
+                                nullptr, nullptr, nullptr, nullptr));
   if (count == 1) {
     check(aiter_paged_attention_decode(q, layer.key_cache, layer.value_cache, block_table_,
                                        lengths_.device, nullptr, out, nullptr, nullptr, nullptr));

@@ -27,8 +27,8 @@ static ffi::Error silu_and_mul(Call call, Array x, Result y) {
 // The caches are arguments and results in one: only the results are looked at.
 static ffi::Error update_cache(Call call, Array key, Array value, Array, Array, Array slots,
                                Result key_cache, Result value_cache) {
-  return call(aiter_reshape_and_cache_flash, key, value, key_cache, value_cache, slots, nullptr,
-              nullptr, nullptr);
+  return call(aiter_reshape_and_cache, key, value, key_cache, value_cache, slots, nullptr, nullptr,
+              nullptr);
 }
 
 // <name>_cpu, <name>_cuda, <name>_rocm. The operators' kernels are loaded in the stage before, so XLA
@@ -48,7 +48,7 @@ HANDLERS(
     update_cache,
     .Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>().Arg<Array>().Ret<Array>().Ret<Array>());
 
-#define OPERATORS "rmsnorm,act_and_mul,reshape_and_cache_flash"
+#define OPERATORS "rmsnorm,act_and_mul,reshape_and_cache"
 AITER_XLA_PREPARE(prepare_cpu, AITER_CPU, OPERATORS);
 AITER_XLA_PREPARE(prepare_cuda, AITER_CUDA, OPERATORS);
 AITER_XLA_PREPARE(prepare_rocm, AITER_ROCM, OPERATORS);

@@ -8,35 +8,200 @@
 
 AITER_BEGIN_DECLS
 
-typedef struct aiter_reshape_and_cache_flash_opts {
+/* Scales of a cache that holds codes (int8 or an 8-bit float); the number is code * scale. */
+typedef enum aiter_cache_quant {
+  AITER_CACHE_QUANT_STATIC = 0,    /* given */
+  AITER_CACHE_QUANT_PER_TOKEN = 1, /* computed, one for each token and head */
+  AITER_CACHE_QUANT_PER_PAGE = 2,  /* one for each page and head; for reading */
+  AITER_CACHE_QUANT_MAX_ENUM = 0x7fffffff
+} aiter_cache_quant;
+
+typedef struct aiter_reshape_and_cache_opts {
   uint32_t struct_size;
   uint32_t flags;
-} aiter_reshape_and_cache_flash_opts;
+  int32_t quant;           /* aiter_cache_quant */
+  aiter_dtype cache_dtype; /* dtype of caches that are uint8 tensors; bits = 0: as they say */
+} aiter_reshape_and_cache_opts;
 
-#define AITER_RESHAPE_AND_CACHE_FLASH_OPTS_INIT {sizeof(aiter_reshape_and_cache_flash_opts), 0}
+#define AITER_RESHAPE_AND_CACHE_OPTS_INIT \
+  {sizeof(aiter_reshape_and_cache_opts), 0, AITER_CACHE_QUANT_STATIC, {0, 0, 0}}
 
-/* key_cache[s / block, s % block, h, :] = key[t, h, :] with s = slot_mapping[t]; value likewise.
+/* cache[slot s = slot_mapping[t], head h] = key[t, h, :], and value likewise; s is slot s % block
+ * of page s / block.
  *
- * key:          (tokens, heads, head_dim) f32 | f16 | bf16; the last stride is 1, the others free.
+ * key:          (tokens, heads, head_dim) f32 | f16 | bf16, or codes that are copied.
  * value:        (tokens, heads, v_dim) like key; v_dim may differ from head_dim.
- * key_cache:    (pages, block, heads, head_dim) of key's dtype, or f16 | bf16 under an f32 key (then
- *               rounded to nearest even). The last stride is 1, the others free, so a cache that lies
- *               in memory as (pages, heads, block, head_dim) is passed as a transposed view.
- * value_cache:  (pages, block, heads, v_dim), key_cache's dtype; strides as for key_cache.
+ * key_cache, value_cache: one of three layouts,
+ *   flash       (pages, block, heads, head_dim) and (pages, block, heads, v_dim)
+ *   vectorized  (pages, heads, head_dim / x, block, x) and (pages, heads, v_dim, block)
+ *   asm         (pages, heads, head_dim / x, block, x) and (pages, heads, block / x, v_dim, x)
+ *   with x a power of two (AITER: 16 bytes of elements). Of key's dtype; f16 | bf16 under an f32
+ *   key (rounded to nearest even); or int8 | float8_e4m3fn | _e4m3fnuz | _e5m2 | _e5m2fnuz, codes
+ *   of the arithmetic of aiter_quantize. All last strides are 1, all others free: a flash cache
+ *   that lies in memory as (pages, heads, block, head_dim) is passed as a transposed view.
  * slot_mapping: (n) int64 | int32, stride 1, n <= tokens; rows of key from n on are padding. A
- *               negative slot skips its token. A slot >= pages * block is an error on the CPU, before
- *               anything is written; on a GPU, where it cannot be reported, its token is skipped.
- *               Memory outside the caches is touched in no case. Of tokens with the same slot, one
- *               wins.
- * k_scale, v_scale: NULL; they are for quantized caches, which no row serves yet.
- * Both caches are updated in place; all slots that are not named keep their bits. Any dimension may
- * be 0. Exact: bits are copied when the dtypes agree.
- * Source: vLLM and AITER reshape_and_cache_flash. @since 0.1 unstable */
-AITER_API aiter_status aiter_reshape_and_cache_flash(
+ *   negative slot skips its token. A slot >= pages * block is an error on the CPU, before anything
+ *   is written; on a GPU, where it cannot be reported, its token is skipped. Memory outside the
+ *   caches is touched in no case. A slot that is named twice gets numbers of either token.
+ * k_scale, v_scale: for caches of codes, f32. STATIC: (1) or (heads), read; NULL = 1. PER_TOKEN:
+ *   (heads, slots >= pages * block) or (pages, heads, block), any strides, written for the slots
+ *   that are named.
+ *
+ * The caches are updated in place; slots that are not named keep their bits. Any dimension may be
+ * 0. Exact: bits are copied when the dtypes agree, and codes are those of aiter_quantize with
+ * static scales or one group a head. Source: vLLM and AITER reshape_and_cache,
+ * reshape_and_cache_flash, reshape_and_cache_with_pertoken_quant. @since 0.1 unstable */
+AITER_API aiter_status aiter_reshape_and_cache(
     const aiter_tensor* key, const aiter_tensor* value, const aiter_tensor* key_cache,
     const aiter_tensor* value_cache, const aiter_tensor* slot_mapping, const aiter_tensor* k_scale,
-    const aiter_tensor* v_scale, const aiter_reshape_and_cache_flash_opts* opts,
+    const aiter_tensor* v_scale, const aiter_reshape_and_cache_opts* opts, aiter_stream stream);
+
+typedef struct aiter_reshape_and_cache_with_block_quant_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  int64_t page_slots;      /* slots that share a scale: a multiple of block; 0 = block */
+  aiter_dtype cache_dtype; /* dtype of caches that are uint8 tensors; bits = 0: as they say */
+} aiter_reshape_and_cache_with_block_quant_opts;
+
+#define AITER_RESHAPE_AND_CACHE_WITH_BLOCK_QUANT_OPTS_INIT \
+  {sizeof(aiter_reshape_and_cache_with_block_quant_opts), 0, 0, {0, 0, 0}}
+
+/* aiter_reshape_and_cache into caches of codes, with one scale for each page and head. When later
+ * tokens need a larger one, the codes that are there already are rescaled.
+ *
+ * key, value: (tokens, heads, head_dim) and (tokens, heads, v_dim) f32 | f16 | bf16.
+ * key_cache, value_cache: int8 or an 8-bit float, in a layout of aiter_reshape_and_cache.
+ * k_scale, v_scale: (heads, scaled pages) f32, any strides. A scaled page is opts.page_slots (at
+ * most 8192) neighbouring slots, which are a page of the caches or several. slot_mapping: as above;
+ * tokens < 2^24; of tokens with the same slot the last one counts.
+ *
+ * For a scaled page of which the call names slots, and each head: s = max(1e-6, amax) / max(codes),
+ * with amax over the page's tokens of this call as in aiter_quantize. If the page's slot 0 is
+ * named, the page begins anew with s. Otherwise, if s exceeds the scale that is there (or that is
+ * NaN), it takes its place, and the codes of all slots of the page that are not named become code *
+ * (old / s), rounded likewise. The tokens' codes are those of aiter_quantize with the page's scale.
+ * Other pages keep their bits. Exact, in fp32, and independent of the order of pages. Source: AITER
+ * reshape_and_cache_with_block_quant, ..._for_asm_pa. @since 0.1 unstable */
+AITER_API aiter_status aiter_reshape_and_cache_with_block_quant(
+    const aiter_tensor* key, const aiter_tensor* value, const aiter_tensor* key_cache,
+    const aiter_tensor* value_cache, const aiter_tensor* k_scale, const aiter_tensor* v_scale,
+    const aiter_tensor* slot_mapping, const aiter_reshape_and_cache_with_block_quant_opts* opts,
     aiter_stream stream);
+
+/* A token's row of an MLA cache: [kv_c | k_pe] at its slot, as aiter_reshape_and_cache would write
+ * it.
+ *
+ * kv_c: (tokens, latent) or (tokens, heads, latent); k_pe: (tokens, rope) or (tokens, heads, rope),
+ * of kv_c's dtype; last strides are 1.
+ * kv_cache: (pages, block, latent + rope) or (pages, block, heads, latent + rope), last stride 1;
+ * or (pages, block * (latent + rope)) in segments: the page's kv_c, then its k_pe. Dtypes as for
+ *   aiter_reshape_and_cache.
+ * scale: (1) f32 for a cache of codes, or NULL for 1. opts.quant: STATIC.
+ * Source: AITER concat_and_cache_mla, concat_and_cache_mla_seg, cat_and_cache_mla. @since 0.1
+ * unstable */
+AITER_API aiter_status aiter_concat_and_cache_mla(
+    const aiter_tensor* kv_c, const aiter_tensor* k_pe, const aiter_tensor* kv_cache,
+    const aiter_tensor* slot_mapping, const aiter_tensor* scale,
+    const aiter_reshape_and_cache_opts* opts, aiter_stream stream);
+
+typedef struct aiter_indexer_cache_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  int64_t quant_block_size; /* dims that share a scale; 0 = all */
+  int32_t ue8m0;            /* nonzero: scales are powers of two, the next above amax / max */
+  int32_t preshuffle;       /* nonzero: codes lie in tiles of 16 slots x 16 dims */
+  aiter_dtype cache_dtype;  /* what a cache of uint8 holds; bits = 0: float8_e4m3fn */
+} aiter_indexer_cache_opts;
+
+#define AITER_INDEXER_CACHE_OPTS_INIT {sizeof(aiter_indexer_cache_opts), 0, 0, 0, 0, {0, 0, 0}}
+
+/* Keys of the sparse-attention indexer as codes with scales of max(amax, 1e-4) / max(codes).
+ *
+ * k:        (tokens, head_dim) f32 | f16 | bf16, last stride 1.
+ * kv_cache: (pages, block, bytes >= head_dim + 4 * head_dim / quant_block_size) of an 8-bit float
+ * or uint8. A page, without gaps, holds the codes of all its slots and then their scales, f32, at
+ * multiples of 4 bytes; what is left at its end is not touched. slot_mapping: as for
+ * aiter_reshape_and_cache. Codes are those of aiter_quantize with that scale. Source: AITER and
+ * vLLM indexer_k_quant_and_cache. @since 0.1 unstable */
+AITER_API aiter_status aiter_indexer_k_quant_and_cache(const aiter_tensor* k,
+                                                       const aiter_tensor* kv_cache,
+                                                       const aiter_tensor* slot_mapping,
+                                                       const aiter_indexer_cache_opts* opts,
+                                                       aiter_stream stream);
+
+typedef struct aiter_gather_cache_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  int32_t quant; /* aiter_cache_quant: which scales are given */
+  int32_t reserved;
+  int64_t page_slots;      /* PER_PAGE: slots that share a scale; 0 = block */
+  aiter_dtype cache_dtype; /* dtype of caches that are uint8 tensors; bits = 0: as they say */
+} aiter_gather_cache_opts;
+
+#define AITER_GATHER_CACHE_OPTS_INIT \
+  {sizeof(aiter_gather_cache_opts), 0, AITER_CACHE_QUANT_STATIC, 0, 0, {0, 0, 0}}
+
+/* The inverse of aiter_reshape_and_cache: token i of sequence b, in slot i % block of page
+ * block_table[b, i / block], becomes row cu_seqlens[b] + i of key and of value.
+ *
+ * key_cache, value_cache: as for aiter_reshape_and_cache; value_cache and value may both be NULL.
+ * block_table: (sequences, n) int32 | int64, last stride 1. cu_seqlens: (sequences + 1) int32 |
+ *   int64, stride 1, from 0 on and never falling.
+ * key: (tokens, heads, head_dim), value: (tokens, heads, v_dim), last strides 1: of the caches'
+ *   dtype, then bits are copied; or f32 | f16 | bf16 for codes, then code * scale, in fp32. Rows
+ *   from the last of cu_seqlens on are not written.
+ * k_scale, v_scale: f32. STATIC: (1) or (heads), NULL = 1. PER_TOKEN: (heads, slots) or (pages,
+ *   heads, block). PER_PAGE: (heads, scaled pages).
+ * A page outside of the cache, or a table that is too short, is an error on the CPU, before
+ * anything is written; on a GPU such a token becomes 0. @since 0.1 unstable */
+AITER_API aiter_status aiter_gather_cache(const aiter_tensor* key_cache,
+                                          const aiter_tensor* value_cache,
+                                          const aiter_tensor* block_table,
+                                          const aiter_tensor* cu_seqlens,
+                                          const aiter_tensor* k_scale, const aiter_tensor* v_scale,
+                                          const aiter_tensor* key, const aiter_tensor* value,
+                                          const aiter_gather_cache_opts* opts, aiter_stream stream);
+
+/* The inverse of aiter_indexer_k_quant_and_cache, of the sequences in block_table.
+ *
+ * dst_k: (tokens, head_dim) of kv_cache's dtype or uint8; dst_scale: (tokens, head_dim /
+ * quant_block_size) f32; last strides 1. opts: preshuffle as written. The rest as for
+ * aiter_gather_cache. Source: AITER and vLLM cp_gather_indexer_k_quant_cache. @since 0.1 unstable
+ */
+AITER_API aiter_status aiter_cp_gather_indexer_k_quant_cache(
+    const aiter_tensor* kv_cache, const aiter_tensor* dst_k, const aiter_tensor* dst_scale,
+    const aiter_tensor* block_table, const aiter_tensor* cu_seqlens,
+    const aiter_indexer_cache_opts* opts, aiter_stream stream);
+
+typedef struct aiter_copy_blocks_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+} aiter_copy_blocks_opts;
+
+#define AITER_COPY_BLOCKS_OPTS_INIT {sizeof(aiter_copy_blocks_opts), 0}
+
+/* Page block_mapping[i, 1] becomes page block_mapping[i, 0], in both caches.
+ *
+ * key_cache, value_cache: (pages, ...) of any dtype and layout whose pages have no gaps;
+ * value_cache may be NULL. block_mapping: (n, 2) int64 | int32 on the caches' device. No page may
+ * be written twice, or be written and read. A page outside of the caches is an error on the CPU,
+ * before anything is written; on a GPU its pair is skipped. Source: AITER copy_blocks. @since 0.1
+ * unstable */
+AITER_API aiter_status aiter_copy_blocks(const aiter_tensor* key_cache,
+                                         const aiter_tensor* value_cache,
+                                         const aiter_tensor* block_mapping,
+                                         const aiter_copy_blocks_opts* opts, aiter_stream stream);
+
+/* Page block_mapping[i, 1] of dst becomes page block_mapping[i, 0] of src, another cache.
+ *
+ * src, dst: (pages, ...) of one dtype and page shape, without gaps in a page; each in host memory
+ * or on a GPU, the same if both are. block_mapping: (n, 2) int64 | int32 in host memory; pages
+ * outside are an error before anything is written. With a GPU the copies are queued on the stream,
+ * in order; those of neighbouring pages are one. Source: AITER and vLLM swap_blocks. @since 0.1
+ * unstable */
+AITER_API aiter_status aiter_swap_blocks(const aiter_tensor* src, const aiter_tensor* dst,
+                                         const aiter_tensor* block_mapping,
+                                         const aiter_copy_blocks_opts* opts, aiter_stream stream);
 
 AITER_END_DECLS
 

@@ -1,14 +1,93 @@
-"""The paged cache of keys and values."""
+"""The paged cache of keys and values.
+
+A cache is an array of pages; slot s is slot s % block of page s // block. Three layouts are told
+apart by their shapes, with x a power of two (AITER: 16 bytes of elements):
+
+    flash       (pages, block, heads, head_dim) for keys and for values
+    vectorized  (pages, heads, head_dim / x, block, x) and (pages, heads, head_dim, block)
+    asm         (pages, heads, head_dim / x, block, x) and (pages, heads, block / x, head_dim, x)
+
+All functions write the caches in place, so these must be arrays that can be written: of NumPy,
+torch, CuPy or aiter.zeros. A JAX array is immutable and is refused; keep the cache in one of the
+others, or call the C function through XLA with donated buffers. A negative slot skips its token.
+A slot past the cache raises ValueError on the CPU, before anything is written, and skips its token
+on a GPU. Slots that are not named keep their bits.
+"""
 
 from __future__ import annotations
 
 from . import _aiter
 
-__all__ = ["reshape_and_cache_flash"]
+__all__ = [
+    "cat_and_cache_mla",
+    "concat_and_cache_mla",
+    "concat_and_cache_mla_seg",
+    "copy_blocks",
+    "cp_gather_indexer_k_quant_cache",
+    "gather_cache",
+    "indexer_k_quant_and_cache",
+    "reshape_and_cache",
+    "reshape_and_cache_flash",
+    "reshape_and_cache_with_block_quant",
+    "reshape_and_cache_with_pertoken_quant",
+    "swap_blocks",
+]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .typing import ArrayLike, Stream
+    from collections.abc import Sequence
+
+    from .typing import ArrayLike, ArrayT, DType, Stream
+
+# AITER's names of what a cache of uint8 holds.
+_CACHE_DTYPES = {
+    "auto": None,
+    "fp8": "float8_e4m3fn",
+    "fp8_e4m3": "float8_e4m3fn",
+    "fp8_e5m2": "float8_e5m2",
+}
+
+
+def _cache_dtype(cache: ArrayLike, kv_cache_dtype: DType) -> DType | None:
+    dtype = _CACHE_DTYPES.get(kv_cache_dtype, kv_cache_dtype)
+    if dtype is not None:
+        held = str(cache.dtype)
+        if "int8" not in held and "float8" not in held:
+            raise ValueError(
+                f"kv_cache_dtype is {kv_cache_dtype!r}, expected 'auto' for a cache of {held}"
+            )
+    return dtype
+
+
+def reshape_and_cache(
+    key: ArrayLike,
+    value: ArrayLike,
+    key_cache: ArrayLike,
+    value_cache: ArrayLike,
+    slot_mapping: ArrayLike,
+    kv_cache_dtype: DType = "auto",
+    k_scale: ArrayLike | None = None,
+    v_scale: ArrayLike | None = None,
+    *,
+    stream: Stream = None,
+) -> None:
+    """Write the keys and values of new tokens into their slots of the paged cache, in place.
+
+    key, value: (tokens, heads, head_dim) f32, f16 or bf16; slices of a fused QKV array will do:
+        only the last stride must be 1. value's head_dim may differ.
+    key_cache, value_cache: flash, vectorized or asm layout, only the last stride must be 1. Of
+        key's dtype, f16 or bf16 under an f32 key (rounded to nearest even), or int8 or an 8-bit
+        float: then codes of key / k_scale and value / v_scale, those of `quantize`.
+    slot_mapping: (n,) int64 or int32, n <= tokens.
+    kv_cache_dtype: "auto", the dtype of the arrays; or what caches of uint8 hold: "fp8"
+        (float8_e4m3fn), "int8", "float8_e4m3fnuz" (gfx942) ...
+    k_scale, v_scale: (1,) or (heads,) f32, for caches of codes; None = 1.
+    Source: AITER reshape_and_cache.
+    """
+    dtype = _cache_dtype(key_cache, kv_cache_dtype)
+    _aiter.reshape_and_cache(
+        key, value, key_cache, value_cache, slot_mapping, k_scale, v_scale, 0, dtype, stream
+    )
 
 
 def reshape_and_cache_flash(
@@ -17,35 +96,303 @@ def reshape_and_cache_flash(
     key_cache: ArrayLike,
     value_cache: ArrayLike,
     slot_mapping: ArrayLike,
-    kv_cache_dtype: str = "auto",
+    kv_cache_dtype: DType = "auto",
     k_scale: ArrayLike | None = None,
     v_scale: ArrayLike | None = None,
     *,
     stream: Stream = None,
 ) -> None:
-    """Write the keys and values of new tokens into their slots of the paged cache, in place.
+    """`reshape_and_cache` for the flash layout: key_cache[s // block, s % block] = key[t].
 
-    key_cache[s // block, s % block] = key[t] with s = slot_mapping[t]; value likewise.
-
-    key, value: (tokens, heads, head_dim) f32, f16 or bf16; slices of a fused QKV array will do:
-        only the last stride must be 1. value's head_dim may differ.
-    key_cache, value_cache: (pages, block, heads, head_dim) of key's dtype, or f16 or bf16 under an
-        f32 key (rounded to nearest even); only the last stride must be 1.
-    slot_mapping: (n,) int64 or int32, n <= tokens. A negative slot skips its token; one past the
-        cache raises ValueError before anything is written.
-    kv_cache_dtype: "auto", the dtype of the cache arrays. k_scale, v_scale: None. (Quantized caches
-        are not served yet.)
-
-    Returns None: the caches are written in place, and slots that are not named keep their bits.
-    That needs arrays that can be written: of NumPy, torch, CuPy or aiter.zeros. A JAX array is
-    immutable and is refused; keep the cache in one of the others, or call the C function through
-    XLA with donated buffers.
     Source: AITER reshape_and_cache_flash.
     """
-    if kv_cache_dtype != "auto":
-        raise NotImplementedError(
-            f"reshape_and_cache_flash: kv_cache_dtype is {kv_cache_dtype!r}, expected 'auto'"
-        )
-    _aiter.reshape_and_cache_flash(
-        key, value, key_cache, value_cache, slot_mapping, k_scale, v_scale, stream
+    dtype = _cache_dtype(key_cache, kv_cache_dtype)
+    _aiter.reshape_and_cache(
+        key, value, key_cache, value_cache, slot_mapping, k_scale, v_scale, 0, dtype, stream
     )
+
+
+def reshape_and_cache_with_pertoken_quant(
+    key: ArrayLike,
+    value: ArrayLike,
+    key_cache: ArrayLike,
+    value_cache: ArrayLike,
+    k_dequant_scales: ArrayLike,
+    v_dequant_scales: ArrayLike,
+    slot_mapping: ArrayLike,
+    *,
+    cache_dtype: DType | None = None,
+    stream: Stream = None,
+) -> None:
+    """`reshape_and_cache` into int8 or fp8 caches with a scale for each token and head.
+
+    k_dequant_scales, v_dequant_scales: (heads, slots) or (pages, heads, block) f32, written for the
+        slots that are named: the numbers are code * scale, as of `pertoken_quant`.
+    cache_dtype: what caches of uint8 hold.
+    Source: AITER reshape_and_cache_with_pertoken_quant.
+    """
+    _aiter.reshape_and_cache(
+        key,
+        value,
+        key_cache,
+        value_cache,
+        slot_mapping,
+        k_dequant_scales,
+        v_dequant_scales,
+        1,
+        cache_dtype,
+        stream,
+    )
+
+
+def reshape_and_cache_with_block_quant(
+    key: ArrayLike,
+    value: ArrayLike,
+    key_cache: ArrayLike,
+    value_cache: ArrayLike,
+    k_dequant_scales: ArrayLike,
+    v_dequant_scales: ArrayLike,
+    slot_mapping: ArrayLike,
+    *,
+    page_slots: int = 0,
+    cache_dtype: DType | None = None,
+    stream: Stream = None,
+) -> None:
+    """`reshape_and_cache` into int8 or fp8 caches with a scale for each page and head.
+
+    When later tokens need a larger scale, the codes that are there already are rescaled. A call
+    that names a page's first slot begins the page anew.
+
+    k_dequant_scales, v_dequant_scales: (heads, scaled pages) f32, updated; a transposed view of
+        (scaled pages, heads) will do.
+    page_slots: slots that share a scale, a multiple of the caches' block; 0 = block. (AITER's
+        ..._for_asm_pa: 128 or 256 over blocks of 16.)
+    cache_dtype: what caches of uint8 hold.
+    Source: AITER reshape_and_cache_with_block_quant, reshape_and_cache_with_block_quant_for_asm_pa.
+    """
+    _aiter.reshape_and_cache_with_block_quant(
+        key,
+        value,
+        key_cache,
+        value_cache,
+        k_dequant_scales,
+        v_dequant_scales,
+        slot_mapping,
+        page_slots,
+        cache_dtype,
+        stream,
+    )
+
+
+def concat_and_cache_mla(
+    kv_c: ArrayLike,
+    k_pe: ArrayLike,
+    kv_cache: ArrayLike,
+    slot_mapping: ArrayLike,
+    kv_cache_dtype: DType = "auto",
+    scale: ArrayLike | None = None,
+    *,
+    stream: Stream = None,
+) -> None:
+    """Write [kv_c | k_pe] of new tokens into their slots of an MLA cache, in place.
+
+    kv_c: (tokens, latent), or (tokens, heads, latent); k_pe: (tokens, rope) likewise.
+    kv_cache: (pages, block, latent + rope), (pages, block, heads, latent + rope), or in segments,
+        (pages, block * (latent + rope)): the page's kv_c, then its k_pe.
+    kv_cache_dtype, scale (1,): as for `reshape_and_cache`.
+    Source: AITER concat_and_cache_mla.
+    """
+    dtype = _cache_dtype(kv_cache, kv_cache_dtype)
+    _aiter.concat_and_cache_mla(kv_c, k_pe, kv_cache, slot_mapping, scale, dtype, stream)
+
+
+def concat_and_cache_mla_seg(
+    kv_c: ArrayLike,
+    k_pe: ArrayLike,
+    kv_cache: ArrayLike,
+    slot_mapping: ArrayLike,
+    kv_cache_dtype: DType = "auto",
+    scale: ArrayLike | None = None,
+    *,
+    stream: Stream = None,
+) -> None:
+    """`concat_and_cache_mla` for a cache in segments, (pages, block * (latent + rope)).
+
+    Source: AITER concat_and_cache_mla_seg.
+    """
+    if len(kv_cache.shape) != 2:
+        raise ValueError(
+            f"concat_and_cache_mla_seg: kv_cache has shape {tuple(kv_cache.shape)}, expected "
+            "(pages, block * (latent + rope))"
+        )
+    concat_and_cache_mla(kv_c, k_pe, kv_cache, slot_mapping, kv_cache_dtype, scale, stream=stream)
+
+
+def cat_and_cache_mla(
+    k_nope: ArrayLike,
+    k_pe: ArrayLike,
+    kv_cache: ArrayLike,
+    slot_mapping: ArrayLike,
+    k_scale: ArrayLike | None = None,
+    apply_scale: bool = True,
+    *,
+    cache_dtype: DType | None = None,
+    stream: Stream = None,
+) -> None:
+    """`concat_and_cache_mla` for a cache without pages.
+
+    k_nope: (tokens, heads, latent); k_pe: (tokens, heads, rope); kv_cache: (slots, heads, latent +
+    rope). k_scale: (1,), used with apply_scale for a cache of codes.
+    Source: AITER cat_and_cache_mla, without shuffled_kv_cache.
+    """
+    scale = k_scale if apply_scale and "float8" in str(kv_cache.dtype) + str(cache_dtype) else None
+    _aiter.concat_and_cache_mla(
+        k_nope, k_pe, kv_cache[:, None], slot_mapping, scale, cache_dtype, stream
+    )
+
+
+def indexer_k_quant_and_cache(
+    k: ArrayLike,
+    kv_cache: ArrayLike,
+    slot_mapping: ArrayLike,
+    quant_block_size: int = 128,
+    scale_fmt: str = "",
+    preshuffle: bool = False,
+    *,
+    cache_dtype: DType | None = None,
+    stream: Stream = None,
+) -> None:
+    """Write the sparse-attention indexer's keys as fp8 codes with scales, in place.
+
+    k: (tokens, head_dim). kv_cache: (pages, block, at least head_dim + 4 * head_dim /
+        quant_block_size) bytes, fp8 or uint8: a page is the codes of its slots, then their f32
+        scales, max(amax, 1e-4) / max(codes).
+    scale_fmt: "ue8m0" rounds scales up to powers of two.
+    preshuffle: codes in tiles of 16 slots x 16 dims.
+    cache_dtype: what a cache of uint8 holds; None = float8_e4m3fn.
+    Source: AITER indexer_k_quant_and_cache.
+    """
+    _aiter.indexer_k_quant_and_cache(
+        k,
+        kv_cache,
+        slot_mapping,
+        quant_block_size,
+        scale_fmt == "ue8m0",
+        preshuffle,
+        cache_dtype,
+        stream,
+    )
+
+
+def cp_gather_indexer_k_quant_cache(
+    kv_cache: ArrayT,
+    block_table: ArrayLike,
+    cu_seq_lens: ArrayLike,
+    tokens: int,
+    head_dim: int = 128,
+    quant_block_size: int = 128,
+    preshuffle: bool = False,
+    *,
+    out: tuple[ArrayT, ArrayT] | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """The codes and scales of the sequences in block_table, one after the other.
+
+    tokens: rows of the results; cu_seq_lens (sequences + 1,) ends at or before it, and rows from
+    there on are not written. out: (codes, scales) arrays for the results.
+    Returns (codes (tokens, head_dim) of kv_cache's dtype, scales (tokens, head_dim /
+    quant_block_size) f32). Source: AITER cp_gather_indexer_k_quant_cache.
+    """
+    codes, scales = out or (None, None)
+    return _aiter.cp_gather_indexer_k_quant_cache(
+        kv_cache,
+        block_table,
+        cu_seq_lens,
+        tokens,
+        head_dim,
+        head_dim // quant_block_size,
+        preshuffle,
+        codes,
+        scales,
+        stream,
+    )
+
+
+def gather_cache(
+    key_cache: ArrayT,
+    value_cache: ArrayT | None,
+    block_table: ArrayLike,
+    cu_seq_lens: ArrayLike,
+    tokens: int,
+    k_scale: ArrayLike | None = None,
+    v_scale: ArrayLike | None = None,
+    dtype: DType | None = None,
+    *,
+    quant: str = "static",
+    page_slots: int = 0,
+    cache_dtype: DType | None = None,
+    out: ArrayT | tuple[ArrayT, ArrayT] | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ArrayT]:
+    """Keys and values of the sequences in block_table, one after the other: `reshape_and_cache`
+    undone.
+
+    block_table: (sequences, n) int32 or int64, the pages of each. cu_seq_lens: (sequences + 1,).
+    tokens: rows of the results; those past the last sequence are not written.
+    dtype: None = the caches' own, bits are copied; a float for codes, then code * scale.
+    quant: which scales are given: "static" (1,) or (heads,); "token" (heads, slots) or (pages,
+        heads, block); "page" (heads, scaled pages), with page_slots as they were written.
+    out: arrays for the results.
+    Returns key (tokens, heads, head_dim) and, with value_cache, value.
+    """
+    out_key, out_value = out if isinstance(out, tuple) else (out, None)
+    return _aiter.gather_cache(
+        key_cache,
+        value_cache,
+        block_table,
+        cu_seq_lens,
+        tokens,
+        k_scale,
+        v_scale,
+        ("static", "token", "page").index(quant),
+        page_slots,
+        cache_dtype,
+        dtype,
+        out_key,
+        out_value,
+        stream,
+    )
+
+
+def copy_blocks(
+    key_caches: Sequence[ArrayLike],
+    value_caches: Sequence[ArrayLike],
+    block_mapping: ArrayLike,
+    *,
+    stream: Stream = None,
+) -> None:
+    """Copy page block_mapping[i, 0] over page block_mapping[i, 1] in the caches of every layer.
+
+    key_caches, value_caches: lists of arrays (pages, ...) of any layout, pages without gaps.
+    block_mapping: (n, 2) int64 or int32 on the caches' device; no page is written twice, or
+        written and read. Source: AITER copy_blocks.
+    """
+    if len(key_caches) != len(value_caches):
+        raise ValueError(
+            f"copy_blocks: key_caches has {len(key_caches)} layers, value_caches "
+            f"{len(value_caches)}"
+        )
+    for key_cache, value_cache in zip(key_caches, value_caches, strict=True):
+        _aiter.copy_blocks(key_cache, value_cache, block_mapping, stream)
+
+
+def swap_blocks(
+    src: ArrayLike, dst: ArrayLike, block_mapping: ArrayLike, *, stream: Stream = None
+) -> None:
+    """Copy page block_mapping[i, 0] of src over page block_mapping[i, 1] of dst.
+
+    src, dst: (pages, ...) of one dtype, each in host memory or on a GPU. block_mapping: (n, 2)
+    int64 or int32 in host memory. With a GPU the copies are queued on the stream: wait for it before
+    host memory is read or written. Source: AITER swap_blocks.
+    """
+    _aiter.swap_blocks(src, dst, block_mapping, stream)

@@ -5,31 +5,199 @@
 namespace aiter::python {
 namespace {
 
-void reshape_and_cache_flash(nb::handle key, nb::handle value, nb::handle key_cache,
-                             nb::handle value_cache, nb::handle slot_mapping, nb::handle k_scale,
-                             nb::handle v_scale, nb::handle stream) {
-  OpCall call("reshape_and_cache_flash", stream);
+void reshape_and_cache(nb::handle key, nb::handle value, nb::handle key_cache,
+                       nb::handle value_cache, nb::handle slot_mapping, nb::handle k_scale,
+                       nb::handle v_scale, int quant, nb::handle cache_dtype, nb::handle stream) {
+  OpCall call("reshape_and_cache", stream);
   const aiter_tensor* tkey = call.in("key", key);
   const aiter_tensor* tvalue = call.in("value", value);
   const aiter_tensor* tkey_cache = call.inout("key_cache", key_cache);
   const aiter_tensor* tvalue_cache = call.inout("value_cache", value_cache);
   const aiter_tensor* tslots = call.in("slot_mapping", slot_mapping);
+  const bool computed = quant != AITER_CACHE_QUANT_STATIC;
+  const aiter_tensor* tk_scale =
+      computed ? call.inout("k_scale", k_scale) : call.in("k_scale", k_scale);
+  const aiter_tensor* tv_scale =
+      computed ? call.inout("v_scale", v_scale) : call.in("v_scale", v_scale);
+  aiter_reshape_and_cache_opts opts = AITER_RESHAPE_AND_CACHE_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.quant = quant;
+  opts.cache_dtype = parse_dtype(cache_dtype, {});
+  call.run([&] {
+    return aiter_reshape_and_cache(tkey, tvalue, tkey_cache, tvalue_cache, tslots, tk_scale,
+                                   tv_scale, &opts, call.stream());
+  });
+}
+
+void reshape_and_cache_with_block_quant(nb::handle key, nb::handle value, nb::handle key_cache,
+                                        nb::handle value_cache, nb::handle k_scale,
+                                        nb::handle v_scale, nb::handle slot_mapping,
+                                        int64_t page_slots, nb::handle cache_dtype,
+                                        nb::handle stream) {
+  OpCall call("reshape_and_cache_with_block_quant", stream);
+  const aiter_tensor* tkey = call.in("key", key);
+  const aiter_tensor* tvalue = call.in("value", value);
+  const aiter_tensor* tkey_cache = call.inout("key_cache", key_cache);
+  const aiter_tensor* tvalue_cache = call.inout("value_cache", value_cache);
+  const aiter_tensor* tk_scale = call.inout("k_scale", k_scale);
+  const aiter_tensor* tv_scale = call.inout("v_scale", v_scale);
+  const aiter_tensor* tslots = call.in("slot_mapping", slot_mapping);
+  aiter_reshape_and_cache_with_block_quant_opts opts =
+      AITER_RESHAPE_AND_CACHE_WITH_BLOCK_QUANT_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.page_slots = page_slots;
+  opts.cache_dtype = parse_dtype(cache_dtype, {});
+  call.run([&] {
+    return aiter_reshape_and_cache_with_block_quant(
+        tkey, tvalue, tkey_cache, tvalue_cache, tk_scale, tv_scale, tslots, &opts, call.stream());
+  });
+}
+
+void concat_and_cache_mla(nb::handle kv_c, nb::handle k_pe, nb::handle kv_cache,
+                          nb::handle slot_mapping, nb::handle scale, nb::handle cache_dtype,
+                          nb::handle stream) {
+  OpCall call("concat_and_cache_mla", stream);
+  const aiter_tensor* tkv_c = call.in("kv_c", kv_c);
+  const aiter_tensor* tk_pe = call.in("k_pe", k_pe);
+  const aiter_tensor* tkv_cache = call.inout("kv_cache", kv_cache);
+  const aiter_tensor* tslots = call.in("slot_mapping", slot_mapping);
+  const aiter_tensor* tscale = call.in("scale", scale);
+  aiter_reshape_and_cache_opts opts = AITER_RESHAPE_AND_CACHE_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.cache_dtype = parse_dtype(cache_dtype, {});
+  call.run([&] {
+    return aiter_concat_and_cache_mla(tkv_c, tk_pe, tkv_cache, tslots, tscale, &opts,
+                                      call.stream());
+  });
+}
+
+aiter_indexer_cache_opts indexer_opts(const OpCall& call, int64_t quant_block_size, bool ue8m0,
+                                      bool preshuffle, nb::handle cache_dtype) {
+  aiter_indexer_cache_opts opts = AITER_INDEXER_CACHE_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.quant_block_size = quant_block_size;
+  opts.ue8m0 = ue8m0;
+  opts.preshuffle = preshuffle;
+  opts.cache_dtype = parse_dtype(cache_dtype, {});
+  return opts;
+}
+
+void indexer_k_quant_and_cache(nb::handle k, nb::handle kv_cache, nb::handle slot_mapping,
+                               int64_t quant_block_size, bool ue8m0, bool preshuffle,
+                               nb::handle cache_dtype, nb::handle stream) {
+  OpCall call("indexer_k_quant_and_cache", stream);
+  const aiter_tensor* tk = call.in("k", k);
+  const aiter_tensor* tkv_cache = call.inout("kv_cache", kv_cache);
+  const aiter_tensor* tslots = call.in("slot_mapping", slot_mapping);
+  const auto opts = indexer_opts(call, quant_block_size, ue8m0, preshuffle, cache_dtype);
+  call.run(
+      [&] { return aiter_indexer_k_quant_and_cache(tk, tkv_cache, tslots, &opts, call.stream()); });
+}
+
+nb::object cp_gather_indexer_k_quant_cache(nb::handle kv_cache, nb::handle block_table,
+                                           nb::handle cu_seqlens, int64_t tokens, int64_t head_dim,
+                                           int64_t groups, bool preshuffle, nb::handle out,
+                                           nb::handle out_scale, nb::handle stream) {
+  OpCall call("cp_gather_indexer_k_quant_cache", stream);
+  const aiter_tensor* tkv_cache = call.in("kv_cache", kv_cache);
+  const aiter_tensor* ttable = call.in("block_table", block_table);
+  const aiter_tensor* tlengths = call.in("cu_seqlens", cu_seqlens);
+  const aiter_tensor* tout = call.out("dst_k", out, spec(tkv_cache->dtype, {tokens, head_dim}));
+  const aiter_tensor* tscale = call.out("dst_scale", out_scale, spec(kFloat32, {tokens, groups}));
+  const auto opts = indexer_opts(call, 0, false, preshuffle, nb::none());
+  call.run([&] {
+    return aiter_cp_gather_indexer_k_quant_cache(tkv_cache, tout, tscale, ttable, tlengths, &opts,
+                                                 call.stream());
+  });
+  return call.result();
+}
+
+// The shape of what a cache holds, (heads, dim), from the cache itself. A cache of a wrong rank is
+// left for the operator to refuse.
+Spec gathered(const aiter_tensor* cache, bool flash, bool values, int64_t tokens,
+              aiter_dtype dtype) {
+  if (cache->ndim < 4) return spec(dtype, {tokens, 0, 0});
+  const int64_t* s = cache->shape;
+  if (flash) return spec(dtype, {tokens, s[2], s[3]});
+  if (!values) return spec(dtype, {tokens, s[1], cache->ndim == 5 ? s[2] * s[4] : 0});
+  return spec(dtype, {tokens, s[1], cache->ndim == 5 ? s[3] : s[2]});
+}
+
+nb::object gather_cache(nb::handle key_cache, nb::handle value_cache, nb::handle block_table,
+                        nb::handle cu_seqlens, int64_t tokens, nb::handle k_scale,
+                        nb::handle v_scale, int quant, int64_t page_slots, nb::handle cache_dtype,
+                        nb::handle dtype, nb::handle out, nb::handle out_value, nb::handle stream) {
+  OpCall call("gather_cache", stream);
+  const aiter_tensor* tkey_cache = call.in("key_cache", key_cache);
+  const aiter_tensor* tvalue_cache = call.in("value_cache", value_cache);
+  const aiter_tensor* ttable = call.in("block_table", block_table);
+  const aiter_tensor* tlengths = call.in("cu_seqlens", cu_seqlens);
   const aiter_tensor* tk_scale = call.in("k_scale", k_scale);
   const aiter_tensor* tv_scale = call.in("v_scale", v_scale);
-  aiter_reshape_and_cache_flash_opts opts = AITER_RESHAPE_AND_CACHE_FLASH_OPTS_INIT;
+  const aiter_dtype type = parse_dtype(dtype, tkey_cache->dtype);
+  const bool flash = tkey_cache->ndim == 4;
+  const aiter_tensor* tkey = call.out("key", out, gathered(tkey_cache, flash, false, tokens, type));
+  const aiter_tensor* tvalue =
+      tvalue_cache ? call.out("value", out_value, gathered(tvalue_cache, flash, true, tokens, type))
+                   : nullptr;
+  aiter_gather_cache_opts opts = AITER_GATHER_CACHE_OPTS_INIT;
   opts.flags = call.flags();
+  opts.quant = quant;
+  opts.page_slots = page_slots;
+  opts.cache_dtype = parse_dtype(cache_dtype, {});
   call.run([&] {
-    return aiter_reshape_and_cache_flash(tkey, tvalue, tkey_cache, tvalue_cache, tslots, tk_scale,
-                                         tv_scale, &opts, call.stream());
+    return aiter_gather_cache(tkey_cache, tvalue_cache, ttable, tlengths, tk_scale, tv_scale, tkey,
+                              tvalue, &opts, call.stream());
   });
+  return call.result();
+}
+
+void copy_blocks(nb::handle key_cache, nb::handle value_cache, nb::handle block_mapping,
+                 nb::handle stream) {
+  OpCall call("copy_blocks", stream);
+  const aiter_tensor* tkey_cache = call.inout("key_cache", key_cache);
+  const aiter_tensor* tvalue_cache = call.inout("value_cache", value_cache);
+  const aiter_tensor* tmapping = call.in("block_mapping", block_mapping);
+  aiter_copy_blocks_opts opts = AITER_COPY_BLOCKS_OPTS_INIT;
+  opts.flags = call.flags();
+  call.run(
+      [&] { return aiter_copy_blocks(tkey_cache, tvalue_cache, tmapping, &opts, call.stream()); });
+}
+
+void swap_blocks(nb::handle src, nb::handle dst, nb::handle block_mapping, nb::handle stream) {
+  OpCall call("swap_blocks", stream);
+  const aiter_tensor* tsrc = call.in("src", src);
+  const aiter_tensor* tdst = call.inout("dst", dst);
+  const aiter_tensor* tmapping = call.in("block_mapping", block_mapping);
+  aiter_copy_blocks_opts opts = AITER_COPY_BLOCKS_OPTS_INIT;
+  opts.flags = call.flags();
+  call.run([&] { return aiter_swap_blocks(tsrc, tdst, tmapping, &opts, call.stream()); });
 }
 
 }  // namespace
 
 void bind_kvcache(nb::module_& m) {
-  m.def("reshape_and_cache_flash", &reshape_and_cache_flash, "key"_a, "value"_a, "key_cache"_a,
-        "value_cache"_a, "slot_mapping"_a, "k_scale"_a.none(), "v_scale"_a.none(),
+  m.def("reshape_and_cache", &reshape_and_cache, "key"_a, "value"_a, "key_cache"_a, "value_cache"_a,
+        "slot_mapping"_a, "k_scale"_a.none(), "v_scale"_a.none(), "quant"_a, "cache_dtype"_a.none(),
         "stream"_a.none());
+  m.def("reshape_and_cache_with_block_quant", &reshape_and_cache_with_block_quant, "key"_a,
+        "value"_a, "key_cache"_a, "value_cache"_a, "k_scale"_a, "v_scale"_a, "slot_mapping"_a,
+        "page_slots"_a, "cache_dtype"_a.none(), "stream"_a.none());
+  m.def("concat_and_cache_mla", &concat_and_cache_mla, "kv_c"_a, "k_pe"_a, "kv_cache"_a,
+        "slot_mapping"_a, "scale"_a.none(), "cache_dtype"_a.none(), "stream"_a.none());
+  m.def("indexer_k_quant_and_cache", &indexer_k_quant_and_cache, "k"_a, "kv_cache"_a,
+        "slot_mapping"_a, "quant_block_size"_a, "ue8m0"_a, "preshuffle"_a, "cache_dtype"_a.none(),
+        "stream"_a.none());
+  m.def("cp_gather_indexer_k_quant_cache", &cp_gather_indexer_k_quant_cache, "kv_cache"_a,
+        "block_table"_a, "cu_seqlens"_a, "tokens"_a, "head_dim"_a, "groups"_a, "preshuffle"_a,
+        "out"_a.none(), "out_scale"_a.none(), "stream"_a.none());
+  m.def("gather_cache", &gather_cache, "key_cache"_a, "value_cache"_a.none(), "block_table"_a,
+        "cu_seqlens"_a, "tokens"_a, "k_scale"_a.none(), "v_scale"_a.none(), "quant"_a,
+        "page_slots"_a, "cache_dtype"_a.none(), "dtype"_a.none(), "out"_a.none(),
+        "out_value"_a.none(), "stream"_a.none());
+  m.def("copy_blocks", &copy_blocks, "key_cache"_a, "value_cache"_a.none(), "block_mapping"_a,
+        "stream"_a.none());
+  m.def("swap_blocks", &swap_blocks, "src"_a, "dst"_a, "block_mapping"_a, "stream"_a.none());
 }
 
 }  // namespace aiter::python

@@ -40,6 +40,7 @@ struct Checker {
   uint64_t matrix_free = 0;  // when the matrix unit takes the next instruction
   uint64_t mfma_ready[512] = {};
   uint64_t valu_wrote[512] = {}, valu_wrote_sgpr[128] = {};
+  uint64_t no_upper_half = 0;  // lanes where this instruction's 64-bit summand lacks it
   const Inst* barrier = nullptr;
   GroupCheck* group = nullptr;
 };
@@ -82,6 +83,11 @@ bool is_move(const Row& r) {
 bool is_memory(const Row& r) { return r.format >= Format::DS && r.format <= Format::MUBUF; }
 bool is_valu(const Row& r) { return r.format >= Format::VOP1 && r.format <= Format::VOP3P; }
 
+// A 64-bit sum, of which compilers may want the lower half alone.
+bool is_wide_sum(const Row& r) {
+  return !strcmp(r.name, "v_mad_u64_u32") || !strcmp(r.name, "v_mad_i64_i32");
+}
+
 // Why an operand may not be read now. False after a fault.
 bool read(Wave& w, const Inst& in, const Operand& o, bool values, uint64_t lanes) {
   Checker& c = *w.check;
@@ -119,7 +125,9 @@ bool read(Wave& w, const Inst& in, const Operand& o, bool values, uint64_t lanes
       fault(w, in, "%c%u is read before the s_waitcnt lgkmcnt that covers its load", file, v & 255);
       return false;
     }
-    if (values && (lanes & ~c.lanes[v])) {
+    if (i == 1 && &o == &in.src[2] && is_wide_sum(r)) {
+      c.no_upper_half = lanes & ~c.lanes[v];
+    } else if (values && (lanes & ~c.lanes[v])) {
       fault(w, in, "lane %d: %c%u is read but was never written",
             __builtin_ctzll(lanes & ~c.lanes[v]), file, v & 255);
       return false;
@@ -163,7 +171,7 @@ bool written(Wave& w, const Inst& in, const Operand& o, uint64_t lanes) {
             v & 255);
       return false;
     }
-    c.lanes[v] |= lanes;
+    c.lanes[v] |= i == 1 ? lanes & ~c.no_upper_half : lanes;
     if (!mem) {
       c.vm[v] = c.lgkm[v] = 0;
       c.mfma_ready[v] = 0;
@@ -273,6 +281,7 @@ void check_instruction(Wave& w, const Inst& in) {
   const Row& r = *in.row;
   uint64_t exec = w.exec();
   ++c.clock;
+  c.no_upper_half = 0;
   if (r.format == Format::SOPP) {
     if (r.flags & BRANCH) c.clock += 8;  // a taken branch costs more than an issue slot
     if (r.op == 0) c.clock += static_cast<uint64_t>(in.offset & 15);

@@ -56,5 +56,5 @@ def test_every_operator():
     text = aiter.explain(
         aiter.reshape_and_cache_flash, key, key, cache, cache.copy(), np.zeros(1, np.int64)
     )
-    assert text.startswith("reshape_and_cache_flash: ")
+    assert text.startswith("reshape_and_cache: ")
     assert not cache.any()

@@ -49,6 +49,9 @@ def calls():
     gate_up, ids, table = bf16(4, 128), ints(0, 3, -1, 2), bf16(8, 64)
     key, value, cache = bf16(4, 2, 32), bf16(4, 2, 32), [bf16(2, 16, 2, 32) for _ in range(2)]
     slots = ints(0, 5, -1, 31, dtype=np.int64)
+    code_cache = [on_gpu(np.zeros((2, 16, 2, 32), np.int8)) for _ in range(2)]
+    page_scale, pairs = on_gpu(np.zeros((2, 2), np.float32)), ints([0, 1])
+    cu_pages, value_out = ints(0, 2, 4), bf16(4, 2, 32)
     cos, sin = bf16(16, 16), bf16(16, 16)
     q, q_out, pages, used = bf16(2, 4, 32), bf16(2, 4, 32), ints([0, 1], [1, 0]), ints(5, 20)
     codes, scale = on_gpu(np.zeros((8, 32), np.uint8)), f16(8, 2)
@@ -70,9 +73,16 @@ def calls():
             x, 4, 0.9, out=ids, stream=STREAM
         ),
         "embedding": lambda: aiter.embedding(ids, table, out=y, stream=STREAM),
-        "reshape_and_cache_flash": lambda: aiter.reshape_and_cache_flash(
+        "reshape_and_cache": lambda: aiter.reshape_and_cache(
             key, value, *cache, slots, stream=STREAM
         ),
+        "reshape_and_cache_with_block_quant": lambda: aiter.reshape_and_cache_with_block_quant(
+            key, value, *code_cache, page_scale, page_scale, slots, stream=STREAM
+        ),
+        "gather_cache": lambda: aiter.gather_cache(
+            *cache, pages, cu_pages, 4, out=(key_out, value_out), stream=STREAM
+        ),
+        "copy_blocks": lambda: aiter.copy_blocks(*[[c] for c in cache], pairs, stream=STREAM),
         "rotary_embedding": lambda: aiter.rotary_embedding_fwd(
             ids, key, value, 32, cos, sin, True, out=(key, value), stream=STREAM
         ),

@@ -1,0 +1,194 @@
+// hip_vec gives a token to a group of threads, its keys and values side by side, and moves 16 bytes
+// at a time into a cache of the same dtype. hip_quant gives a lane 16 numbers, and a team of lanes those that share a scale. hip_any
+// gives each head of a token to a wave: bits, floats rounded to the cache's, codes.
+#include "ck/kvcache/cache_write.h"
+#include "ops/kvcache/reshape_and_cache/reshape_and_cache_args.h"
+
+namespace aiter {
+
+AITER_DEVICE void cache_vectors(const ReshapeAndCacheArgs& a) {
+  constexpr int kMost = 2;  // packs of keys, and of values, that are loaded at once
+  const int bytes = element_bytes(a.dtype), unit = 16 / bytes;
+  const int threads = a.threads_per_token, tokens_per_block = block_threads() / threads;
+  const int64_t block = static_cast<int64_t>(block_index_y()) * grid_blocks() + block_index_x();
+  const int64_t t = block * tokens_per_block + thread_index() / threads;
+  int64_t page;
+  uint32_t slot;
+  if (t >= a.slots.count || !a.slots.find(t, page, slot)) return;
+  int count[2], packs[2];
+  const uint8_t* from[2];
+  uint8_t* to[2];
+  AITER_UNROLL
+  for (int side = 0; side < 2; ++side) {
+    const CacheRows& rows = a.rows[side];
+    packs[side] = static_cast<int>(rows.dim / unit);
+    count[side] = static_cast<int>(rows.heads) * packs[side];
+    from[side] = static_cast<const uint8_t*>(rows.from) + t * rows.from_token * bytes;
+    to[side] = static_cast<uint8_t*>(rows.to.data) + rows.to.at_slot(page, slot) * bytes;
+  }
+  for (int i = thread_index() % threads; i < max(count[0], count[1]); i += kMost * threads) {
+    Pack<uint32_t, 4> pack[2][kMost];
+    int64_t offset[2][kMost];
+    AITER_UNROLL
+    for (int side = 0; side < 2; ++side) {
+      const CacheRows& rows = a.rows[side];
+      AITER_UNROLL
+      for (int c = 0; c < kMost; ++c) {
+        const int at = i + c * threads;
+        if (at >= count[side]) continue;
+        const int head = rows.heads > 1 ? at / packs[side] : 0;
+        const int dim = (at - head * packs[side]) * unit;
+        pack[side][c] = load_pack<4>(
+            reinterpret_cast<const uint32_t*>(from[side] + (head * rows.from_head + dim) * bytes));
+        offset[side][c] = (head * rows.to.head + (dim >> rows.to.dim_bits) * rows.to.dim_outer +
+                           (dim & static_cast<int>((1u << rows.to.dim_bits) - 1))) *
+                          bytes;
+      }
+    }
+    AITER_UNROLL
+    for (int side = 0; side < 2; ++side) {
+      AITER_UNROLL
+      for (int c = 0; c < kMost; ++c)
+        if (i + c * threads < count[side])
+          store_pack(reinterpret_cast<uint32_t*>(to[side] + offset[side][c]), pack[side][c]);
+    }
+  }
+}
+
+template <class T>
+AITER_DEVICE void cache_packs(const ReshapeAndCacheArgs& a) {
+  constexpr int N = 16;
+  const int side = block_index_y();
+  const CacheRows& rows = a.rows[side];
+  const bool dynamic = a.quant == CacheQuant::kDynamic;
+  const Divisor head_groups = a.head_groups[side];
+  const int dim = static_cast<int>(rows.dim), lanes = 1 << a.team_bits;
+  const int group = dim / static_cast<int>(head_groups.divisor);
+  const int count = static_cast<int>(rows.heads * head_groups.divisor) << a.team_bits;
+  for (int64_t token = block_index_x(); token < a.slots.count; token += grid_blocks()) {
+    int64_t page;
+    uint32_t slot;
+    if (!a.slots.find(token, page, slot)) continue;
+    for (int first = 0; first < count; first += block_threads()) {
+      const int i = first + thread_index(), lane = i & (lanes - 1);
+      const uint32_t team = i >> a.team_bits, head = head_groups.divide(team);
+      const int g = static_cast<int>(team - head * head_groups.divisor);
+      const int d = g * group + lane * N;
+      const bool there = i < count && lane * N < group;
+      float v[N] = {};
+      if (there)
+        load_floats<N>(
+            static_cast<const T*>(rows.from) + token * rows.from_token + head * rows.from_head + d,
+            v);
+      float amax = 0;
+      if (dynamic) amax = row_max(max_magnitude(amax, v), lanes, nullptr);
+      float* scale_at = rows.scale.data + page * rows.scale.page + slot * rows.scale.slot +
+                        head * rows.scale.head + g * rows.scale.group;
+      with_cache_codec(a.spec.code, [&] AITER_LAMBDA(auto codec) {
+        using Codec = decltype(codec);
+        float factor = 1.0f;
+        if (dynamic) {
+          const Scale scale = cache_scale<Codec>(amax, a.amax_floor, a.spec);
+          factor = scale.factor;
+          if (there && lane == 0) *scale_at = scale.value;
+        } else if (rows.scale.data && there) {
+          factor = 1.0f / *scale_at;
+        }
+        Pack<uint32_t, N / 4> codes;
+        AITER_UNROLL
+        for (int w = 0; w < N / 4; ++w)
+          codes.words[w] = Codec::encode(v[4 * w] * factor) |
+                           Codec::encode(v[4 * w + 1] * factor) << 8 |
+                           Codec::encode(v[4 * w + 2] * factor) << 16 |
+                           Codec::encode(v[4 * w + 3] * factor) << 24;
+        if (!there) return;
+        uint8_t* to =
+            static_cast<uint8_t*>(rows.to.data) + rows.to.at_slot(page, slot) + head * rows.to.head;
+        if (a.whole[side]) {
+          store_pack(reinterpret_cast<uint32_t*>(to + rows.to.at_dim(d)), codes);
+        } else {
+          AITER_UNROLL
+          for (int k = 0; k < N; ++k)
+            to[rows.to.at_dim(d + k)] = static_cast<uint8_t>(codes.words[k / 4] >> k % 4 * 8);
+        }
+      });
+    }
+  }
+}
+
+// One head of a token, by a wave.
+AITER_DEVICE void cache_head(const ReshapeAndCacheArgs& a, const CacheRows& rows, int64_t token,
+                             int64_t head, int64_t page, uint32_t slot) {
+  const int lane = thread_index() % kWave, dim = static_cast<int>(rows.dim);
+  const int64_t from = token * rows.from_token + head * rows.from_head;
+  const int64_t to = head * rows.to.head + rows.to.at_slot(page, slot);
+  if (a.quant == CacheQuant::kNone) {
+    for (int d = lane; d < dim; d += kWave)
+      copy_element(rows.from, from + d, a.dtype, rows.to.data, to + rows.to.at_dim(d),
+                   a.cache_dtype);
+    return;
+  }
+  with_cache_codec(a.spec.code, [&] AITER_LAMBDA(auto codec) {
+    using Codec = decltype(codec);
+    const int64_t scale_index =
+        page * rows.scale.page + slot * rows.scale.slot + head * rows.scale.head;
+    const int group = a.quant == CacheQuant::kDynamic ? static_cast<int>(a.group) : dim;
+    for (int begin = 0, g = 0; begin < dim; begin += group, ++g) {
+      const int end = min(begin + group, dim);
+      float* scale_at = rows.scale.data + scale_index + g * rows.scale.group;
+      float factor = 1.0f;
+      if (a.quant == CacheQuant::kDynamic) {
+        float amax = 0;
+        for (int d = begin + lane; d < end; d += kWave) {
+          const float x[1] = {load_float(rows.from, from + d, a.dtype)};
+          amax = max_magnitude(amax, x);
+        }
+        const Scale scale = cache_scale<Codec>(wave_reduce<Max>(amax), a.amax_floor, a.spec);
+        if (lane == 0) *scale_at = scale.value;
+        factor = scale.factor;
+      } else if (rows.scale.data) {
+        factor = 1.0f / *scale_at;
+      }
+      for (int d = begin + lane; d < end; d += kWave)
+        static_cast<uint8_t*>(rows.to.data)[to + rows.to.at_dim(d)] =
+            static_cast<uint8_t>(Codec::encode(load_float(rows.from, from + d, a.dtype) * factor));
+    }
+  });
+}
+
+AITER_DEVICE void cache_heads(const ReshapeAndCacheArgs& a) {
+  const int waves = block_threads() / kWave;
+  const int64_t heads = a.rows[0].heads + (a.row_count > 1 ? a.rows[1].heads : 0);
+  for (int64_t i = static_cast<int64_t>(block_index_x()) * waves + thread_index() / kWave;
+       i < a.slots.count * heads; i += static_cast<int64_t>(grid_blocks()) * waves) {
+    const int64_t token = i / heads, head = i - token * heads;
+    int64_t page;
+    uint32_t slot;
+    if (!a.slots.find(token, page, slot)) continue;
+    const bool second = head >= a.rows[0].heads;
+    cache_head(a, a.rows[second], token, second ? head - a.rows[0].heads : head, page, slot);
+  }
+}
+
+}  // namespace aiter
+
+AITER_KERNEL(reshape_and_cache_hip_vec, 256)(const aiter::ReshapeAndCacheArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::cache_vectors(a);
+}
+AITER_KERNEL(reshape_and_cache_hip_quant_f32, 256)(const aiter::ReshapeAndCacheArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::cache_packs<aiter::f32>(a);
+}
+AITER_KERNEL(reshape_and_cache_hip_quant_f16, 256)(const aiter::ReshapeAndCacheArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::cache_packs<aiter::f16>(a);
+}
+AITER_KERNEL(reshape_and_cache_hip_quant_bf16, 256)(const aiter::ReshapeAndCacheArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::cache_packs<aiter::bf16>(a);
+}
+AITER_KERNEL(reshape_and_cache_hip_any, 256)(const aiter::ReshapeAndCacheArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::cache_heads(a);
+}

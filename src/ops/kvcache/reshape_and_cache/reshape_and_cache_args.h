@@ -1,0 +1,24 @@
+#pragma once
+
+#include "ops/kvcache/cache_layout.h"
+
+namespace aiter {
+
+struct ReshapeAndCacheArgs {
+  CacheRows rows[2];  // of keys and of values
+  int32_t row_count;
+  CacheQuant quant;
+  CacheSlots slots;
+  DType dtype;        // of the tokens
+  DType cache_dtype;  // with quant: of the codes
+  QuantSpec spec;
+  int64_t group;              // dims that share a scale
+  float amax_floor;           // a scale makes room for this much at least
+  int32_t threads_per_token;  // of hip_vec
+  // For hip_quant, whose lanes have 16 dims each:
+  int32_t team_bits;       // log2 of the lanes that share a scale
+  Divisor head_groups[2];  // groups of a head
+  int32_t whole[2];        // 16 codes stay together in the cache, at multiples of 16 bytes
+};
+
+}  // namespace aiter

@@ -1,0 +1,121 @@
+#include "ops/kvcache/reshape_and_cache_with_block_quant/reshape_and_cache_with_block_quant_args.h"
+#include "simd/cache_write.h"
+#include "simd/parallel.h"
+
+namespace aiter::AITER_ISA {
+namespace {
+
+using Args = ReshapeAndCacheWithBlockQuantArgs;
+constexpr int64_t kChunk = 1024;  // codes at a time
+
+// The tokens of one page: the last one of the call for each slot, or -1.
+struct Page {
+  int64_t page = 0;
+  int64_t slots;
+  int32_t token_of[Args::kMaxPage];
+
+  Page(const Args& a, int64_t run) : slots(a.slots.block.divisor) {
+    for (int64_t s = 0; s < slots; ++s) token_of[s] = -1;
+    for (int64_t i = a.begins[run]; i < a.begins[run + 1]; ++i) {
+      uint32_t slot = 0;
+      a.slots.find(a.tokens[i], page, slot);
+      token_of[slot] = static_cast<int32_t>(a.tokens[i]);
+    }
+  }
+};
+
+struct PlainRow {  // one number, one code at a time
+  template <class T>
+  static float amax(const T* x, int64_t n) {
+    float most = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const float v = __builtin_fabsf(to_float(x[i]));
+      if (v > most) most = v < 3.4028234663852886e38f ? v : 3.4028234663852886e38f;
+    }
+    return most;
+  }
+  template <class T, class Codec>
+  static void encode(const CacheLayout& to, int64_t at, const T* x, int64_t n, float factor) {
+    uint8_t* codes = static_cast<uint8_t*>(to.data) + at;
+    for (int64_t i = 0; i < n; ++i)
+      codes[to.at_dim(static_cast<uint32_t>(i))] =
+          static_cast<uint8_t>(Codec::encode(to_float(x[i]) * factor));
+  }
+};
+
+struct VectorRow {
+  template <class T>
+  static AITER_INLINE float amax(const T* x, int64_t n) {
+    return group_amax(n, [&](int64_t i, int lanes) { return load_some(x + i, lanes); });
+  }
+  template <class T, class Codec>
+  static AITER_INLINE void encode(const CacheLayout& to, int64_t at, const T* x, int64_t n,
+                                  float factor) {
+    uint8_t codes[kChunk];
+    for (int64_t d = 0; d < n; d += kChunk) {
+      const int64_t m = n - d < kChunk ? n - d : kChunk;
+      encode_codes<Codec>(m, factor, codes, false,
+                          [&](int64_t i, int lanes) { return load_some(x + d + i, lanes); });
+      place(to, at, d, codes, m);
+    }
+  }
+};
+
+template <class Row, class T, class Codec>
+void write_head(const Args& a, const Page& page, const CacheRows& rows, int64_t head) {
+  const T* from = static_cast<const T*>(rows.from) + head * rows.from_head;
+  float amax = 0;
+  for (int64_t s = 0; s < page.slots; ++s) {
+    if (page.token_of[s] < 0) continue;
+    const float here = Row::amax(from + page.token_of[s] * rows.from_token, rows.dim);
+    amax = here > amax ? here : amax;
+  }
+  float* stored = rows.scale.data + page.page * rows.scale.page + head * rows.scale.head;
+  float scale = cache_scale<Codec>(amax, a.amax_floor, a.spec).value;
+  const bool anew = page.token_of[0] >= 0;
+  const float old = anew ? scale : *stored;
+  const float shrink = old / scale;
+  const bool raised = !(old >= scale);  // NaN is no scale
+  if (!raised) scale = old;
+  const float factor = 1.0f / scale;
+  *stored = scale;
+  for (int64_t s = 0; s < page.slots; ++s) {
+    const int32_t token = page.token_of[s];
+    if (token < 0 && !raised) continue;
+    const int64_t at =
+        a.at_slot(rows.to, page.page, static_cast<uint32_t>(s)) + head * rows.to.head;
+    if (token >= 0) {
+      Row::template encode<T, Codec>(rows.to, at, from + token * rows.from_token, rows.dim, factor);
+    } else {
+      uint8_t* codes = static_cast<uint8_t*>(rows.to.data) + at;
+      for (int64_t d = 0; d < rows.dim; ++d) {
+        uint8_t* code = &codes[rows.to.at_dim(static_cast<uint32_t>(d))];
+        *code = static_cast<uint8_t>(Codec::encode(Codec::decode(*code) * shrink));
+      }
+    }
+  }
+}
+
+template <class Row>
+void write_pages(const Args& a) {
+  with_float_type(a.dtype, [&]<class T>(T) {
+    with_cache_codec(a.spec.code, [&]<class Codec>(Codec) {
+      parallel_for(a.run_count, __is_same(Row, VectorRow) ? 1 : a.run_count,
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t run = begin; run < end; ++run) {
+                       const Page page(a, run);
+                       for (const CacheRows& rows : a.rows)
+                         for (int64_t h = 0; h < rows.heads; ++h)
+                           write_head<Row, T, Codec>(a, page, rows, h);
+                     }
+                   });
+    });
+  });
+}
+
+}  // namespace
+
+void reshape_and_cache_with_block_quant_cpu_simd(const Args& a) { write_pages<VectorRow>(a); }
+void reshape_and_cache_with_block_quant_cpu_ref(const Args& a) { write_pages<PlainRow>(a); }
+
+}  // namespace aiter::AITER_ISA

@@ -1,0 +1,125 @@
+"""concat_and_cache_mla and its kin: views of reshape_and_cache's rows, exactly."""
+
+import aiter
+import cases_quantize as quant
+import ml_dtypes
+import numpy as np
+import pytest
+from aiter.testing import using, variants
+
+bf16 = ml_dtypes.bfloat16
+LATENT, ROPE, PAGES, BLOCK, TOKENS = 64, 16, 4, 4, 9
+
+
+@pytest.fixture(params=variants("reshape_and_cache"), ids="-".join)
+def row(request):
+    with using("reshape_and_cache", *request.param):
+        yield request.param
+
+
+def make(dtype, cache_dtype, heads=None, seed=0):
+    rng = np.random.default_rng(seed)
+    middle = () if heads is None else (heads,)
+    kv_c = rng.standard_normal((TOKENS, *middle, LATENT)).astype(dtype)
+    k_pe = rng.standard_normal((TOKENS, *middle, ROPE)).astype(dtype)
+    shape = (PAGES, BLOCK, *middle, LATENT + ROPE)
+    cache = rng.integers(0, 99, shape).astype(np.uint8).astype(cache_dtype)
+    slots = rng.permutation(PAGES * BLOCK)[:TOKENS]
+    slots[3] = -1
+    return kv_c, k_pe, cache, slots
+
+
+def expected(kv_c, k_pe, cache, slots, scale=None):
+    want = cache.copy()
+    for token, slot in enumerate(slots):
+        if slot < 0:
+            continue
+        line = np.concatenate([kv_c[token], k_pe[token]], axis=-1)
+        if cache.itemsize == 1:
+            factor = np.float32(1) / np.float32(1 if scale is None else scale[0])
+            line = quant.encode(line.astype(np.float32) * factor, str(cache.dtype))
+        want[slot // BLOCK, slot % BLOCK] = line
+    return want
+
+
+@pytest.mark.parametrize("heads", [None, 1, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, bf16])
+def test_copied(dtype, heads, row):
+    kv_c, k_pe, cache, slots = make(dtype, dtype, heads)
+    want = expected(kv_c, k_pe, cache, slots)
+    assert aiter.concat_and_cache_mla(kv_c, k_pe, cache, slots) is None
+    np.testing.assert_array_equal(cache, want)
+
+
+@pytest.mark.parametrize("code", ["float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "int8"])
+@pytest.mark.parametrize("scale", [None, np.array([0.37], np.float32)], ids=["1", "scaled"])
+def test_codes(code, scale, row):
+    kv_c, k_pe, cache, slots = make(
+        bf16, np.dtype(code) if code == "int8" else quant.dtype_of(code)
+    )
+    want = expected(kv_c, k_pe, cache, slots, scale)
+    stored = cache.view(np.uint8)  # as uint8, with the name of what it holds
+    aiter.concat_and_cache_mla(kv_c, k_pe, stored, slots, code, scale)
+    np.testing.assert_array_equal(stored, want.view(np.uint8))
+
+
+def test_segments(row):
+    """A page's kv_c, then its k_pe; and what is behind them in a row stays."""
+    kv_c, k_pe, cache, slots = make(bf16, bf16)
+    want = expected(kv_c, k_pe, cache, slots)
+    flat = np.concatenate(
+        [cache[..., :LATENT].reshape(PAGES, -1), cache[..., LATENT:].reshape(PAGES, -1)], axis=1
+    )
+    aiter.concat_and_cache_mla_seg(kv_c, k_pe, flat, slots)
+    cut = BLOCK * LATENT
+    np.testing.assert_array_equal(flat[:, :cut].reshape(PAGES, BLOCK, LATENT), want[..., :LATENT])
+    np.testing.assert_array_equal(flat[:, cut:].reshape(PAGES, BLOCK, ROPE), want[..., LATENT:])
+
+
+def test_cache_without_pages(row):
+    kv_c, k_pe, cache, slots = make(bf16, bf16, 3)
+    flat = cache.reshape(-1, 3, LATENT + ROPE)
+    want = expected(kv_c, k_pe, cache, slots).reshape(flat.shape)
+    aiter.cat_and_cache_mla(kv_c, k_pe, flat, slots, np.array([2], np.float32))
+    np.testing.assert_array_equal(flat, want)
+
+
+def test_slices_of_wider_rows(row):
+    """kv_c and k_pe as they come out of one projection, slots that are padded rows."""
+    rng = np.random.default_rng(1)
+    fused = rng.standard_normal((TOKENS, LATENT + ROPE + 7)).astype(bf16)
+    padded = np.full((PAGES, BLOCK, 128), 7, bf16)
+    aiter.concat_and_cache_mla(
+        fused[:, :LATENT], fused[:, LATENT:-7], padded[..., : LATENT + ROPE], np.arange(TOKENS)
+    )
+    got = padded.reshape(-1, 128)
+    np.testing.assert_array_equal(got[:TOKENS, : LATENT + ROPE], fused[:, :-7])
+    assert (got[:, LATENT + ROPE :] == 7).all() and (got[TOKENS:] == 7).all()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"kv_cache": np.ones((2, 4, 9), np.float32)}, r"kv_cache has shape \(2, 4, 9\), expected"),
+        ({"kv_cache": np.ones((2, 41), np.float32)}, r"kv_cache has shape \(2, 41\), expected"),
+        ({"k_pe": np.ones((3, 2), np.float32)}, r"k_pe has shape \(3, 2\), expected \(2, any\)"),
+        ({"k_pe": np.ones((2, 2), np.float16)}, "k_pe has dtype float16, expected kv_c's float32"),
+        ({"slot_mapping": np.array([0, 8])}, r"slot_mapping\[1\] is 8, expected less than"),
+        (
+            {"scale": np.ones(1, np.float32)},
+            "kv_cache has dtype float32, expected int8 or an 8-bit",
+        ),
+    ],
+    ids=str,
+)
+def test_bad_input(arguments, message):
+    call = {
+        "kv_c": np.ones((2, 8), np.float32),
+        "k_pe": np.ones((2, 2), np.float32),
+        "kv_cache": np.full((2, 4, 10), 7, np.float32),
+        "slot_mapping": np.array([1, 0]),
+    } | arguments
+    before = call["kv_cache"].copy()
+    with pytest.raises(ValueError, match=f"concat_and_cache_mla: {message}"):
+        aiter.concat_and_cache_mla(**call)
+    np.testing.assert_array_equal(call["kv_cache"], before)

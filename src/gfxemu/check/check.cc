@@ -40,7 +40,6 @@ struct Checker {
   uint64_t matrix_free = 0;  // when the matrix unit takes the next instruction
   uint64_t mfma_ready[512] = {};
   uint64_t valu_wrote[512] = {}, valu_wrote_sgpr[128] = {};
-  uint64_t no_upper_half = 0;  // lanes where this instruction's 64-bit summand lacks it
   const Inst* barrier = nullptr;
   GroupCheck* group = nullptr;
 };
@@ -80,13 +79,14 @@ bool is_move(const Row& r) {
   return !strncmp(r.name, "v_mov_b", 7) || !strncmp(r.name, "v_accvgpr", 9) ||
          !strcmp(r.name, "v_pk_mov_b32") || !strcmp(r.name, "v_swap_b32");
 }
+// The low half of the result does not depend on the high halves of the sources, which compilers leave
+// undefined where they use the low half alone.
+bool halves_rise(const Row& r) {
+  return !strcmp(r.name, "v_mad_u64_u32") || !strcmp(r.name, "v_mad_i64_i32") ||
+         !strcmp(r.name, "v_lshl_add_u64") || !strcmp(r.name, "v_lshlrev_b64");
+}
 bool is_memory(const Row& r) { return r.format >= Format::DS && r.format <= Format::MUBUF; }
 bool is_valu(const Row& r) { return r.format >= Format::VOP1 && r.format <= Format::VOP3P; }
-
-// A 64-bit sum, of which compilers may want the lower half alone.
-bool is_wide_sum(const Row& r) {
-  return !strcmp(r.name, "v_mad_u64_u32") || !strcmp(r.name, "v_mad_i64_i32");
-}
 
 // Why an operand may not be read now. False after a fault.
 bool read(Wave& w, const Inst& in, const Operand& o, bool values, uint64_t lanes) {
@@ -125,9 +125,7 @@ bool read(Wave& w, const Inst& in, const Operand& o, bool values, uint64_t lanes
       fault(w, in, "%c%u is read before the s_waitcnt lgkmcnt that covers its load", file, v & 255);
       return false;
     }
-    if (i == 1 && &o == &in.src[2] && is_wide_sum(r)) {
-      c.no_upper_half = lanes & ~c.lanes[v];
-    } else if (values && (lanes & ~c.lanes[v])) {
+    if (values && (lanes & ~c.lanes[v])) {
       fault(w, in, "lane %d: %c%u is read but was never written",
             __builtin_ctzll(lanes & ~c.lanes[v]), file, v & 255);
       return false;
@@ -171,7 +169,7 @@ bool written(Wave& w, const Inst& in, const Operand& o, uint64_t lanes) {
             v & 255);
       return false;
     }
-    c.lanes[v] |= i == 1 ? lanes & ~c.no_upper_half : lanes;
+    c.lanes[v] |= lanes;
     if (!mem) {
       c.vm[v] = c.lgkm[v] = 0;
       c.mfma_ready[v] = 0;
@@ -281,7 +279,6 @@ void check_instruction(Wave& w, const Inst& in) {
   const Row& r = *in.row;
   uint64_t exec = w.exec();
   ++c.clock;
-  c.no_upper_half = 0;
   if (r.format == Format::SOPP) {
     if (r.flags & BRANCH) c.clock += 8;  // a taken branch costs more than an issue slot
     if (r.op == 0) c.clock += static_cast<uint64_t>(in.offset & 15);
@@ -307,8 +304,17 @@ void check_instruction(Wave& w, const Inst& in) {
       !move && strcmp(r.name, "v_writelane_b32") &&
       !(r.format == Format::SCRATCH && (r.flags & STORE)) &&
       !(r.format == Format::MUBUF && (r.flags & STORE) && (w.s[in.src[2].reg + 3] >> 23 & 1));
+  uint64_t undefined_high = 0;
   for (int i = 0; i < 4; ++i) {
     if (in.src[i].kind == Kind::NONE) continue;
+    if (in.src[i].kind == Kind::VGPR && in.src[i].dwords == 2 && halves_rise(r)) {
+      Operand low = in.src[i], high = in.src[i];
+      low.dwords = high.dwords = 1;
+      ++high.reg;
+      if (!read(w, in, low, true, lanes) || !read(w, in, high, false, lanes)) return;
+      undefined_high |= lanes & ~c.lanes[high.reg];
+      continue;
+    }
     bool address_only = is_memory(r) && i != 1;
     Operand o = in.src[i];
     if (i < 3 && r.src[i] == T::PKF32 && o.dwords == 2 && r.format == Format::VOP3P) {
@@ -383,6 +389,7 @@ void check_instruction(Wave& w, const Inst& in) {
     return;
   }
   if (!written(w, in, in.dst, mfma ? ~0ull : exec)) return;
+  if (undefined_high) c.lanes[in.dst.reg + 1] &= ~undefined_high;
   if (in.sdst.kind == Kind::SGPR && !(mfma && in.size == 4)) {
     if (!written(w, in, in.sdst, 0)) return;
   }

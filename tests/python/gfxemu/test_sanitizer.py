@@ -158,11 +158,11 @@ def test_uninitialized_registers():
     asm("s_mov_b32 s20, 1\n s_add_u32 s21, s20, 1")
     with reported(r"s20 is read but was never written"):
         asm("s_add_u32 s21, s20, 1")
-    # Compilers want the lower half of a 64-bit sum alone; the upper one is then not of the result.
-    sum = "v_mov_b32 v4, 1\n v_mad_u64_u32 v[4:5], s[20:21], v4, v4, v[4:5]\n v_add_u32 v6, v4, {}"
-    asm(sum.format("v4"))
-    with reported(r"lane 0: v5 is read but was never written"):
-        asm(sum.format("v5"))
+    # Sums of 64 bits whose high half nobody uses.
+    mad = "v_mov_b32 v4, 1\n v_mad_u64_u32 v[6:7], s[4:5], v0, v4, v[4:5]\n v_add_u32 v8, {}, v0"
+    asm(mad.format("v6"))
+    with reported(r"lane 0: v7 is read but was never written"):
+        asm(mad.format("v7"))
     # Only the lanes that are on count.
     half = "s_mov_b64 s[4:5], 0xff\n s_mov_b64 exec, s[4:5]\n v_mov_b32 v5, 1\n {}\n v_add_u32 v6, v5, v0"
     asm(half.format(""))

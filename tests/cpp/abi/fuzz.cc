@@ -506,14 +506,15 @@ void one_round(const char* name, const std::vector<std::string>& names, Function
   }
 
   bool inside = true;            // no tensor reaches beyond the original memory
-  bool readable_indices = true;  // no integer tensor does: dry runs may read those, to check them
+  // Neither does an integer tensor or an option of each row: dry runs may read those, to check them.
+  bool readable_indices = true;
   uint32_t* flags = nullptr;
   auto look = [&](auto& argument) {
     using T = std::decay_t<decltype(argument)>;
     if constexpr (std::is_same_v<T, const aiter_tensor*>) {
       if (argument && !memory.holds(*argument)) {
         inside = false;
-        readable_indices &= argument->dtype.code > AITER_CODE_UINT;
+        readable_indices &= argument->dtype.code > AITER_CODE_UINT && argument->ndim > 1;
       }
     } else if constexpr (std::is_pointer_v<T>) {
       using S = std::remove_const_t<std::remove_pointer_t<T>>;

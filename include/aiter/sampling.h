@@ -70,6 +70,88 @@ AITER_API aiter_status aiter_top_k_top_p_sampling(
     const aiter_tensor* seed, const aiter_tensor* offset, const aiter_tensor* out,
     const aiter_top_k_top_p_sampling_opts* opts, aiter_stream stream);
 
+typedef struct aiter_renorm_probs_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  int32_t top_k; /* 0 or less = all */
+  float top_p;   /* in [0, 1]; 1 = all */
+  float min_p;   /* in [0, 1]; 0 = all */
+  int32_t top_k_first;
+} aiter_renorm_probs_opts;
+
+#define AITER_RENORM_PROBS_OPTS_INIT {sizeof(aiter_renorm_probs_opts), 0, 0, 1.0f, 0.0f, 1}
+
+/* out[r, v] = probs[r, v] / sum of the kept, 0 for what is not kept
+ *
+ * Kept is what aiter_top_k_top_p_sampling with input_is_probs and the same options may draw from,
+ * and any smaller probabilities that no option drops. A row that it decides as aiter_greedy_sample
+ * does is 1 at that token; a row of nothing but NaN is 0.
+ *
+ * probs: (rows, vocab) bf16 | f16 | f32, not necessarily normalized. out: like probs, may be probs;
+ * last strides 1. top_k: (rows) int32 | int64, top_p, min_p: (rows) f32, instead of the option of
+ * that name. Which tokens are kept is exact; sums are of fp32, in a fixed order.
+ * Source: AITER top_k_renorm_probs; FlashInfer top_p_renorm_probs. @since 0.1 unstable */
+AITER_API aiter_status aiter_renorm_probs(const aiter_tensor* probs, const aiter_tensor* top_k,
+                                          const aiter_tensor* top_p, const aiter_tensor* min_p,
+                                          const aiter_tensor* out,
+                                          const aiter_renorm_probs_opts* opts, aiter_stream stream);
+
+typedef struct aiter_random_sample_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  float temperature; /* >= 0; 0 = greedy, less than 1e-5 counts as 1e-5 */
+  float lambd;       /* rate of the noise that is made here */
+  float eps;         /* in [0, 1], added to the noise */
+  uint64_t seed;
+  uint64_t offset; /* which draw of the stream: count it up from call to call */
+} aiter_random_sample_opts;
+
+#define AITER_RANDOM_SAMPLE_OPTS_INIT \
+  {sizeof(aiter_random_sample_opts), 0, 1.0f, 1.0f, 1e-10f, 0, 0}
+
+/* out[b] = argmax_v softmax(logits[b] / temperature)[v] / (noise[b, v] + eps), the lowest v where
+ * several are largest; at temperature 0 the noise is left out
+ *
+ * With exponential noise the tokens are distributed as the softmax. Scores are compared as doubles
+ * where floats do not decide: the result is that of double arithmetic on every machine.
+ *
+ * logits: (batch, vocab) bf16 | f16 | f32, the last stride 1. vocab is at least 1.
+ * temperature: (batch) f32, or NULL = the option for all.
+ * exponentials: the noise, (batch, vocab) f32, the last stride 1 (the first may be 0), instead of a
+ * seed; or NULL = what aiter_exponential makes of seed, offset and lambd, without its eps.
+ * seed, offset: (batch) int32 | int64, or NULL = the option for all. out: (batch) int32 | int64.
+ * Tokens whose logit is NaN, or whose noise is NaN or negative (eps included), are never chosen; -1
+ * says that there are no others. batch may be 0.
+ * Source: AITER random_sample, mixed_sample, *_outer_exponential. @since 0.1 unstable */
+AITER_API aiter_status aiter_random_sample(
+    const aiter_tensor* logits, const aiter_tensor* temperature, const aiter_tensor* exponentials,
+    const aiter_tensor* seed, const aiter_tensor* offset, const aiter_tensor* out,
+    const aiter_random_sample_opts* opts, aiter_stream stream);
+
+typedef struct aiter_exponential_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  float lambd; /* the rate: the mean is 1 / lambd */
+  float eps;   /* in [0, 1], added to all */
+  uint64_t seed;
+  uint64_t offset;
+} aiter_exponential_opts;
+
+#define AITER_EXPONENTIAL_OPTS_INIT {sizeof(aiter_exponential_opts), 0, 1.0f, 1e-10f, 0, 0}
+
+/* out[r, v] = -log(u) / lambd + eps, u uniform in (0, 1)
+ *
+ * u is made of word v % 4 of the block that Philox 4x32-10 yields for the key `seed` and the counter
+ * (offset, n, v / 4); n is r, or 0 where a row has a seed of its own. Equal on every machine, bit
+ * for bit; an error of 2 units in the last place before rounding to out's dtype.
+ *
+ * out: (.., n) bf16 | f16 | f32, the last stride 1, n < 2^34; all other dimensions are rows.
+ * seed, offset: (rows) int32 | int64, or NULL = the option for all. No elements may be there.
+ * Source: AITER exponential. @since 0.1 unstable */
+AITER_API aiter_status aiter_exponential(const aiter_tensor* seed, const aiter_tensor* offset,
+                                         const aiter_tensor* out,
+                                         const aiter_exponential_opts* opts, aiter_stream stream);
+
 typedef struct aiter_topk_opts {
   uint32_t struct_size;
   uint32_t flags;

@@ -5,11 +5,20 @@ from __future__ import annotations
 from . import _aiter
 
 __all__ = [
+    "exponential",
     "greedy_sample",
+    "min_p_renorm_probs",
+    "mixed_sample",
+    "mixed_sample_outer_exponential",
+    "random_sample",
+    "random_sample_outer_exponential",
     "top_k_per_row_decode",
     "top_k_per_row_prefill",
+    "top_k_renorm_probs",
+    "top_k_top_p_renorm_probs",
     "top_k_top_p_sampling_from_logits",
     "top_k_top_p_sampling_from_probs",
+    "top_p_renorm_probs",
     "top_p_sampling_from_probs",
     "topk",
 ]
@@ -28,6 +37,94 @@ def greedy_sample(logits: ArrayT, *, out: ArrayT | None = None, stream: Stream =
     Source: AITER greedy_sample.
     """
     return _aiter.greedy_sample(logits, out, stream)
+
+
+def random_sample(
+    logits: ArrayT,
+    temperatures: float | ArrayLike = 1.0,
+    lambd: float = 1.0,
+    *,
+    eps: float = 1e-10,
+    seed: int | ArrayLike = 0,
+    offset: int | ArrayLike = 0,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """Draw a token a row: argmax of softmax(logits / temperature) / (exponential noise + eps).
+
+    logits: (batch, vocab) bf16, f16 or f32; the last stride is 1.
+    temperatures: a number or (batch,) f32; 0 = greedy, less than 1e-5 counts as 1e-5.
+    lambd: rate of the noise.
+    seed, offset: which noise: what exponential() makes of them with eps 0; numbers, or (batch,) int32
+        or int64. Count the offset up from step to step.
+    out: (batch,) int32 or int64.
+    Returns int32 (batch,), -1 for a row of nothing but NaN. Equal scores: the lowest index. The
+    result is that of double arithmetic on every machine. Source: AITER random_sample.
+    """
+    return _aiter.random_sample(logits, temperatures, None, seed, offset, lambd, eps, out, stream)
+
+
+def mixed_sample(
+    logits: ArrayT,
+    temperatures: float | ArrayLike = 1.0,
+    lambd: float = 1.0,
+    *,
+    eps: float = 1e-10,
+    seed: int | ArrayLike = 0,
+    offset: int | ArrayLike = 0,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """random_sample, which is greedy at temperature 0. Source: AITER mixed_sample."""
+    return _aiter.random_sample(logits, temperatures, None, seed, offset, lambd, eps, out, stream)
+
+
+def random_sample_outer_exponential(
+    logits: ArrayT,
+    exponentials: ArrayLike,
+    temperatures: float | ArrayLike = 1.0,
+    *,
+    eps: float = 1e-10,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """random_sample with the caller's noise: (batch, vocab) f32, the last stride 1, the first may be 0.
+
+    Source: AITER random_sample_outer_exponential.
+    """
+    return _aiter.random_sample(logits, temperatures, exponentials, 0, 0, 1.0, eps, out, stream)
+
+
+def mixed_sample_outer_exponential(
+    logits: ArrayT,
+    exponentials: ArrayLike,
+    temperatures: float | ArrayLike = 1.0,
+    *,
+    eps: float = 1e-10,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """mixed_sample with the caller's noise. Source: AITER mixed_sample_outer_exponential."""
+    return _aiter.random_sample(logits, temperatures, exponentials, 0, 0, 1.0, eps, out, stream)
+
+
+def exponential(
+    out: ArrayT,
+    lambd: float = 1.0,
+    *,
+    eps: float = 1e-10,
+    seed: int | ArrayLike = 0,
+    offset: int | ArrayLike = 0,
+    stream: Stream = None,
+) -> ArrayT:
+    """Fill an array with exponentially distributed numbers of rate lambd, plus eps.
+
+    out: (.., n) bf16, f16 or f32; the last stride is 1. Dimensions but the last one are rows.
+    seed, offset: Philox 4x32-10 with key seed and counter (offset, row, v // 4) makes element v; each
+        a number, or an array with one for each row, whose row number then counts as 0.
+    Returns out. The same bits on every machine. Source: AITER exponential.
+    """
+    return _aiter.exponential(out, seed, offset, lambd, eps, stream)
 
 
 def top_k_top_p_sampling_from_logits(
@@ -110,6 +207,62 @@ def top_p_sampling_from_probs(
     return top_k_top_p_sampling_from_probs(
         probs, indices, 0, top_p, seed=seed, offset=offset, out=out, stream=stream
     )
+
+
+def top_k_top_p_renorm_probs(
+    probs: ArrayT,
+    top_k: int | ArrayLike = 0,
+    top_p: float | ArrayLike = 1.0,
+    *,
+    min_p: float | ArrayLike = 0.0,
+    filter_apply_order: str = "top_k_first",
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """Divide the likeliest probabilities by their sum, and set the others to 0.
+
+    probs: (rows, vocab) bf16, f16 or f32, not necessarily normalized; the last stride is 1.
+    top_k, top_p, min_p, filter_apply_order: as in top_k_top_p_sampling_from_logits; numbers, or arrays
+    with one for each row. What is kept is what that function draws from.
+    out: like probs, may be probs. Returns an array like probs. A row without any positive finite
+    largest probability is 1 at the token of greedy_sample.
+    """
+    return _aiter.renorm_probs(
+        probs, top_k, top_p, min_p, _top_k_first(filter_apply_order), out, stream
+    )
+
+
+def top_k_renorm_probs(
+    probs: ArrayT,
+    top_k: int | ArrayLike,
+    *,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """top_k_top_p_renorm_probs with top_k alone. Source: AITER top_k_renorm_probs."""
+    return _aiter.renorm_probs(probs, top_k, 1.0, 0.0, True, out, stream)
+
+
+def top_p_renorm_probs(
+    probs: ArrayT,
+    top_p: float | ArrayLike,
+    *,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """top_k_top_p_renorm_probs with top_p alone. Source: FlashInfer top_p_renorm_probs."""
+    return _aiter.renorm_probs(probs, 0, top_p, 0.0, True, out, stream)
+
+
+def min_p_renorm_probs(
+    probs: ArrayT,
+    min_p: float | ArrayLike,
+    *,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """top_k_top_p_renorm_probs with min_p alone."""
+    return _aiter.renorm_probs(probs, 0, 1.0, min_p, True, out, stream)
 
 
 def topk(

@@ -62,8 +62,60 @@ nb::object top_k_top_p_sampling(nb::handle input, bool input_is_probs, nb::handl
   return call.result();
 }
 
-// indices takes the place of x's extent in dimension dim by k; values are left out where they are
-// false, not given by the caller where they are None.
+nb::object renorm_probs(nb::handle probs, nb::handle top_k, nb::handle top_p, nb::handle min_p,
+                        bool top_k_first, nb::handle out, nb::handle stream) {
+  OpCall call("renorm_probs", stream);
+  aiter_renorm_probs_opts opts = AITER_RENORM_PROBS_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.top_k_first = top_k_first;
+  const aiter_tensor* tprobs = call.in("probs", probs);
+  const aiter_tensor* ttop_k = number_or_array(call, "top_k", top_k, opts.top_k);
+  const aiter_tensor* ttop_p = number_or_array(call, "top_p", top_p, opts.top_p);
+  const aiter_tensor* tmin_p = number_or_array(call, "min_p", min_p, opts.min_p);
+  const aiter_tensor* tout = call.out("out", out, like(tprobs));
+  call.run([&] {
+    return aiter_renorm_probs(tprobs, ttop_k, ttop_p, tmin_p, tout, &opts, call.stream());
+  });
+  return call.result();
+}
+
+nb::object random_sample(nb::handle logits, nb::handle temperature, nb::handle exponentials,
+                         nb::handle seed, nb::handle offset, float lambd, float eps, nb::handle out,
+                         nb::handle stream) {
+  OpCall call("random_sample", stream);
+  aiter_random_sample_opts opts = AITER_RANDOM_SAMPLE_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.lambd = lambd;
+  opts.eps = eps;
+  const aiter_tensor* tlogits = call.in("logits", logits);
+  const aiter_tensor* ttemperature =
+      number_or_array(call, "temperature", temperature, opts.temperature);
+  const aiter_tensor* texponentials = call.in("exponentials", exponentials);
+  const aiter_tensor* tseed = number_or_array(call, "seed", seed, opts.seed);
+  const aiter_tensor* toffset = number_or_array(call, "offset", offset, opts.offset);
+  const int64_t batch = tlogits->ndim > 0 ? tlogits->shape[0] : 0;
+  const aiter_tensor* tout = call.out("out", out, spec(kInt32, {batch}));
+  call.run([&] {
+    return aiter_random_sample(tlogits, ttemperature, texponentials, tseed, toffset, tout, &opts,
+                               call.stream());
+  });
+  return call.result();
+}
+
+nb::object exponential(nb::handle out, nb::handle seed, nb::handle offset, float lambd, float eps,
+                       nb::handle stream) {
+  OpCall call("exponential", stream);
+  aiter_exponential_opts opts = AITER_EXPONENTIAL_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.lambd = lambd;
+  opts.eps = eps;
+  const aiter_tensor* tout = call.out("out", out, spec(kFloat32, {0}));
+  const aiter_tensor* tseed = number_or_array(call, "seed", seed, opts.seed);
+  const aiter_tensor* toffset = number_or_array(call, "offset", offset, opts.offset);
+  call.run([&] { return aiter_exponential(tseed, toffset, tout, &opts, call.stream()); });
+  return call.result();
+}
+
 nb::object topk(nb::handle x, int64_t k, int32_t dim, bool largest, bool sorted,
                 nb::handle row_starts, nb::handle row_ends, int32_t next_n, bool with_values,
                 bool wide, nb::handle values, nb::handle indices, nb::handle stream) {
@@ -95,6 +147,12 @@ void bind_sampling(nb::module_& m) {
   m.def("top_k_top_p_sampling", &top_k_top_p_sampling, "input"_a, "input_is_probs"_a,
         "indices"_a.none(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "seed"_a, "offset"_a,
         "top_k_first"_a, "out"_a.none(), "stream"_a.none());
+  m.def("renorm_probs", &renorm_probs, "probs"_a, "top_k"_a, "top_p"_a, "min_p"_a, "top_k_first"_a,
+        "out"_a.none(), "stream"_a.none());
+  m.def("random_sample", &random_sample, "logits"_a, "temperature"_a, "exponentials"_a.none(),
+        "seed"_a, "offset"_a, "lambd"_a, "eps"_a, "out"_a.none(), "stream"_a.none());
+  m.def("exponential", &exponential, "out"_a, "seed"_a, "offset"_a, "lambd"_a, "eps"_a,
+        "stream"_a.none());
   m.def("topk", &topk, "x"_a, "k"_a, "dim"_a, "largest"_a, "sorted"_a, "row_starts"_a.none(),
         "row_ends"_a.none(), "next_n"_a, "with_values"_a, "wide"_a, "values"_a.none(),
         "indices"_a.none(), "stream"_a.none());

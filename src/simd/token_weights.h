@@ -50,11 +50,36 @@ struct ProbWeights {
     const Ints q = __builtin_convertvector((Floats)w.v, Ints);
     return q & (q >= least);
   }
+  AITER_INLINE int32_t operator()(float x) const {
+    const float w = x * ((Floats)scale.v)[0];
+    const int32_t q = static_cast<int32_t>((w > 0 ? w : 0) + 0.5f);
+    return q >= least[0] ? q : 0;
+  }
 };
+
+// Weights of less than min_p times the largest one are dropped.
+inline Ints least_weight(float min_p, int32_t largest) {
+  const double w = __builtin_ceil(static_cast<double>(min_p) * static_cast<double>(largest));
+  return Ints{} + static_cast<int32_t>(w);
+}
+inline ProbWeights prob_weights(float largest, float min_p) {
+  const uint32_t exponent = __builtin_bit_cast(uint32_t, largest) >> 23;  // of 2^(e - 127)
+  const uint32_t inverse = 254 + kOneBits - 1 - (exponent > 28 ? exponent : 28);
+  ProbWeights weights{set1(__builtin_bit_cast(float, inverse << 23)), Ints{}};
+  weights.least = least_weight(min_p, weights(set1(largest))[0]);
+  return weights;
+}
+
+// The part of a mass that top_p leaves, at least 1.
+inline int64_t share(float top_p, int64_t mass) {
+  const double part = __builtin_ceil(static_cast<double>(top_p) * static_cast<double>(mass));
+  return part < 1 ? 1 : static_cast<int64_t>(part);
+}
 
 // ---- one row ------------------------------------------------------------------------------------
 
-// The least value of which, and of larger ones, there are k; -infinity when there are fewer.
+// The least value of which, and of larger ones, there are k (their weights, that is); -infinity when
+// there are fewer.
 template <class Each>
 inline float kth_largest(int64_t k, Each&& each) {
   const Selected found = radix_select(k, each);
@@ -166,6 +191,20 @@ struct Row {
       }
     });
     return threshold > bound ? threshold : bound;
+  }
+
+  // The threshold that those reach which are exceeded by less than `need` of the mass of what reaches
+  // `threshold`.
+  float top_p(int64_t need, float threshold, const ProbWeights& weights) const {
+    const float found = kth_largest(need, [&](auto&& f) {
+      for (int64_t b = 0; b < blocks; ++b) {
+        if (!(maxima[b] >= threshold)) continue;
+        for (int64_t i = b * block, end = end_of(b); i < end; ++i)
+          if (const float v = to_float(x[i]); v >= threshold && v > 0)
+            f(order_of(v), int64_t{weights(v)});
+      }
+    });
+    return found > threshold ? found : threshold;
   }
 
   static AITER_INLINE int64_t total(Longs sum) {

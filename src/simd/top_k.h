@@ -34,7 +34,7 @@ class TopK {
  public:
   static int64_t group(int64_t n, int64_t k) {  // a power of two
     int64_t g = 1;
-    while (g < 64 && n / (2 * g) >= 4 * k) g *= 2;
+    while (g < 64 && n / (2 * g) >= k + k / 2) g *= 2;
     return g;
   }
   static int64_t capacity(int64_t n, int64_t k) {

@@ -73,14 +73,15 @@ template <class T, int N>
 struct WeightRow {
   const T* x;
   int64_t count;
-  int64_t steps;  // of a wave, in a segment
-  int64_t segments;
+  // In 32 bits: products of 64 bits are slow, and read halves of registers that nobody wrote.
+  int32_t steps;  // of a wave, in a segment
+  int32_t segments;
 
   AITER_DEVICE WeightRow(const T* row, int64_t n) : x(row), count(n) {
     constexpr int kStep = kWave * N;
-    const int64_t all = (n + kStep - 1) / kStep;
-    steps = (all + kSegments - 1) / kSegments;
-    segments = (all + steps - 1) / steps;
+    const uint32_t all = static_cast<uint32_t>((n + kStep - 1) / kStep);
+    steps = static_cast<int32_t>((all + kSegments - 1) / kSegments);
+    segments = static_cast<int32_t>((all + steps - 1) / steps);
   }
 
   // Weights of keys of at least `least`.
@@ -92,16 +93,16 @@ struct WeightRow {
   }
   AITER_DEVICE static uint32_t key_of(float v) { return Key<float>::of(bit_cast<uint32_t>(v)); }
 
-  AITER_DEVICE int64_t first(int64_t segment, int64_t step) const {
-    return ((segment * steps + step) * kWave + thread_index() % kWave) * N;
+  AITER_DEVICE int64_t first(int32_t segment, int32_t step) const {
+    return (int64_t{segment * steps + step} * kWave + thread_index() % kWave) * N;
   }
 
   // The mass of all keys of at least `least`.
   AITER_DEVICE uint64_t mass(uint32_t least, const Weights& weights, WeightScratch& s) const {
     uint64_t total = 0;
-    for (int64_t g = thread_index() / kWave; g < segments; g += block_threads() / kWave) {
+    for (int32_t g = thread_index() / kWave; g < segments; g += block_threads() / kWave) {
       uint64_t sum = 0;
-      for (int64_t t = 0; t < steps; ++t) {
+      for (int32_t t = 0; t < steps; ++t) {
         int32_t q[N];
         load(first(g, t), least, weights, q);
         AITER_UNROLL
@@ -118,24 +119,24 @@ struct WeightRow {
   AITER_DEVICE int64_t find(uint32_t least, const Weights& weights, uint64_t target,
                             WeightScratch& s) const {
     barrier();
-    const int64_t part = (segments + block_threads() - 1) / block_threads();
+    const int32_t part = (segments + block_threads() - 1) / block_threads();
     uint64_t own = 0;
-    for (int64_t g = thread_index() * part; g < (thread_index() + 1) * part && g < segments; ++g)
+    for (int32_t g = thread_index() * part; g < (thread_index() + 1) * part && g < segments; ++g)
       own += s.masses[g];
     const Scan<uint64_t> scan = block_scan(own, s.waves);
     if (scan.before <= target && target < scan.before + own) {
-      int64_t g = thread_index() * part;
+      int32_t g = thread_index() * part;
       uint64_t rest = target - scan.before;
       while (rest >= s.masses[g]) rest -= s.masses[g++];
       s.found = g;
       s.target = rest;
     }
     barrier();
-    const int64_t segment = s.found;
+    const int32_t segment = static_cast<int32_t>(s.found);
     uint64_t rest = s.target;
     barrier();
     if (thread_index() < kWave) {
-      for (int64_t t = 0; t < steps; ++t) {
+      for (int32_t t = 0; t < steps; ++t) {
         int32_t q[N];
         load(first(segment, t), least, weights, q);
         uint64_t mine = 0;
@@ -163,22 +164,49 @@ struct WeightRow {
     return s.found;
   }
 
+  // Calls f(i, v) for this thread's elements, N at a time; NaN past the end.
+  template <class F>
+  AITER_DEVICE void each(F&& f) const {
+    for (int64_t i = thread_index() * N; i < count; i += block_threads() * N) {
+      float v[N];
+      load_row(x, i, count, v);
+      f(i, v);
+    }
+  }
+
   // The least key of the k largest and those equal to the last of them; NaN does not count.
-  template <class Scratch>
-  AITER_DEVICE uint32_t top_k(int64_t k, Scratch& scratch) const {
+  template <class Total>
+  AITER_DEVICE uint32_t top_k(int64_t k, RadixScratch<Total>& scratch) const {
     if (k >= count) return 0;
+    return least_key(static_cast<Total>(k), scratch, [](float) { return Total{1}; });
+  }
+
+  // The least key of those that are exceeded by less than this mass of keys of at least `least`.
+  AITER_DEVICE uint32_t top_p(uint64_t mass, uint32_t least, const Weights& weights,
+                              RadixScratch<uint64_t>& scratch) const {
+    const uint32_t found = least_key(mass, scratch, [&](float v) {
+      return key_of(v) >= least ? static_cast<uint64_t>(weights(v)) : uint64_t{0};
+    });
+    return max(found, least);
+  }
+
+ private:
+  template <class Total, class WeightOf>
+  AITER_DEVICE uint32_t least_key(Total need, RadixScratch<Total>& scratch,
+                                  WeightOf&& weight_of) const {
     // The lower bits of 16-bit elements as floats say nothing.
     constexpr int kDrop = sizeof(T) == 4 ? 0 : __is_same(T, f16) ? 13 : 16;
-    const auto found = radix_select<32 - kDrop>(static_cast<uint32_t>(k), scratch, [&](auto&& f) {
-      for (int64_t i = thread_index() * N; i < count; i += block_threads() * N) {
-        float v[N];
-        load_row(x, i, count, v);
+    const auto found = radix_select<32 - kDrop>(need, scratch, [&](auto&& f) {
+      each([&](int64_t, const float (&v)[N]) {
         AITER_UNROLL
-        for (int j = 0; j < N; ++j)
-          if (v[j] == v[j]) f(key_of(v[j]) >> kDrop, 1u);
-      }
+        for (int k = 0; k < N; ++k) {
+          if (!(v[k] == v[k])) continue;
+          const Total weight = weight_of(v[k]);
+          if (weight != 0) f(key_of(v[k]) >> kDrop, weight);
+        }
+      });
     });
-    return (found.above >= static_cast<uint32_t>(k) ? found.key + 1 : found.key) << kDrop;
+    return (found.above >= need ? found.key + 1 : found.key) << kDrop;
   }
 };
 

@@ -1,9 +1,9 @@
 #include <algorithm>
 
 #include "aiter/sampling.h"
-#include "core/check.h"
 #include "dispatch/dispatch.h"
 #include "launch/launch.h"
+#include "ops/sampling/option_checks.h"
 #include "ops/sampling/top_k_top_p_sampling/top_k_top_p_sampling_args.h"
 
 namespace aiter {
@@ -66,34 +66,16 @@ static void top_k_top_p_sampling(const aiter_tensor* input_, const aiter_tensor*
   }
   const int64_t batch = indices ? indices.dim(0) : input.dim(0);
 
-  auto option = [&](const char* name, const aiter_tensor* t) {
-    const Arg arg = check.optional(name, t);
-    if (arg) arg.shape({batch}).on_device_of(input);
-    return arg;
-  };
-  auto real = [&](const char* name, const aiter_tensor* t, float value, float most) {
-    check.require(value >= 0 && value <= most, "opts.%s is %g, expected 0 to %g", name, value,
-                  most);
-    const Arg arg = option(name, t);
-    if (!arg) return RowOption{nullptr, 0, DType::kF32, {.real = value}};
-    arg.dtype({DType::kF32}).values_in(0.0f, most);
-    return RowOption{arg.data(), arg.stride(0), DType::kF32, {}};
-  };
-  auto integer = [&](const char* name, const aiter_tensor* t, int64_t value) {
-    const Arg arg = option(name, t);
-    if (!arg) return RowOption{nullptr, 0, DType::kI64, {.integer = value}};
-    arg.dtype({DType::kI32, DType::kI64});
-    return RowOption{arg.data(), arg.stride(0), arg.dtype(), {}};
-  };
+  const OptionChecks options{check, input, batch};
   if (opts.input_is_probs)
     check.require(!temperature_ && opts.temperature == 1,
                   "temperature is given, expected none with probabilities");
-  args.temperature = real("temperature", temperature_, opts.temperature, 3.4e38f);
-  args.top_k = integer("top_k", top_k_, opts.top_k);
-  args.top_p = real("top_p", top_p_, opts.top_p, 1);
-  args.min_p = real("min_p", min_p_, opts.min_p, 1);
-  args.seed = integer("seed", seed_, static_cast<int64_t>(opts.seed));
-  args.offset = integer("offset", offset_, static_cast<int64_t>(opts.offset));
+  args.temperature = options.real("temperature", temperature_, opts.temperature, 3.4e38f);
+  args.top_k = options.integer("top_k", top_k_, opts.top_k);
+  args.top_p = options.real("top_p", top_p_, opts.top_p, 1);
+  args.min_p = options.real("min_p", min_p_, opts.min_p, 1);
+  args.seed = options.integer("seed", seed_, static_cast<int64_t>(opts.seed));
+  args.offset = options.integer("offset", offset_, static_cast<int64_t>(opts.offset));
 
   const Arg out = check.tensor("out", out_);
   out.dtype({DType::kI32, DType::kI64}).shape({batch}).on_device_of(input);

@@ -35,9 +35,7 @@ int64_t draw(const R& row, const Choice& choice, const Weights& weights) {
   if (choice.top_p < 1) {
     const int64_t whole =
         choice.top_k_first || threshold == -kInfinity ? mass : row.mass(-kInfinity, weights);
-    const double part = static_cast<double>(choice.top_p) * static_cast<double>(whole);
-    limit = static_cast<int64_t>(__builtin_ceil(part));
-    if (limit < 1) limit = 1;
+    limit = share(choice.top_p, whole);
   }
   for (uint32_t i = 0;; ++i) {
     const uint64_t target = multiply_high(choice.random.number(i), static_cast<uint64_t>(mass));
@@ -55,19 +53,10 @@ int64_t sample(const R& row, const Choice& choice, bool probs) {
   if (!(row.largest > -kInfinity && row.largest < kInfinity) || !(scale < kInfinity) ||
       (probs && row.largest <= 0))
     return argmax(row.x, row.count);
-  auto least = [&](int64_t top) {
-    const double w = __builtin_ceil(static_cast<double>(choice.min_p) * static_cast<double>(top));
-    return Ints{} + static_cast<int32_t>(w);
-  };
-  if (!probs)
-    return draw(row, choice,
-                LogitWeights{set1(row.largest), set1(scale), least(int64_t{1} << kOneBits)});
-  const uint32_t exponent = __builtin_bit_cast(uint32_t, row.largest) >> 23;  // of 2^(e - 127)
-  const uint32_t inverse = 254 + kOneBits - 1 - (exponent > 28 ? exponent : 28);
-  const Vec to_one = set1(__builtin_bit_cast(float, inverse << 23));
-  const Ints none{};
-  return draw(row, choice,
-              ProbWeights{to_one, least(ProbWeights{to_one, none}(set1(row.largest))[0])});
+  if (probs) return draw(row, choice, prob_weights(row.largest, choice.min_p));
+  return draw(
+      row, choice,
+      LogitWeights{set1(row.largest), set1(scale), least_weight(choice.min_p, 1 << kOneBits)});
 }
 
 // ---- all rows -----------------------------------------------------------------------------------

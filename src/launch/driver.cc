@@ -77,7 +77,11 @@ Driver open_driver(aiter_device_type type) {
     if (!properties) properties = bind("hipGetDeviceProperties", "");
     d.hip_properties = reinterpret_cast<int (*)(void*, int)>(properties);
   }
-  if (!hip)
+  // Graphs record early launches since CUDA 12.3.
+  int version = 0;
+  const auto get_version =
+      reinterpret_cast<int (*)(int*)>(hip ? nullptr : dlsym(handle, "cuDriverGetVersion"));
+  if (get_version && get_version(&version) == 0 && version >= 12030)
     d.cuda_launch_ex =
         reinterpret_cast<decltype(d.cuda_launch_ex)>(dlsym(handle, "cuLaunchKernelEx"));
   if (int code = d.init(0))

@@ -104,7 +104,7 @@ struct Driver {
 #undef AITER_DRIVER_FIELD
   const char* (*hip_error_string)(int error) = nullptr;           // returns the text itself
   int (*hip_properties)(void* properties, int device) = nullptr;  // the structure of ROCm 6, or 5's
-  // Null before CUDA 11.8.
+  // Null before CUDA 12.3.
   int (*cuda_launch_ex)(const CudaLaunch* launch, Function function, void** arguments,
                         void** extra) = nullptr;
 

@@ -196,6 +196,7 @@ BOTH(hipModuleLaunchKernel, cuLaunchKernel,
      (void* f, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by, unsigned bz,
       unsigned shared, void* stream, void** arguments, void** extra),
      (f, x, y, z, bx, by, bz, shared, stream, arguments, extra))
+EXPORT int cuDriverGetVersion(int* version) { return *version = 13000, 0; }
 // As CUlaunchConfig.
 struct Launch {
   unsigned grid[3], block[3], shared;

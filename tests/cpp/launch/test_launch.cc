@@ -78,7 +78,7 @@ void test_arch_without_object() {
 void test_dry_run_loads_nothing() {
   mock_clear();
   CHECK(norm({AITER_ROCM, 0}, nullptr, AITER_DRY_RUN) == AITER_OK);
-  CHECK(std::strstr(aiter_last_explanation(), "rmsnorm: hip_vec on gfx942"));
+  CHECK(std::strstr(aiter_last_explanation(), "rmsnorm: hip_row on gfx942"));
   CHECK(lines() == 0);
 }
 
@@ -94,7 +94,7 @@ void test_not_prepared() {
   CHECK(aiter_prepare({AITER_ROCM, 1}, "rmsnorm") == AITER_OK);
   CHECK(count("module_load") == 1);
   CHECK(norm({AITER_ROCM, 1}, stream) == AITER_OK);
-  CHECK(count("launch rmsnorm_hip_vec_f32") == 1);
+  CHECK(count("launch rmsnorm_hip_row_f32") == 1);
   CHECK(aiter_capture_end({AITER_ROCM, 1}, &graph, stream) == AITER_OK);
   CHECK(aiter_graph_launch({AITER_ROCM, 1}, graph, stream) == AITER_OK);
   CHECK(aiter_graph_destroy({AITER_ROCM, 1}, graph) == AITER_OK);
@@ -112,7 +112,7 @@ void test_one_launch() {
     hip_set_device(0);
     mock_clear();
     CHECK(norm(device, stream) == AITER_OK);
-    CHECK(lines() == 1 && count("launch rmsnorm_hip_vec_f32 grid 1 1 1 block 128 1 1") == 1);
+    CHECK(lines() == 1 && count("launch rmsnorm_hip_row_f32 grid 4 1 1 block 64 1 1") == 1);
     CHECK(std::strstr(mock_log(), stream_text(stream).c_str()));
     CHECK(count(("device " + std::to_string(device.id)).c_str()) == 1);
     int current = -1;
@@ -134,7 +134,7 @@ void test_threads() {
         CHECK(aiter_rmsnorm(x, nullptr, x, nullptr, nullptr) == AITER_OK);
     });
   for (std::thread& t : threads) t.join();
-  CHECK(count("launch rmsnorm_hip_vec_bf16") == 400);
+  CHECK(count("launch rmsnorm_hip_row_bf16") == 400);
   CHECK(count("device 0") == 200 && count("device 1") == 200);
   CHECK(count("module_load") == 0);  // one module holds all kernels of the operator
 }

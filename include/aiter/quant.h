@@ -1,4 +1,5 @@
-/* Quantization to int8, fp8 and fp4 with scales per tensor, token, group or block, and back. */
+/* Quantization to int8, int4, fp8, fp6 and fp4 with scales per tensor, token, group or block, and
+ * back; rotation before it; layouts of quantized weights and their scales. */
 #ifndef AITER_QUANT_H_
 #define AITER_QUANT_H_
 
@@ -44,6 +45,7 @@ typedef struct aiter_quantize_opts {
   aiter_dtype scale_dtype; /* likewise of `scale` */
   int32_t scale_layout;    /* aiter_scale_layout */
   int32_t num_rows_factor; /* num_rows counts as many rows each; > 0 */
+  const aiter_tensor* smooth_map; /* quantize: which row of `smooth` each row takes, or NULL */
 } aiter_quantize_opts;
 
 /* One scale per row (token), computed. */
@@ -59,13 +61,19 @@ typedef struct aiter_quantize_opts {
    {0, 0, 0},                    \
    {0, 0, 0},                    \
    AITER_SCALE_STRIDED,          \
-   1}
+   1,                            \
+   NULL}
 
 /* codes = round(x * smooth / scale), scale = amax(group of x * smooth) / max(code dtype)
  *
  * x:        (..., cols) f32 | f16 | bf16; the last stride is 1, the leading dimensions may be
  *           strided as long as they fold into two. Rank 2 for blocks (group_rows > 1).
- * smooth:   (cols) f32, contiguous; multiplies x first (SmoothQuant). NULL = ones.
+ * smooth:   (cols) f32, contiguous; multiplies x first (SmoothQuant). NULL = ones. With
+ *           opts.smooth_map: (experts, cols).
+ * opts.smooth_map: int32, the leading dimensions of x, any strides: which row of smooth a row of x
+ *           takes. Rows whose entry is not in [0, experts) are neither read nor written. For
+ *           mixtures of experts x may be repeated: a view (topk, tokens, cols) whose first stride
+ *           is 0, with the transposed topk_ids as the map. Needs group_rows = 1.
  * num_rows: (1) int32 on x's device: rows from num_rows * opts.num_rows_factor on are padding,
  *           neither read nor written (nor part of any amax). NULL = all rows are valid.
  * codes:    like x in shape, int8 | float8_e4m3fn | _e4m3fnuz | _e5m2 | _e5m2fnuz; or
@@ -104,6 +112,130 @@ AITER_API aiter_status aiter_quantize(const aiter_tensor* x, const aiter_tensor*
 AITER_API aiter_status aiter_dequantize(const aiter_tensor* codes, const aiter_tensor* scale,
                                         const aiter_tensor* y, const aiter_quantize_opts* opts,
                                         aiter_stream stream);
+
+/* aiter_quantize of what aiter_dequantize would give in fp32, without storing it: other codes, other
+ * groups, FNUZ for OCP.
+ *
+ * codes, scale:         as for aiter_dequantize, with `from`.
+ * out_codes, out_scale: as for aiter_quantize, with opts; the shape of the numbers is that of codes.
+ *                       No overlap with the inputs.
+ * from, opts: NULL = AITER_QUANTIZE_OPTS_INIT. The flags of opts count; smooth_map is NULL in both.
+ * The same bits mean twice as much in float8_e4m3fn as in float8_e4m3fnuz. So with a given
+ * out_scale of half the scale (twice, back again) codes keep their bits, but for the largest of
+ * e4m3fnuz, 240, which saturates to 224, and NaN and negative zero, which have other codes.
+ * Source: AITER fp8_legacy_to_mxfp8. @since 0.1 unstable */
+AITER_API aiter_status aiter_requantize(const aiter_tensor* codes, const aiter_tensor* scale,
+                                        const aiter_tensor* out_codes,
+                                        const aiter_tensor* out_scale,
+                                        const aiter_quantize_opts* from,
+                                        const aiter_quantize_opts* opts, aiter_stream stream);
+
+/* ---- Rotation ---------------------------------------------------------------------------------- */
+
+typedef struct aiter_rotate_activation_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  const aiter_quantize_opts* quant; /* quantize the result; NULL = do not */
+} aiter_rotate_activation_opts;
+
+#define AITER_ROTATE_ACTIVATION_OPTS_INIT {sizeof(aiter_rotate_activation_opts), 0, NULL}
+
+/* y[.., j] = sum_i x[.., i] * (-1)^popcount(i & j) / sqrt(n): the Walsh-Hadamard transform of each
+ * row, its own inverse. It spreads outliers over the row before quantization.
+ *
+ * x:     (..., n) f32 | f16 | bf16, n a power of two up to 8192; last stride 1, the leading
+ *        dimensions fold into two.
+ * y:     the shape of x, f32 | f16 | bf16; may be x. With opts.quant: codes, as in aiter_quantize.
+ * scale: NULL, or with opts.quant as in aiter_quantize; groups of 16, 32, 64, 128 or all columns.
+ * In fp32: stages a + b, a - b of distance 1, 2, 4 .. n / 2, then one product with the rounded
+ * 1 / sqrt(n). Every row gives the same bits.
+ * Source: AITER rotate_activation. @since 0.1 unstable */
+AITER_API aiter_status aiter_rotate_activation(const aiter_tensor* x, const aiter_tensor* y,
+                                               const aiter_tensor* scale,
+                                               const aiter_rotate_activation_opts* opts,
+                                               aiter_stream stream);
+
+/* ---- Layouts of weights and scales ------------------------------------------------------------- */
+
+typedef struct aiter_shuffle_weight_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  int32_t tile_rows;     /* rows of a tile: 16 or 32 */
+  int32_t tile_elements; /* elements of a row of a tile; 0 = 32 */
+  int32_t pack_elements; /* neighbours that stay together; 0 = 16 bytes of them */
+  int32_t gate_up;       /* nonzero: tiles of the first and second half of the rows alternate */
+  int64_t pad_k_to;      /* K is padded with zeros to a multiple of this; 0 or 1 = not */
+} aiter_shuffle_weight_opts;
+
+#define AITER_SHUFFLE_WEIGHT_OPTS_INIT {sizeof(aiter_shuffle_weight_opts), 0, 16, 0, 0, 0, 0}
+
+/* Weights in the order in which matrix kernels read them: per matrix, tiles of tile_rows x
+ * tile_elements; within a tile, pack after pack of all rows. So (N, K) seen as (N / tile_rows,
+ * tile_rows, K / tile_elements, tile_elements / pack, pack) is permuted by (0, 2, 3, 1, 4). With
+ * gate_up, N / tile_rows counts (2, N / 2 / tile_rows), and goes in the order (1, 0).
+ *
+ * w:      (experts, N, K) or (N, K), of elements of 1, 2 or 4 bytes (two 4-bit codes are one
+ *         element), last stride 1, contiguous. N is a multiple of tile_rows (twice that with
+ *         gate_up), the padded K one of tile_elements.
+ * packed: (aiter_shuffled_weight_bytes(w, opts)) uint8, contiguous: a head of 64 bytes, which
+ *         describes layout, shape and padding, then the elements.
+ * Host memory only. AITER's layouts are tile_rows = 16 | 32 and, for 4-bit codes in bytes of their
+ * own, pack_elements = 32; of a16w4, tile_rows = 16, tile_elements = 64, gate_up.
+ * Source: AITER shuffle_weight. @since 0.1 unstable */
+AITER_API aiter_status aiter_shuffle_weight(const aiter_tensor* w, const aiter_tensor* packed,
+                                            const aiter_shuffle_weight_opts* opts,
+                                            aiter_stream stream);
+
+/* The exact inverse, by the description at the head of `packed`; w has the shape that was packed.
+ * Bytes of another format, layout version or size are an INVALID_ARGUMENT. @since 0.1 unstable */
+AITER_API aiter_status aiter_unshuffle_weight(const aiter_tensor* packed, const aiter_tensor* w,
+                                              const aiter_shuffle_weight_opts* opts,
+                                              aiter_stream stream);
+
+/* Size of the packed form. @since 0.1 unstable */
+AITER_API aiter_status aiter_shuffled_weight_bytes(const aiter_tensor* w,
+                                                   const aiter_shuffle_weight_opts* opts,
+                                                   int64_t* bytes);
+
+/* What a shuffled weight holds. */
+typedef struct aiter_shuffled_weight {
+  uint32_t struct_size; /* set by the caller */
+  int32_t rank;         /* 2 or 3 */
+  int64_t experts, n, k;
+  int64_t padded_k;
+  aiter_dtype dtype;
+  int32_t tile_rows, tile_elements, pack_elements, gate_up;
+} aiter_shuffled_weight;
+
+/* Reads the description at the head of shuffled weights. @since 0.1 unstable */
+AITER_API aiter_status aiter_shuffled_weight_info(const aiter_tensor* packed,
+                                                  aiter_shuffled_weight* info);
+
+typedef struct aiter_shuffle_scale_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  int64_t experts; /* matrices, one below the other */
+  int32_t gate_up; /* nonzero: rows of the first and second half of a matrix alternate */
+} aiter_shuffle_scale_opts;
+
+#define AITER_SHUFFLE_SCALE_OPTS_INIT {sizeof(aiter_shuffle_scale_opts), 0, 1, 0}
+
+/* Scales in the order AITER_SCALE_SHUFFLED, or back.
+ *
+ * scale:    (rows, cols), of one byte each (e8m0, e4m3fn, uint8), last stride 1.
+ * shuffled: contiguous, of one byte each: (rows rounded up to 256, cols rounded up to 8), with zeros
+ *           for the padding. With experts > 1 or gate_up there is no padding: rows / experts is a
+ *           multiple of 32, cols one of 8, and shuffled has the shape of scale.
+ * With gate_up the two rows of a pair are those of the halves, not 16 apart.
+ * Host memory only. Source: AITER shuffle_scale, e8m0_shuffle, moe_shuffle_scale. @since 0.1
+ * unstable */
+AITER_API aiter_status aiter_shuffle_scale(const aiter_tensor* scale, const aiter_tensor* shuffled,
+                                           const aiter_shuffle_scale_opts* opts,
+                                           aiter_stream stream);
+AITER_API aiter_status aiter_unshuffle_scale(const aiter_tensor* shuffled,
+                                             const aiter_tensor* scale,
+                                             const aiter_shuffle_scale_opts* opts,
+                                             aiter_stream stream);
 
 AITER_END_DECLS
 

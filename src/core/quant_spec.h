@@ -52,11 +52,17 @@ struct QuantOut {
   ScaleLayout layout;
   QuantSpec spec;
 
-  // Where the scale of a row's group is, in scales.
+  // Where the scale of a row's group is, in scales: the sum of a part for each.
+  AITER_HOST_DEVICE int64_t scale_row(int64_t row) const {
+    if (layout == ScaleLayout::kStrided) return scale_rows.offset(row);
+    return (row >> 5) * 32 * scale_col_stride + (row & 15) * 4 + (row >> 4 & 1);
+  }
+  AITER_HOST_DEVICE int64_t scale_group(int64_t group) const {
+    if (layout == ScaleLayout::kStrided) return group * scale_col_stride;
+    return (group >> 3) * 256 + (group & 3) * 64 + (group >> 2 & 1) * 2;
+  }
   AITER_HOST_DEVICE int64_t scale_index(int64_t row, int64_t group) const {
-    if (layout == ScaleLayout::kStrided) return scale_rows.offset(row) + group * scale_col_stride;
-    return (row >> 5) * 32 * scale_col_stride + (group >> 3) * 256 + (group & 3) * 64 +
-           (row & 15) * 4 + (group >> 2 & 1) * 2 + (row >> 4 & 1);
+    return scale_row(row) + scale_group(group);
   }
   // Where the code of a row's column is, in bytes; that of a multiple of 4 begins a byte.
   AITER_HOST_DEVICE int64_t code_byte(int64_t row, int64_t column) const {

@@ -120,9 +120,19 @@ enum class MxRound : int32_t {
   kCeil = 3,  // ceil(log2 amax) - emax
 };
 
-// The e8m0 code of a block with this amax (finite, >= 0); 127, which is 1.0, for a block of zeros.
+// What the exponent of a block depends on: its elements' mantissa bits, largest code and exponent.
+struct MxElement {
+  int mantissa;
+  uint32_t max_code;
+  int max_exponent;
+};
 template <class Element>
-AITER_HOST_DEVICE uint32_t mx_scale(float amax, MxRound mode) {
+AITER_HOST_DEVICE constexpr MxElement mx_element() {
+  return {Element::kMantissa, Element::kMax, Element::max_exponent()};
+}
+
+// The e8m0 code of a block with this amax (finite, >= 0); 127, which is 1.0, for a block of zeros.
+AITER_HOST_DEVICE uint32_t mx_scale(float amax, MxRound mode, const MxElement& element) {
   if (amax == 0) return 127;
   uint32_t u = __builtin_bit_cast(uint32_t, amax);
   int below = 0;
@@ -135,20 +145,19 @@ AITER_HOST_DEVICE uint32_t mx_scale(float amax, MxRound mode) {
       break;
     case MxRound::kUp: {
       // amax / max > 2^e exactly when amax's mantissa exceeds max's
-      constexpr uint32_t max_mantissa =
-          static_cast<uint32_t>(Element::kMax & ((1 << Element::kMantissa) - 1))
-          << (23 - Element::kMantissa);
+      const uint32_t max_mantissa = (element.max_code & ((1u << element.mantissa) - 1))
+                                    << (23 - element.mantissa);
       if ((u & 0x7fffffu) > max_mantissa) u += 0x800000u;
       break;
     }
     case MxRound::kEven:
-      u += 1u << (22 - Element::kMantissa);
+      u += 1u << (22 - element.mantissa);
       break;
     case MxRound::kCeil:
       u += 0x7fffffu;
       break;
   }
-  const int code = static_cast<int>(u >> 23) - below - Element::max_exponent();
+  const int code = static_cast<int>(u >> 23) - below - element.max_exponent;
   return static_cast<uint32_t>(code < 0 ? 0 : code > 254 ? 254 : code);
 }
 

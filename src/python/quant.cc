@@ -52,14 +52,32 @@ int32_t parse_layout(nb::handle layout) {
           .c_str());
 }
 
-nb::object quantize(nb::handle x, nb::handle smooth, nb::handle num_rows, nb::handle scale,
-                    int64_t group_rows, int64_t group_cols, nb::handle code_dtype,
+// A view that the call makes of an array.
+struct View {
+  aiter_tensor tensor;
+  int64_t shape[3], strides[3];
+  View(const aiter_tensor* t) : tensor(*t) {}
+  const aiter_tensor* of(int rank) {
+    tensor.ndim = rank, tensor.shape = shape, tensor.strides = strides;
+    return &tensor;
+  }
+};
+int64_t stride_of(const aiter_tensor* t, int dim) {
+  if (t->strides) return t->strides[dim];
+  int64_t stride = 1;
+  for (int i = t->ndim - 1; i > dim; --i) stride *= t->shape[i];
+  return stride;
+}
+
+nb::object quantize(nb::handle x, nb::handle smooth, nb::handle smooth_map, nb::handle num_rows,
+                    nb::handle scale, int64_t group_rows, int64_t group_cols, nb::handle code_dtype,
                     nb::handle scale_dtype, int mx_round, float amax_bound, float global_scale,
                     nb::handle scale_layout, int num_rows_factor, nb::handle out,
                     nb::handle out_scale, nb::handle stream) {
   OpCall call("quantize", stream);
   const aiter_tensor* tx = call.in("x", x);
   const aiter_tensor* tsmooth = call.in("smooth", smooth);
+  const aiter_tensor* tmap = call.in("smooth_map", smooth_map);
   const aiter_tensor* tnum_rows = call.in("num_rows", num_rows);
   aiter_quantize_opts opts = AITER_QUANTIZE_OPTS_INIT;
   opts.flags = call.flags();
@@ -73,12 +91,185 @@ nb::object quantize(nb::handle x, nb::handle smooth, nb::handle num_rows, nb::ha
   opts.amax_bound = amax_bound;
   opts.scale_layout = parse_layout(scale_layout);
   opts.num_rows_factor = num_rows_factor;
+  opts.smooth_map = tmap;
   const aiter_tensor* tcodes = call.out("codes", out, codes_spec(tx, -1, opts));
   const aiter_tensor* tscale = opts.static_scale
                                    ? call.in("scale", scale)
                                    : call.out("scale", out_scale, scale_spec(tx, -1, opts));
   call.run(
       [&] { return aiter_quantize(tx, tsmooth, tnum_rows, tcodes, tscale, &opts, call.stream()); });
+  return call.result();
+}
+
+// Each token once for each of its experts: x is repeated by a stride of 0.
+nb::object moe_smoothquant(nb::handle x, nb::handle smooth, nb::handle topk_ids,
+                           nb::handle code_dtype, nb::handle out, nb::handle out_scale,
+                           nb::handle stream) {
+  OpCall call("quantize", stream);
+  const aiter_tensor* tx = call.in("x", x);
+  const aiter_tensor* tsmooth = call.in("smooth", smooth);
+  const aiter_tensor* tids = call.in("topk_ids", topk_ids);
+  if (tx->ndim != 2 || tids->ndim != 2 || tids->shape[0] != tx->shape[0])
+    throw nb::value_error(
+        "moe_smoothquant: x and topk_ids have other shapes than (tokens, columns) "
+        "and (tokens, topk)");
+  const int64_t tokens = tx->shape[0], cols = tx->shape[1], topk = tids->shape[1];
+  View repeated(tx), map(tids);
+  repeated.shape[0] = topk, repeated.strides[0] = 0;
+  for (int i = 0; i < 2; ++i)
+    repeated.shape[i + 1] = tx->shape[i], repeated.strides[i + 1] = stride_of(tx, i);
+  for (int i = 0; i < 2; ++i)
+    map.shape[i] = tids->shape[1 - i], map.strides[i] = stride_of(tids, 1 - i);
+  aiter_quantize_opts opts = AITER_QUANTIZE_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.code_dtype = parse_dtype(code_dtype, {});
+  opts.smooth_map = map.of(2);
+  Spec codes = spec(stored(opts.code_dtype), {topk, tokens, cols * opts.code_dtype.bits / 8});
+  const aiter_tensor* tcodes = call.out("codes", out, codes);
+  const aiter_tensor* tscale =
+      call.out("scale", out_scale, spec({AITER_CODE_FLOAT, 32, 1}, {topk, tokens, 1}));
+  call.run([&] {
+    return aiter_quantize(repeated.of(3), tsmooth, nullptr, tcodes, tscale, &opts, call.stream());
+  });
+  return call.result();
+}
+
+aiter_quantize_opts grouped(const nb::tuple& group, nb::handle code_dtype, nb::handle scale_dtype,
+                            float global_scale, nb::handle scale_layout) {
+  aiter_quantize_opts opts = AITER_QUANTIZE_OPTS_INIT;
+  opts.group_rows = nb::cast<int64_t>(group[0]);
+  opts.group_cols = nb::cast<int64_t>(group[1]);
+  opts.code_dtype = parse_dtype(code_dtype, {});
+  opts.scale_dtype = parse_dtype(scale_dtype, {});
+  opts.global_scale = global_scale;
+  opts.scale_layout = parse_layout(scale_layout);
+  return opts;
+}
+
+// Columns of the numbers behind codes.
+int64_t numbers_of(const aiter_tensor* codes, aiter_dtype code) {
+  if (codes->ndim == 0) return 0;
+  const int bits = (code.bits ? code : codes->dtype).bits;
+  const int64_t last = codes->shape[codes->ndim - 1];
+  return bits > 0 && bits < 8 ? last * 8 / bits : last;
+}
+
+nb::object requantize(nb::handle codes, nb::handle scale, nb::tuple group, nb::handle code_dtype,
+                      nb::handle scale_dtype, float global_scale, nb::handle scale_layout,
+                      nb::tuple out_group, nb::handle out_code_dtype, nb::handle out_scale_dtype,
+                      float out_global_scale, nb::handle out_scale_layout, int mx_round,
+                      nb::handle given_scale, nb::handle out, nb::handle out_scale,
+                      nb::handle stream) {
+  OpCall call("requantize", stream);
+  const aiter_tensor* tcodes = call.in("codes", codes);
+  const aiter_tensor* tscale = call.in("scale", scale);
+  const aiter_quantize_opts from =
+      grouped(group, code_dtype, scale_dtype, global_scale, scale_layout);
+  aiter_quantize_opts to =
+      grouped(out_group, out_code_dtype, out_scale_dtype, out_global_scale, out_scale_layout);
+  to.flags = call.flags();
+  to.mx_round = mx_round;
+  to.static_scale = !given_scale.is_none();
+  const int64_t cols = numbers_of(tcodes, from.code_dtype);
+  const aiter_tensor* tout = call.out("out_codes", out, codes_spec(tcodes, cols, to));
+  const aiter_tensor* tout_scale =
+      to.static_scale ? call.in("out_scale", given_scale)
+                      : call.out("out_scale", out_scale, scale_spec(tcodes, cols, to));
+  call.run([&] {
+    return aiter_requantize(tcodes, tscale, tout, tout_scale, &from, &to, call.stream());
+  });
+  return call.result();
+}
+
+nb::object rotate_activation(nb::handle x, nb::handle quant_argument, nb::handle dtype,
+                             nb::handle out, nb::handle out_scale, nb::handle stream) {
+  OpCall call("rotate_activation", stream);
+  const aiter_tensor* tx = call.in("x", x);
+  QuantResult quant(call, quant_argument);
+  Spec plain = like(tx);
+  plain.dtype = parse_dtype(dtype, tx->dtype);
+  const aiter_tensor* ty = quant ? quant.codes("out", out, tx) : call.out("out", out, plain);
+  const aiter_tensor* tscale = quant ? quant.scale("scale", out_scale, tx) : nullptr;
+  aiter_rotate_activation_opts opts = AITER_ROTATE_ACTIVATION_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.quant = quant.opts();
+  call.run([&] { return aiter_rotate_activation(tx, ty, tscale, &opts, call.stream()); });
+  return call.result();
+}
+
+nb::object shuffle_weight(nb::handle w, int tile_rows, int tile_elements, int pack_elements,
+                          bool gate_up, int64_t pad_k_to, nb::handle out, nb::handle stream) {
+  OpCall call("shuffle_weight", stream);
+  const aiter_tensor* tw = call.in("w", w);
+  aiter_shuffle_weight_opts opts = AITER_SHUFFLE_WEIGHT_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.tile_rows = tile_rows;
+  opts.tile_elements = tile_elements;
+  opts.pack_elements = pack_elements;
+  opts.gate_up = gate_up;
+  opts.pad_k_to = pad_k_to;
+  int64_t bytes = 0;
+  check(aiter_shuffled_weight_bytes(tw, &opts, &bytes));
+  const aiter_tensor* tpacked = call.out("out", out, spec(kUint8, {bytes}));
+  call.run([&] { return aiter_shuffle_weight(tw, tpacked, &opts, call.stream()); });
+  return call.result();
+}
+
+aiter_shuffled_weight read_info(const aiter_tensor* packed) {
+  aiter_shuffled_weight info{};
+  info.struct_size = sizeof(info);
+  check(aiter_shuffled_weight_info(packed, &info));
+  return info;
+}
+
+nb::object unshuffle_weight(nb::handle packed, nb::handle out, nb::handle stream) {
+  OpCall call("unshuffle_weight", stream);
+  const aiter_tensor* tpacked = call.in("packed", packed);
+  const aiter_shuffled_weight info = read_info(tpacked);
+  const Spec shape = info.rank == 3 ? spec(info.dtype, {info.experts, info.n, info.k})
+                                    : spec(info.dtype, {info.n, info.k});
+  const aiter_tensor* tw = call.out("out", out, shape);
+  aiter_shuffle_weight_opts opts = AITER_SHUFFLE_WEIGHT_OPTS_INIT;
+  opts.flags = call.flags();
+  call.run([&] { return aiter_unshuffle_weight(tpacked, tw, &opts, call.stream()); });
+  return call.result();
+}
+
+nb::tuple shuffled_weight_info(nb::handle packed) {
+  OpCall call("shuffled_weight_info", nb::none());
+  const aiter_shuffled_weight info = read_info(call.in("packed", packed));
+  const nb::tuple shape = info.rank == 3 ? nb::make_tuple(info.experts, info.n, info.k)
+                                         : nb::make_tuple(info.n, info.k);
+  return nb::make_tuple(shape, dtype_text(info.dtype).c_str(), info.padded_k, info.tile_rows,
+                        info.tile_elements, info.pack_elements, info.gate_up != 0);
+}
+
+nb::object shuffle_scale(nb::handle scale, int64_t experts, bool gate_up, nb::handle out,
+                         nb::handle stream) {
+  OpCall call("shuffle_scale", stream);
+  const aiter_tensor* tscale = call.in("scale", scale);
+  aiter_shuffle_scale_opts opts = AITER_SHUFFLE_SCALE_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.experts = experts;
+  opts.gate_up = gate_up;
+  Spec s = like(tscale);
+  if (s.ndim == 2 && experts == 1 && !gate_up)
+    s = spec(tscale->dtype, {ceil_div(s.shape[0], 256) * 256, ceil_div(s.shape[1], 8) * 8});
+  const aiter_tensor* tout = call.out("out", out, s);
+  call.run([&] { return aiter_shuffle_scale(tscale, tout, &opts, call.stream()); });
+  return call.result();
+}
+
+nb::object unshuffle_scale(nb::handle shuffled, int64_t rows, int64_t cols, int64_t experts,
+                           bool gate_up, nb::handle out, nb::handle stream) {
+  OpCall call("unshuffle_scale", stream);
+  const aiter_tensor* tshuffled = call.in("shuffled", shuffled);
+  aiter_shuffle_scale_opts opts = AITER_SHUFFLE_SCALE_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.experts = experts;
+  opts.gate_up = gate_up;
+  const aiter_tensor* tout = call.out("out", out, spec(tshuffled->dtype, {rows, cols}));
+  call.run([&] { return aiter_unshuffle_scale(tshuffled, tout, &opts, call.stream()); });
   return call.result();
 }
 
@@ -97,10 +288,8 @@ nb::object dequantize(nb::handle codes, nb::handle scale, int64_t group_rows, in
   opts.code_dtype = parse_dtype(code_dtype, {});
   opts.scale_dtype = parse_dtype(scale_dtype, {});
   opts.scale_layout = parse_layout(scale_layout);
-  Spec s = like(tcodes);
+  Spec s = with_cols(tcodes, numbers_of(tcodes, opts.code_dtype));
   s.dtype = parse_dtype(dtype, kFloat32);
-  const int bits = (opts.code_dtype.bits ? opts.code_dtype : tcodes->dtype).bits;
-  if (bits < 8 && bits > 0 && s.ndim > 0) s.shape[s.ndim - 1] = s.shape[s.ndim - 1] * 8 / bits;
   const aiter_tensor* ty = call.out("y", out, s);
   call.run([&] { return aiter_dequantize(tcodes, tscale, ty, &opts, call.stream()); });
   return call.result();
@@ -139,10 +328,27 @@ const aiter_tensor* QuantResult::scale(const char* name, nb::handle given, const
 }
 
 void bind_quant(nb::module_& m) {
-  m.def("quantize", &quantize, "x"_a, "smooth"_a.none(), "num_rows"_a.none(), "scale"_a.none(),
-        "group_rows"_a, "group_cols"_a, "code_dtype"_a, "scale_dtype"_a, "mx_round"_a,
-        "amax_bound"_a, "global_scale"_a, "scale_layout"_a, "num_rows_factor"_a, "out"_a.none(),
-        "out_scale"_a.none(), "stream"_a.none());
+  m.def("moe_smoothquant", &moe_smoothquant, "x"_a, "smooth"_a, "topk_ids"_a, "code_dtype"_a,
+        "out"_a.none(), "out_scale"_a.none(), "stream"_a.none());
+  m.def("requantize", &requantize, "codes"_a, "scale"_a, "group"_a, "code_dtype"_a.none(),
+        "scale_dtype"_a.none(), "global_scale"_a, "scale_layout"_a, "out_group"_a,
+        "out_code_dtype"_a, "out_scale_dtype"_a, "out_global_scale"_a, "out_scale_layout"_a,
+        "mx_round"_a, "given_scale"_a.none(), "out"_a.none(), "out_scale"_a.none(),
+        "stream"_a.none());
+  m.def("rotate_activation", &rotate_activation, "x"_a, "quant"_a.none(), "dtype"_a.none(),
+        "out"_a.none(), "out_scale"_a.none(), "stream"_a.none());
+  m.def("shuffle_weight", &shuffle_weight, "w"_a, "tile_rows"_a, "tile_elements"_a,
+        "pack_elements"_a, "gate_up"_a, "pad_k_to"_a, "out"_a.none(), "stream"_a.none());
+  m.def("unshuffle_weight", &unshuffle_weight, "packed"_a, "out"_a.none(), "stream"_a.none());
+  m.def("shuffled_weight_info", &shuffled_weight_info, "packed"_a);
+  m.def("shuffle_scale", &shuffle_scale, "scale"_a, "experts"_a, "gate_up"_a, "out"_a.none(),
+        "stream"_a.none());
+  m.def("unshuffle_scale", &unshuffle_scale, "shuffled"_a, "rows"_a, "cols"_a, "experts"_a,
+        "gate_up"_a, "out"_a.none(), "stream"_a.none());
+  m.def("quantize", &quantize, "x"_a, "smooth"_a.none(), "smooth_map"_a.none(), "num_rows"_a.none(),
+        "scale"_a.none(), "group_rows"_a, "group_cols"_a, "code_dtype"_a, "scale_dtype"_a,
+        "mx_round"_a, "amax_bound"_a, "global_scale"_a, "scale_layout"_a, "num_rows_factor"_a,
+        "out"_a.none(), "out_scale"_a.none(), "stream"_a.none());
   m.def("dequantize", &dequantize, "codes"_a, "scale"_a, "group_rows"_a, "group_cols"_a,
         "code_dtype"_a.none(), "scale_dtype"_a.none(), "global_scale"_a, "scale_layout"_a,
         "dtype"_a.none(), "out"_a.none(), "stream"_a.none());

@@ -18,6 +18,26 @@ AITER_INLINE Words to_words(Vec v) { return __builtin_bit_cast(Words, v); }
 AITER_INLINE Vec to_vec(Words w) { return __builtin_bit_cast(Vec, w); }
 AITER_INLINE Words words1(uint32_t x) { return Words{} + x; }
 
+// Bits of a where the mask has ones, of b elsewhere.
+AITER_INLINE Words merge(uint32_t mask, Words a, Words b) {
+#if AITER_ISA_LEVEL == 2
+  return __builtin_bit_cast(Words,
+                            _mm512_ternarylogic_epi32(_mm512_set1_epi32(static_cast<int>(mask)),
+                                                      __builtin_bit_cast(__m512i, a),
+                                                      __builtin_bit_cast(__m512i, b), 0xca));
+#else
+  return (a & mask) | (b & ~mask);
+#endif
+}
+// min(|v|, most), which is `most` for NaN (a quiet one, as results of arithmetic are); most > 0.
+AITER_INLINE Vec magnitude_up_to(Vec v, float most) {
+#if AITER_ISA_LEVEL == 2
+  return {_mm512_range_ps(v.v, _mm512_set1_ps(most), 0b1010)};  // the least magnitude, sign cleared
+#else
+  return min(to_vec(to_words(v) & 0x7fffffffu), set1(most));
+#endif
+}
+
 // ---- codecs -------------------------------------------------------------------------------------
 // A codec has kBits, max(), encode(float), decode(code); for the vectors see encode_lanes() and
 // decode_lanes(), which give the same bits.
@@ -69,7 +89,7 @@ AITER_INLINE void with_codec(DType code, F&& f) {
   }
 }
 
-// The codes of kLanes numbers, in the low bits of each lane; the bits above a byte are undefined.
+// The codes of kLanes numbers, in the low bits of each lane; what is above kBits is zero.
 template <int kBits>
 AITER_INLINE Words encode_lanes(IntCode<kBits>, Vec v) {
   const Vec most = set1(IntCode<kBits>::kMax);
@@ -86,13 +106,13 @@ AITER_INLINE Words encode_lanes(Codec, Vec v) {
   constexpr uint32_t kQuanta = static_cast<uint32_t>(23 - Codec::kMantissa) << 23;
   constexpr int kShift = 23 - Codec::kMantissa;
   const Words bits = to_words(v);
-  const Words magnitude = to_words(min(to_vec(bits & 0x7fffffffu), set1(Codec::max())));
-  Words exponent = magnitude & 0x7f800000u;
-  exponent = exponent > kSmallest ? exponent : words1(kSmallest);
-  const Words sum = to_words(to_vec(magnitude) + to_vec(exponent + kQuanta));
-  Words code = sum + (exponent >> kShift) - (kSmallest >> kShift);
+  const Vec magnitude = magnitude_up_to(v, Codec::max());
+  const Words exponent =
+      to_words(max(to_vec(to_words(magnitude) & 0x7f800000u), to_vec(words1(kSmallest))));
+  const Words sum = to_words(magnitude + to_vec(exponent + kQuanta));
   constexpr uint32_t kSign = Codec::kSign;
-  code = (code & (kSign - 1)) | (bits >> (32 - Codec::kBits) & kSign);
+  Words code = sum + (exponent >> kShift) - (kSmallest >> kShift);
+  code = merge(kSign - 1, code, bits >> (32 - Codec::kBits));
   if constexpr (Codec::kIsFnuz) code = code == kSign ? Words{} : code;  // no negative zero
   if constexpr (Codec::kNan >= 0)
     code = v.v == v.v ? code : words1(static_cast<uint32_t>(Codec::kNan));
@@ -157,27 +177,43 @@ AITER_INLINE uint64_t unpack_codes(uint64_t packed) {
 // kLanes codes to kLanes * kBits / 8 bytes; streamed: past the caches, p aligned to as many bytes.
 template <int kBits>
 AITER_INLINE void store_codes(uint8_t* p, Words codes, [[maybe_unused]] bool streamed) {
-  const Bytes bytes = __builtin_convertvector(codes, Bytes);
 #if AITER_ISA_LEVEL == 2
-  if (kBits == 8 && streamed)
-    return _mm_stream_si128(reinterpret_cast<__m128i*>(p), __builtin_bit_cast(__m128i, bytes));
-#elif AITER_ISA_LEVEL == 1
+  const __m512i words = __builtin_bit_cast(__m512i, codes);
+  if constexpr (kBits == 8) {
+    const __m128i bytes = _mm512_cvtepi32_epi8(words);
+    if (streamed)
+      _mm_stream_si128(reinterpret_cast<__m128i*>(p), bytes);
+    else
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+  } else {
+    // Pairs, in the low bits of 64, then pairs of those.
+    const __m512i pairs = _mm512_or_si512(words, _mm512_srli_epi64(words, 32 - kBits));
+    if constexpr (kBits == 4) {
+      const __m128i bytes = _mm512_cvtepi64_epi8(pairs);
+      if (streamed)
+        _mm_stream_si64(reinterpret_cast<long long*>(p), _mm_cvtsi128_si64(bytes));
+      else
+        _mm_storel_epi64(reinterpret_cast<__m128i*>(p), bytes);
+    } else {
+      const __m128i twos = _mm_and_si128(_mm512_cvtepi64_epi16(pairs), _mm_set1_epi16(0xfff));
+      const __m128i fours = _mm_madd_epi16(twos, _mm_set1_epi32(1 << 28 | 1));  // 24 bits of 32
+      const __m128i bytes = _mm_shuffle_epi8(
+          fours, _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(p), bytes);
+      const int last = _mm_extract_epi32(bytes, 2);
+      memcpy(p + 8, &last, 4);
+    }
+  }
+#else
+  const Bytes bytes = __builtin_convertvector(codes, Bytes);
+#if AITER_ISA_LEVEL == 1
   if (kBits == 8 && streamed)
     return _mm_stream_si64(reinterpret_cast<long long*>(p), __builtin_bit_cast(long long, bytes));
 #endif
-  if constexpr (kBits == 8) {
-    memcpy(p, &bytes, kLanes);
-  } else {
-    uint64_t packed[kLanes / 8];
-    memcpy(packed, &bytes, kLanes);
-    for (uint64_t& eight : packed) eight = pack_codes<kBits>(eight);
-#if AITER_ISA_LEVEL == 2
-    if (kBits == 4 && streamed)
-      return _mm_stream_si64(reinterpret_cast<long long*>(p),
-                             static_cast<long long>(packed[0] | packed[1] << 32));
+  uint64_t eight = __builtin_bit_cast(uint64_t, bytes);
+  if constexpr (kBits < 8) eight = pack_codes<kBits>(eight);
+  memcpy(p, &eight, kBits);
 #endif
-    for (int i = 0; i < kLanes / 8; ++i) memcpy(p + i * kBits, packed + i, kBits);
-  }
 }
 
 // n <= kLanes codes from n * kBits / 8 bytes.
@@ -226,47 +262,136 @@ AITER_INLINE void encode_codes(int64_t n, float factor, uint8_t* codes, bool str
   memcpy(codes + i * kBits / 8, rest, (n - i) * kBits / 8);
 }
 
-// ---- scales -------------------------------------------------------------------------------------
-
-// The largest finite magnitude; NaN is passed over, infinity counts as the largest float.
-template <class X>
-AITER_INLINE float group_amax(int64_t n, X&& x) {
-  Vec most[4] = {zero(), zero(), zero(), zero()};
-  const Vec largest = set1(3.4028234663852886e38f);
-  auto take = [&](int k, Vec v) {
-    most[k] = max(min(largest, abs(v)), most[k]);  // a NaN comes through min, and max drops it
-  };
-  int64_t i = 0;
-  for (; i + 4 * kLanes <= n; i += 4 * kLanes)
-    for (int k = 0; k < 4; ++k) take(k, x(i + k * kLanes, kLanes));
-  for (; i + kLanes <= n; i += kLanes) take(0, x(i, kLanes));
-  if (i < n) take(0, x(i, static_cast<int>(n - i)));
-  return reduce_max(max(max(most[0], most[1]), max(most[2], most[3])));
+// Puts code i of a row into its bits; codes are put in order.
+template <int kBits>
+AITER_INLINE void put_code(uint8_t* codes, int64_t i, uint32_t code) {
+  const int64_t bit = i * kBits;
+  const int at = static_cast<int>(bit % 8);
+  const uint32_t kept = codes[bit / 8] & ((1u << at) - 1);
+  codes[bit / 8] = static_cast<uint8_t>(kept | code << at);
+  if (at + kBits > 8) codes[bit / 8 + 1] = static_cast<uint8_t>(code >> (8 - at));
 }
 
-// The stored scale of a group, and the factor that its numbers are multiplied by.
-struct Scale {
-  float factor;  // 1 / scale
-  float value;   // of an f32 or bf16 scale
-  uint8_t code;  // of an e8m0 or e4m3fn scale
+// ---- scales -------------------------------------------------------------------------------------
+
+// The largest finite magnitude of n numbers, in some lane; NaN is passed over, infinity counts as
+// the largest float.
+template <class X>
+AITER_INLINE Vec lanes_amax(int64_t n, X&& x) {
+  const Vec largest = set1(3.4028234663852886e38f);
+  auto larger = [&](Vec most, Vec v) {
+    return max(min(largest, abs(v)), most);  // a NaN comes through min, and max drops it
+  };
+  Vec most = zero();
+  int64_t i = 0;
+  if (n >= 8 * kLanes) {
+    Vec part[4] = {zero(), zero(), zero(), zero()};
+    for (; i + 4 * kLanes <= n; i += 4 * kLanes)
+      for (int k = 0; k < 4; ++k) part[k] = larger(part[k], x(i + k * kLanes, kLanes));
+    most = max(max(part[0], part[1]), max(part[2], part[3]));
+  }
+  for (; i + kLanes <= n; i += kLanes) most = larger(most, x(i, kLanes));
+  if (i < n) most = larger(most, x(i, static_cast<int>(n - i)));
+  return most;
+}
+template <class X>
+AITER_INLINE float group_amax(int64_t n, X&& x) {
+  return reduce_max(lanes_amax(n, x));
+}
+
+// Lane i of the result is the maximum of v[i].
+template <int h>
+AITER_INLINE Vec max_halves(Vec a, Vec b) {  // of segments of 2h lanes: those of a, then those of b
+#define AITER_FROM(j) ((j) / h % (kLanes / 2 / h) * 2 * h + (j) % h + ((j) / (kLanes / 2)) * kLanes)
+#define AITER_FROM8(j, by)                                                                    \
+  AITER_FROM(j) + by, AITER_FROM(j + 1) + by, AITER_FROM(j + 2) + by, AITER_FROM(j + 3) + by, \
+      AITER_FROM(j + 4) + by, AITER_FROM(j + 5) + by, AITER_FROM(j + 6) + by,                 \
+      AITER_FROM(j + 7) + by
+#if AITER_ISA_LEVEL == 2
+  return max(Vec{__builtin_shufflevector(a.v, b.v, AITER_FROM8(0, 0), AITER_FROM8(8, 0))},
+             Vec{__builtin_shufflevector(a.v, b.v, AITER_FROM8(0, h), AITER_FROM8(8, h))});
+#else
+  return max(Vec{__builtin_shufflevector(a.v, b.v, AITER_FROM8(0, 0))},
+             Vec{__builtin_shufflevector(a.v, b.v, AITER_FROM8(0, h))});
+#endif
+#undef AITER_FROM8
+#undef AITER_FROM
+}
+AITER_INLINE Vec reduce_max_each(Vec (&v)[kLanes]) {
+  for (int i = 0; i < kLanes / 2; ++i) v[i] = max_halves<kLanes / 2>(v[2 * i], v[2 * i + 1]);
+  for (int i = 0; i < kLanes / 4; ++i) v[i] = max_halves<kLanes / 4>(v[2 * i], v[2 * i + 1]);
+  for (int i = 0; i < kLanes / 8; ++i) v[i] = max_halves<kLanes / 8>(v[2 * i], v[2 * i + 1]);
+  if constexpr (kLanes == 16) v[0] = max_halves<1>(v[0], v[1]);
+  return v[0];
+}
+
+// mx_scale() of kLanes groups.
+AITER_INLINE Words mx_scales(Vec amax, MxRound mode, const MxElement& element) {
+  typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+  const Words denormal = to_words(amax) < 0x00800000u ? ~Words{} : Words{};
+  Words u = to_words(amax);
+  u = denormal ? to_words(amax * set1(16777216.0f)) : u;  // scaled up, exactly
+  if (mode == MxRound::kUp) {
+    const uint32_t max_mantissa = (element.max_code & ((1u << element.mantissa) - 1))
+                                  << (23 - element.mantissa);
+    u = (u & 0x7fffffu) > max_mantissa ? u + 0x800000u : u;
+  } else if (mode == MxRound::kEven) {
+    u += 1u << (22 - element.mantissa);
+  } else if (mode == MxRound::kCeil) {
+    u += 0x7fffffu;
+  }
+  Ints code = __builtin_bit_cast(Ints, u >> 23) - __builtin_bit_cast(Ints, denormal & 24) -
+              element.max_exponent;
+  code = code < 0 ? Ints{} : code;
+  code = code > 254 ? Ints{} + 254 : code;
+  return to_words(amax) == 0 ? words1(127) : __builtin_bit_cast(Words, code);
+}
+
+// The stored scales of kLanes groups, and the factors that their numbers are multiplied by.
+struct Scales {
+  float factor[kLanes];   // 1 / scale
+  float value[kLanes];    // of f32 and bf16 scales
+  uint32_t code[kLanes];  // of e8m0 and e4m3fn scales
 };
 
 template <class Codec>
-AITER_INLINE Scale scale_for(float amax, const QuantSpec& spec) {
-  amax = amax < spec.amax_bound ? amax : spec.amax_bound;
+AITER_INLINE void scales_for(Vec amax, const QuantSpec& spec, Scales* s) {
+  amax = min(amax, set1(spec.amax_bound));
+  Vec factor;
   if (spec.scale == DType::kF8E8M0) {
-    uint32_t code = 127;
-    if constexpr (requires { Codec::kMantissa; }) code = mx_scale<Codec>(amax, spec.round);
-    return {e8m0_decode(254 - code), 0.0f, static_cast<uint8_t>(code)};
+    Words code = words1(127);
+    if constexpr (requires { Codec::kMantissa; })
+      code = mx_scales(amax, spec.round, mx_element<Codec>());
+    memcpy(s->code, &code, sizeof(code));
+    const Words inverse = 254 - code;
+    factor = to_vec(inverse == 0 ? words1(0x00400000u) : inverse << 23);
+  } else if (spec.scale == DType::kF8E4M3FN) {
+    const Words code = encode_lanes(E4M3FN{}, amax / set1(Codec::max() * spec.global_scale));
+    memcpy(s->code, &code, sizeof(code));
+    const Vec scale = decode_lanes(E4M3FN{}, code) * set1(spec.global_scale);
+    factor = to_vec(scale.v > zero().v ? to_words(set1(1.0f) / scale) : Words{});
+  } else {
+    const Vec least = set1(1.1754943508222875e-38f);
+    Vec scale = amax / set1(Codec::max());
+    const Words small = amax.v > zero().v ? to_words(least) : to_words(set1(1.0f));
+    scale = to_vec(scale.v > least.v ? to_words(scale) : small);
+    store(s->value, scale);
+    factor = set1(1.0f) / scale;
   }
-  if (spec.scale == DType::kF8E4M3FN) {
-    const uint32_t code = E4M3FN::encode(amax / (Codec::max() * spec.global_scale));
-    const float scale = E4M3FN::decode(code) * spec.global_scale;
-    return {scale > 0.0f ? 1.0f / scale : 0.0f, 0.0f, static_cast<uint8_t>(code)};
-  }
-  float scale = amax / Codec::max();
-  scale = scale > 1.1754943508222875e-38f ? scale : amax > 0.0f ? 1.1754943508222875e-38f : 1.0f;
-  return {1.0f / scale, scale, 0};
+  store(s->factor, factor);
+}
+
+// Of one group.
+struct Scale {
+  float factor;
+  float value;
+  uint32_t code;
+};
+template <class Codec>
+AITER_INLINE Scale scale_for(float amax, const QuantSpec& spec) {
+  Scales s{};
+  scales_for<Codec>(set1(amax), spec, &s);
+  return {s.factor[0], s.value[0], s.code[0]};
 }
 
 AITER_INLINE void store_scale(const QuantOut& q, int64_t index, const Scale& scale) {
@@ -275,7 +400,7 @@ AITER_INLINE void store_scale(const QuantOut& q, int64_t index, const Scale& sca
   else if (q.spec.scale == DType::kBF16)
     static_cast<bf16*>(q.scale)[index] = from_float<bf16>(scale.value);
   else
-    static_cast<uint8_t*>(q.scale)[index] = scale.code;
+    static_cast<uint8_t*>(q.scale)[index] = static_cast<uint8_t>(scale.code);
 }
 
 AITER_INLINE float load_scale(const QuantOut& q, int64_t index) {
@@ -294,19 +419,37 @@ AITER_INLINE float load_scale(const QuantOut& q, int64_t index) {
 template <class Codec, class X>
 AITER_INLINE void quantize_row(const QuantOut& q, int64_t row, bool streamed, X&& x) {
   uint8_t* codes = static_cast<uint8_t*>(q.codes) + q.codes_rows.offset(row);
-  for (int64_t group = 0, begin = 0; begin < q.cols; ++group, begin += q.group_cols) {
-    const int64_t n = q.cols - begin < q.group_cols ? q.cols - begin : q.group_cols;
-    const int64_t index = q.scale_index(row, group);
-    auto here = [&](int64_t i, int lanes) { return x(begin + i, lanes); };
-    float factor;
-    if (q.static_scale) {
-      factor = 1.0f / load_scale(q, index);
-    } else {
-      const Scale scale = scale_for<Codec>(group_amax(n, here), q.spec);
-      store_scale(q, index, scale);
-      factor = scale.factor;
+  const int64_t groups = (q.cols + q.group_cols - 1) / q.group_cols;
+  auto each = [&](int64_t first, auto&& f) {  // f(k, its first column, columns)
+    for (int k = 0; k < kLanes && first + k < groups; ++k) {
+      const int64_t begin = (first + k) * q.group_cols;
+      f(k, begin, q.cols - begin < q.group_cols ? q.cols - begin : q.group_cols);
     }
-    encode_codes<Codec>(n, factor, codes + begin * Codec::kBits / 8, streamed, here);
+  };
+  const int64_t scale_row = q.scale_row(row);
+  for (int64_t first = 0; first < groups; first += kLanes) {
+    Scales s;
+    if (q.static_scale) {
+      each(first, [&](int k, int64_t, int64_t) {
+        s.factor[k] = 1.0f / load_scale(q, scale_row + q.scale_group(first + k));
+      });
+    } else {
+      // Many groups at a time, so that none waits for the last step of another.
+      Vec most[kLanes];
+      for (int k = 0; k < kLanes; ++k) most[k] = zero();
+      each(first, [&](int k, int64_t begin, int64_t n) {
+        most[k] = lanes_amax(n, [&](int64_t i, int lanes) { return x(begin + i, lanes); });
+      });
+      scales_for<Codec>(reduce_max_each(most), q.spec, &s);
+      each(first, [&](int k, int64_t, int64_t) {
+        store_scale(q, scale_row + q.scale_group(first + k),
+                    Scale{s.factor[k], s.value[k], s.code[k]});
+      });
+    }
+    each(first, [&](int k, int64_t begin, int64_t n) {
+      encode_codes<Codec>(n, s.factor[k], codes + begin * Codec::kBits / 8, streamed,
+                          [&](int64_t i, int lanes) { return x(begin + i, lanes); });
+    });
   }
 }
 

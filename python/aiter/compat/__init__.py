@@ -7,13 +7,14 @@ the one in `aiter` that does the work; what has the same signature there is simp
 import aiter as _aiter
 from aiter import *
 
-from . import _enums, activation, dtypes, elementwise, kvcache, sampling
+from . import _enums, activation, dtypes, elementwise, kvcache, quant, sampling
 from ._enums import *
 from .activation import *
 from .elementwise import *
 from .kvcache import *
+from .quant import *
 from .sampling import *
 
-_MODULES = (_aiter, _enums, activation, elementwise, kvcache, sampling)
+_MODULES = (_aiter, _enums, activation, elementwise, kvcache, sampling, quant)
 
 __all__ = sorted({"dtypes"}.union(*(module.__all__ for module in _MODULES)))

@@ -11,6 +11,9 @@ AITER_DEVICE float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 AITER_DEVICE float sqrt(float x) { return __fsqrt_rn(x); }
 AITER_DEVICE float floor(float x) { return ::floorf(x); }
 AITER_DEVICE float abs(float x) { return ::fabsf(x); }
+// The other one, when one is NaN.
+AITER_DEVICE float fmin(float a, float b) { return ::fminf(a, b); }
+AITER_DEVICE float fmax(float a, float b) { return ::fmaxf(a, b); }
 // To the nearest integer, halves to the even one.
 AITER_DEVICE float round_even(float x) { return ::rintf(x); }
 #else
@@ -18,6 +21,8 @@ AITER_DEVICE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, 
 AITER_DEVICE float sqrt(float x) { return __builtin_sqrtf(x); }
 AITER_DEVICE float floor(float x) { return __builtin_floorf(x); }
 AITER_DEVICE float abs(float x) { return __builtin_fabsf(x); }
+AITER_DEVICE float fmin(float a, float b) { return __builtin_fminf(a, b); }
+AITER_DEVICE float fmax(float a, float b) { return __builtin_fmaxf(a, b); }
 AITER_DEVICE float round_even(float x) { return __builtin_rintf(x); }
 #endif
 

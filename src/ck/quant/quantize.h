@@ -8,6 +8,7 @@
 
 namespace aiter {
 
+// Signed integers, as the codecs of core/small_float.h.
 template <int kCodeBits>
 struct IntCode {
   static constexpr int kBits = kCodeBits;
@@ -25,7 +26,8 @@ struct IntCode {
   AITER_DEVICE static constexpr float max() { return kMax; }
 };
 
-// f(Codec{}) for the dtype of the codes.
+// f(Codec{}) for the dtype of the codes. It is compiled nine times: where f is large, CodeFormat is
+// better.
 template <class F>
 AITER_DEVICE void with_codec(DType code, F&& f) {
   switch (code) {
@@ -50,14 +52,73 @@ AITER_DEVICE void with_codec(DType code, F&& f) {
   }
 }
 
-template <class Element>
-AITER_DEVICE uint32_t mx_code(Element, float amax, MxRound round) {
-  return mx_scale<Element>(amax, round);
-}
-template <int kBits>
-AITER_DEVICE uint32_t mx_code(IntCode<kBits>, float, MxRound) {
-  return 127;
-}
+// A kind of code as numbers, the same for all threads: one encoder, and one copy of it, for all
+// kinds. The bits are those of SmallFloat::encode.
+struct CodeFormat {
+  int bits;
+  bool integer;
+  float max;
+  MxElement mx;
+  uint32_t smallest;       // the smallest normal number, as bits of a float
+  uint32_t sign;           // bit of a code
+  uint32_t nan;            // code
+  bool has_nan, has_zero;  // has_zero: a negative zero
+
+  AITER_DEVICE explicit CodeFormat(DType code) {
+    with_codec(code, [&] AITER_LAMBDA(auto codec) { set(codec); });
+  }
+  template <class Codec>
+  AITER_DEVICE explicit CodeFormat(Codec codec) {
+    set(codec);
+  }
+
+  AITER_DEVICE uint32_t encode(float x) const {
+    return integer ? encode_integer(x) : encode_float(x);
+  }
+  AITER_DEVICE uint32_t encode_integer(float x) const {
+    x = x == x ? x : 0.0f;
+    x = x < max ? x : max;
+    x = x > -max ? x : -max;
+    return bit_cast<uint32_t>(x + 12582912.0f) & (2 * sign - 1);  // 1.5 * 2^23: ties to even
+  }
+  AITER_DEVICE uint32_t encode_float(float x) const {
+    const uint32_t u = bit_cast<uint32_t>(x);
+    float a = bit_cast<float>(u & 0x7fffffffu);
+    a = fmin(a, max);  // NaN too
+    uint32_t exponent = bit_cast<uint32_t>(a) & 0x7f800000u;
+    exponent = exponent > smallest ? exponent : smallest;
+    const int shift = 23 - mx.mantissa;
+    const uint32_t sum =
+        bit_cast<uint32_t>(a + bit_cast<float>(exponent + (static_cast<uint32_t>(shift) << 23)));
+    uint32_t code = (sum + ((exponent - smallest) >> shift)) & (sign - 1);
+    code |= u >> (32 - bits) & (has_zero || code ? sign : 0u);
+    return x == x || !has_nan ? code : nan;
+  }
+
+ private:
+  template <int n>
+  AITER_DEVICE void set(IntCode<n>) {
+    bits = n;
+    integer = true;
+    sign = 1u << (n - 1);
+    max = IntCode<n>::max();
+    mx = {1, 0, 0};
+    smallest = nan = 0;
+    has_nan = has_zero = false;
+  }
+  template <class Codec>
+  AITER_DEVICE void set(Codec) {
+    bits = Codec::kBits;
+    integer = false;
+    max = Codec::max();
+    mx = mx_element<Codec>();
+    smallest = static_cast<uint32_t>(127 + 1 - Codec::kExponentBias) << 23;
+    sign = Codec::kSign;
+    has_nan = Codec::kNan >= 0;
+    nan = has_nan ? Codec::kNan : 0;
+    has_zero = !Codec::kIsFnuz;
+  }
+};
 
 // The stored scale of a group, and the factor that its numbers are multiplied by.
 struct Scale {
@@ -66,21 +127,25 @@ struct Scale {
   uint8_t code;  // of an e8m0 or e4m3fn scale
 };
 
-template <class Codec>
-AITER_DEVICE Scale scale_for(float amax, const QuantSpec& spec) {
+AITER_DEVICE Scale scale_for(float amax, const QuantSpec& spec, const CodeFormat& format) {
   amax = amax < spec.amax_bound ? amax : spec.amax_bound;
   if (spec.scale == DType::kF8E8M0) {
-    const uint32_t code = mx_code(Codec{}, amax, spec.round);
+    const uint32_t code = mx_scale(amax, spec.round, format.mx);
     return {e8m0_decode(254 - code), 0.0f, static_cast<uint8_t>(code)};
   }
   if (spec.scale == DType::kF8E4M3FN) {
-    const uint32_t code = E4M3FN::encode(amax / (Codec::max() * spec.global_scale));
+    const uint32_t code = E4M3FN::encode(amax / (format.max * spec.global_scale));
     const float scale = E4M3FN::decode(code) * spec.global_scale;
     return {scale > 0.0f ? 1.0f / scale : 0.0f, 0.0f, static_cast<uint8_t>(code)};
   }
-  float scale = amax / Codec::max();
+  float scale = amax / format.max;
   scale = scale > 1.1754943508222875e-38f ? scale : amax > 0.0f ? 1.1754943508222875e-38f : 1.0f;
   return {1.0f / scale, scale, 0};
+}
+
+template <class Codec>
+AITER_DEVICE Scale scale_for(float amax, const QuantSpec& spec) {
+  return scale_for(amax, spec, CodeFormat(Codec{}));
 }
 
 AITER_DEVICE float load_scale(const QuantOut& q, int64_t index) {
@@ -111,20 +176,73 @@ AITER_DEVICE uint32_t load_code(const uint8_t* codes, int64_t c) {
   return code & ((1u << kBits) - 1);
 }
 
+// ---- groups of any shape ------------------------------------------------------------------------
+// A group of up to wave_group numbers is worked on by a wave, a larger one by a block: first its
+// largest magnitude, then its codes. row_at(row) describes a row: `there`, and what
+// number(row_at(row), column) needs.
+template <class RowAt, class Number>
+AITER_DEVICE void quantize_groups(const QuantOut& q, int64_t rows, int64_t group_rows,
+                                  int wave_group, RowAt&& row_at, Number&& number) {
+  AITER_SHARED float scratch[1024 / kWave];
+  constexpr float kLargest = 3.4028234663852886e38f;
+  const CodeFormat format(q.spec.code);
+  const bool by_wave = group_rows * q.group_cols <= wave_group;
+  const int threads = by_wave ? kWave : block_threads();
+  const int t = thread_index() % threads, parallel = block_threads() / threads;
+  const int64_t groups_of_row = (q.cols + q.group_cols - 1) / q.group_cols;
+  const int64_t groups = (rows + group_rows - 1) / group_rows * groups_of_row;
+  for (int64_t g = static_cast<int64_t>(block_index_x()) * parallel + thread_index() / threads;
+       g < groups; g += static_cast<int64_t>(grid_blocks()) * parallel) {
+    const int64_t group_row = g / groups_of_row, group_col = g % groups_of_row;
+    const int64_t row = group_row * group_rows, begin = group_col * q.group_cols;
+    const int64_t row_end = min<int64_t>(row + group_rows, rows);
+    const int64_t end = min<int64_t>(begin + q.group_cols, q.cols);
+    const int64_t index = q.scale_index(group_row, group_col);
+    if (!row_at(row).there) continue;  // only groups within a row can be passed over
+    float factor;
+    if (q.static_scale) {
+      factor = 1.0f / load_scale(q, index);
+    } else {
+      float amax = 0;
+      for (int64_t r = row; r < row_end; ++r) {
+        const auto at = row_at(r);
+        for (int64_t c = begin + t; c < end; c += threads)
+          amax = fmin(fmax(amax, abs(number(at, c))), kLargest);  // NaN is passed over
+      }
+      amax = by_wave ? wave_reduce<Max>(amax) : block_reduce<Max>(amax, scratch);
+      const Scale scale = scale_for(amax, q.spec, format);
+      factor = scale.factor;
+      if (t == 0) store_scale(q, index, scale);
+    }
+    // As many codes of a thread at a time as fill bytes.
+    const int bits = format.bits, together = bits == 8 ? 1 : bits == 6 ? 4 : 2;
+    for (int64_t r = row; r < row_end; ++r) {
+      const auto at = row_at(r);
+      uint8_t* to = static_cast<uint8_t*>(q.codes) + q.codes_rows.offset(r);
+      for (int64_t c = begin + together * t; c < end; c += together * threads) {
+        uint32_t codes = 0;
+        for (int k = 0; k < together; ++k)
+          codes |= format.encode(number(at, c + k) * factor) << k * bits;
+        for (int i = 0; i < together * bits / 8; ++i)
+          to[c * bits / 8 + i] = static_cast<uint8_t>(codes >> 8 * i);
+      }
+    }
+  }
+}
+
 // ---- rows in registers --------------------------------------------------------------------------
 // For kernels whose `threads` of a row, a power of two up to the wave or a multiple of it, hold N
 // neighbouring columns at a time: thread t has those from (c * threads + t) * N on, for c = 0, 1
 // ... N is a power of two, and threads * N is at least q.group_cols unless that is the whole row.
+// Given scales are of whole rows.
 //
 //   float amax = 0;
 //   if (needs_row_amax(q)) {
 //     for (c ...) amax = max_magnitude(amax, v[c]);     // columns that are not there count as 0
 //     amax = row_max(amax, threads, scratch);
 //   }
-//   with_codec(q.spec.code, [&] AITER_LAMBDA(auto codec) {
-//     const RowQuantizer<decltype(codec), N> quantizer(q, row, amax, t == 0);
-//     for (c ...) quantizer.store((c * threads + t) * N, v[c]);
-//   });
+//   const AnyRowQuantizer<N> quantizer(q, row, amax, t == 0);
+//   for (c ...) quantizer.store((c * threads + t) * N, v[c]);
 
 // Whether one scale for each row is to be computed, so that its largest magnitude must be known
 // before the first code.
@@ -138,8 +256,7 @@ AITER_DEVICE float max_magnitude(float amax, const float (&v)[N]) {
   constexpr float kLargest = 3.4028234663852886e38f;
   AITER_UNROLL
   for (int k = 0; k < N; ++k) {
-    const float a = abs(v[k]);
-    if (a > amax) amax = a < kLargest ? a : kLargest;
+    amax = fmin(fmax(amax, abs(v[k])), kLargest);
   }
   return amax;
 }
@@ -151,92 +268,129 @@ AITER_DEVICE float row_max(float value, int threads, float* scratch) {
   return value;
 }
 
-template <class Codec, int N>
-class RowQuantizer {
+template <int N>
+class AnyRowQuantizer {
  public:
-  // row_amax counts if needs_row_amax(q). One thread of the row is `first`.
-  AITER_DEVICE RowQuantizer(const QuantOut& q, int64_t row, float row_amax, bool first)
-      : q_(q), row_(row), codes_(static_cast<uint8_t*>(q.codes) + q.codes_rows.offset(row)) {
-    aligned_ = reinterpret_cast<uint64_t>(codes_) % kAlignment == 0;
-    grouped_ = q.group_cols < q.cols;
+  // row_amax counts if needs_row_amax(q). One thread of the row is `first`. Lanes whose row is not
+  // `there` only take part in the reductions.
+  AITER_DEVICE AnyRowQuantizer(const QuantOut& q, int64_t row, float row_amax, bool first,
+                               bool there = true)
+      : AnyRowQuantizer(CodeFormat(q.spec.code), q, row, row_amax, first, there) {}
+  AITER_DEVICE AnyRowQuantizer(const CodeFormat& format, const QuantOut& q, int64_t row,
+                               float row_amax, bool first, bool there)
+      : q_(q),
+        format_(format),
+        codes_(static_cast<uint8_t*>(q.codes) + q.codes_rows.offset(row)),
+        scales_(q.scale_row(row)),
+        cols_(there ? q.cols : 0),
+        grouped_(q.group_cols < q.cols) {
     if (grouped_) return;
-    const int64_t index = q.scale_index(row, 0);
     if (q.static_scale) {
-      factor_ = 1.0f / load_scale(q, index);
+      factor_ = 1.0f / load_scale(q, scales_);
     } else {
-      const Scale scale = scale_for<Codec>(row_amax, q.spec);
+      const Scale scale = scale_for(row_amax, q.spec, format_);
       factor_ = scale.factor;
-      if (first) store_scale(q, index, scale);
+      if (first && there) store_scale(q, scales_, scale);
     }
   }
 
   // Codes of the N columns from `column` on, and the scales of the groups. All lanes of the wave
   // must call it; columns from q.cols on are not there.
   AITER_DEVICE void store(int64_t column, const float (&v)[N]) const {
-    float factor = factor_;
-    if (grouped_) {
-      const bool there = column < q_.cols;
-      const int64_t index = there ? q_.scale_index(row_, column / q_.group_cols) : 0;
-      if (q_.static_scale) {
-        factor = there ? 1.0f / load_scale(q_, index) : 0.0f;
-      } else {
-        float amax = 0;
-        AITER_UNROLL
-        for (int k = 0; k < N; ++k) {
-          const float one[1] = {v[k]};
-          if (column + k < q_.cols) amax = max_magnitude(amax, one);
-        }
-        const int lanes = static_cast<int>(q_.group_cols) / N;
-        for (int mask = lanes / 2; mask > 0; mask /= 2) amax = max(amax, shuffle_xor(amax, mask));
-        const Scale scale = scale_for<Codec>(amax, q_.spec);
-        factor = scale.factor;
-        if (there && column % q_.group_cols == 0) store_scale(q_, index, scale);
+    const float factor = grouped_ ? group_factor(column, v) : factor_;
+    if (column >= cols_) return;
+    uint32_t codes[N];
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) codes[k] = bit_cast<uint32_t>(v[k] * factor);
+    if (format_.integer) {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) codes[k] = format_.encode_integer(bit_cast<float>(codes[k]));
+    } else {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) codes[k] = format_.encode_float(bit_cast<float>(codes[k]));
+    }
+    const int there = static_cast<int>(min<int64_t>(N, cols_ - column));
+    if (format_.bits == 8)
+      store_bits<8>(column, codes, there);
+    else if (format_.bits == 4)
+      store_bits<4>(column, codes, there);
+    else
+      store_bits<6>(column, codes, there);
+  }
+
+ private:
+  AITER_DEVICE float group_factor(int64_t column, const float (&v)[N]) const {
+    const bool there = column < cols_;
+    // Groups of lanes are powers of two of 16 and more.
+    const int shift = 31 - __builtin_clz(static_cast<uint32_t>(q_.group_cols));
+    const int64_t index = scales_ + q_.scale_group(column >> shift);
+    if (q_.static_scale) return there ? 1.0f / load_scale(q_, index) : 0.0f;
+    float amax = 0;
+    if (column + N <= cols_) {
+      amax = max_magnitude(amax, v);
+    } else {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) {
+        const float one[1] = {v[k]};
+        if (column + k < cols_) amax = max_magnitude(amax, one);
       }
     }
-    if (column >= q_.cols) return;
-    uint8_t* to = codes_ + column * Codec::kBits / 8;
+    const int lanes = static_cast<int>(q_.group_cols) / N;
+    for (int mask = lanes / 2; mask > 0; mask /= 2) amax = max(amax, shuffle_xor(amax, mask));
+    const Scale scale = scale_for(amax, q_.spec, format_);
+    if (there && (column & (q_.group_cols - 1)) == 0) store_scale(q_, index, scale);
+    return scale.factor;
+  }
+
+  template <int kBits>
+  AITER_DEVICE void store_bits(int64_t column, const uint32_t (&codes)[N], int there) const {
+    constexpr int kBytes = N * kBits / 8, kWords = (kBytes + 3) / 4;
     struct {
       uint32_t word[kWords];
     } words = {};
     AITER_UNROLL
     for (int k = 0; k < N; ++k) {
-      const uint32_t code = Codec::encode(v[k] * factor);
-      constexpr int kBits = Codec::kBits;
-      words.word[k * kBits / 32] |= code << k * kBits % 32;
+      words.word[k * kBits / 32] |= codes[k] << k * kBits % 32;
       if (k * kBits % 32 + kBits > 32)
-        words.word[k * kBits / 32 + 1] |= code >> (32 - k * kBits % 32);
+        words.word[k * kBits / 32 + 1] |= codes[k] >> (32 - k * kBits % 32);
     }
-    if (aligned_ && column + N <= q_.cols) {
+    uint8_t* to = codes_ + column * kBits / 8;
+    constexpr int kWidth = kBytes % 4 == 0 ? kBytes : kBytes % 2 == 0 ? 2 : 1;  // of a store
+    if (there == N && reinterpret_cast<uint64_t>(to) % kWidth == 0) {
       if constexpr (kBytes % 4 == 0) {
         using Words = typename WordsOf<kBytes>::Type;
         *reinterpret_cast<Words*>(to) = bit_cast<Words>(words);
-      } else if constexpr (kBytes % 2 == 0) {
+        return;
+      } else if constexpr (kWidth == 2) {
+        // volatile: compilers would join them to words that are not aligned
         AITER_UNROLL
         for (int i = 0; i < kBytes / 2; ++i)
-          reinterpret_cast<uint16_t*>(to)[i] =
+          reinterpret_cast<volatile uint16_t*>(to)[i] =
               static_cast<uint16_t>(words.word[i / 2] >> i % 2 * 16);
-      } else {
-        AITER_UNROLL
-        for (int i = 0; i < kBytes; ++i)
-          to[i] = static_cast<uint8_t>(words.word[i / 4] >> i % 4 * 8);
+        return;
       }
-    } else {
-      const int n = static_cast<int>(min<int64_t>(N, q_.cols - column)) * Codec::kBits / 8;
-      AITER_UNROLL
-      for (int i = 0; i < kBytes; ++i)
-        if (i < n) to[i] = static_cast<uint8_t>(words.word[i / 4] >> i % 4 * 8);
     }
+    AITER_UNROLL
+    for (int i = 0; i < kBytes; ++i)
+      if (i < there * kBits / 8) to[i] = static_cast<uint8_t>(words.word[i / 4] >> i % 4 * 8);
   }
 
- private:
-  static constexpr int kBytes = N * Codec::kBits / 8;
-  static constexpr int kWords = (kBytes + 3) / 4;
-  static constexpr int kAlignment = kBytes % 4 == 0 ? kBytes : kBytes % 2 == 0 ? 2 : 1;
   const QuantOut& q_;
-  int64_t row_;
+  CodeFormat format_;
   uint8_t* codes_;
+  int64_t scales_;
+  int64_t cols_;
   float factor_ = 0;
-  bool aligned_, grouped_;
+  bool grouped_;
+};
+
+// The same, compiled for one kind of code.
+template <class Codec, int N>
+class RowQuantizer : public AnyRowQuantizer<N> {
+ public:
+  AITER_DEVICE RowQuantizer(const QuantOut& q, int64_t row, float row_amax, bool first,
+                            bool there = true)
+      : AnyRowQuantizer<N>(CodeFormat(Codec{}), q, row, row_amax, first, there) {}
 };
 
 }  // namespace aiter

@@ -16,8 +16,8 @@ struct NamedTensor {
 };
 
 // For codes and scales of numbers that have the leading dimensions of x and `cols` columns. Groups
-// are within rows, of all columns or of 16, 32, 64 or 128 of them; a given scale may also be one
-// for all. opts: NULL = AITER_QUANTIZE_OPTS_INIT.
+// are within rows, of all columns or of 16, 32, 64 or 128 of them; a given scale may also be
+// one for all. opts: NULL = AITER_QUANTIZE_OPTS_INIT.
 QuantOut check_quant_out(const Check& check, const Arg& x, int64_t cols, NamedTensor codes,
                          NamedTensor scale, const aiter_quantize_opts* opts);
 

@@ -54,6 +54,37 @@ def test_padding_rows_are_neither_read_nor_written(row):
     assert codes is out and (out[2:] == 77).all()
 
 
+def test_a_map_chooses_the_smooth_scale_of_a_row(row):
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((7, 48)).astype(np.float32)
+    smooth = rng.random((3, 48)).astype(np.float32)
+    which = np.array([2, 0, -1, 1, 3, 2, 0], np.int32)
+    out, scale = np.full((7, 48), 77, np.int8), np.full((7, 1), 7, np.float32)
+    aiter.smoothquant(x, smooth, smooth_scale_map=which, out=out, out_scale=scale)
+    for r, expert in enumerate(which):
+        if 0 <= expert < 3:
+            codes, one = cases.reference(x[r : r + 1], (1, 0), "int8", smooth=smooth[expert])
+            np.testing.assert_array_equal(out[r], codes[0])
+            assert scale[r] == one[0]
+        else:
+            assert (out[r] == 77).all() and scale[r] == 7  # passed over
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float8_e4m3fn"])
+def test_moe_smoothquant(dtype, row):
+    rng = np.random.default_rng(6)
+    x = rng.standard_normal((5, 32)).astype(ml_dtypes.bfloat16)
+    smooth = rng.random((4, 32)).astype(np.float32)
+    ids = rng.integers(0, 4, (5, 2)).astype(np.int32)
+    codes, scale = aiter.moe_smoothquant(x, smooth, ids, dtype)
+    assert codes.shape == (2, 5, 32) and scale.shape == (2, 5, 1)
+    for k in range(2):
+        for t in range(5):
+            want = cases.reference(x[t : t + 1], (1, 0), dtype, smooth=smooth[ids[t, k]])
+            assert_bits(codes[k, t : t + 1], want[0], "codes")
+            assert scale[k, t] == want[1][0]
+
+
 def test_column_major_scales_and_strided_input(row):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((6, 3, 128)).astype(np.float32)[:, 1]
@@ -116,6 +147,12 @@ def test_the_comparison_would_notice():
         ({"round_mode": 9}, "mx_round is 9, expected 0 to 3"),
         ({"scale_dtype": "float8_e8m0fnu"}, "scale has dtype float8_e8m0fnu, expected float32"),
         ({"smooth": np.ones(3, np.float32)}, r"smooth has shape \(3,\), expected \(8,\)"),
+        ({"smooth_map": np.zeros(2, np.int32)}, "smooth_map is given, expected smooth with it"),
+        (
+            {"smooth": np.ones((3, 8), np.float32), "smooth_map": np.zeros(3, np.int32)},
+            "smooth_map has extent 3 in dimension 0, expected x's 2",
+        ),
+        ({"num_rows_factor": 0}, "num_rows_factor is 0, expected more than 0"),
         ({"num_rows": np.ones(2, np.int32)}, r"num_rows has shape \(2,\), expected \(1,\)"),
         ({"scale": np.ones((2, 2), np.float32)}, "scale has extent 2 in dimension 1, expected 1"),
         ({"x": np.ones((2, 8))}, "x has dtype float64, expected float32, float16 or bfloat16"),

@@ -20,13 +20,13 @@ struct QuantizeProblem {
 AITER_CPU_ROW(quantize_cpu_simd, QuantizeArgs)
 AITER_CPU_ROW(quantize_cpu_ref, QuantizeArgs)
 
-// See quantize.hip. Each thread takes four packs of 16 bytes of a row.
+// See quantize.hip. Each thread takes two packs of 16 bytes of a row.
 static void quantize_hip_vec(const QuantizeArgs& given, const Call& call) {
   static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(quantize, hip_vec);
   QuantizeArgs args = given;
   if (args.x_rows.count == 0 || args.out.cols == 0) return;
   const int64_t wave = device_of(call.device).wave, pack = 16 / dtype_bytes(args.dtype);
-  args.threads_per_row = quant_threads_per_row(args.out, pack, 4, wave);
+  args.threads_per_row = quant_threads_per_row(args.out, pack, 2, wave);
   const int64_t block = args.threads_per_row <= wave ? 128 : args.threads_per_row;
   const int64_t rows_per_block = block / args.threads_per_row;
   const int64_t blocks = (args.x_rows.count + rows_per_block - 1) / rows_per_block;
@@ -83,9 +83,29 @@ static void quantize(const aiter_tensor* x_, const aiter_tensor* smooth_,
   args.out = check_quant_blocks(check, x, x.dim(-1), {"codes", codes}, {"scale", scale}, opts,
                                 &args.group_rows);
   args.num_rows_factor = opts.num_rows_factor;
-  if (const Arg smooth = check.optional("smooth", smooth_)) {
-    smooth.dtype({DType::kF32}).shape({args.out.cols}).contiguous().on_device_of(x);
+  const Arg smooth = check.optional("smooth", smooth_);
+  const Arg smooth_map = check.optional("opts.smooth_map", opts.smooth_map);
+  if (smooth) {
+    smooth.dtype({DType::kF32}).contiguous().on_device_of(x);
+    if (smooth_map)
+      smooth.shape({-1, args.out.cols});
+    else
+      smooth.shape({args.out.cols});
     args.smooth = static_cast<const float*>(smooth.data());
+  }
+  if (smooth_map) {
+    check.require(static_cast<bool>(smooth), "opts.smooth_map is given, expected smooth with it");
+    check.require(opts.group_rows == 1, "opts.group_rows is %lld, expected 1 with a smooth_map",
+                  static_cast<long long>(opts.group_rows));
+    smooth_map.dtype({DType::kI32}).rank(x.rank() - 1).on_device_of(x);
+    for (int i = 0; i < smooth_map.rank(); ++i)
+      if (smooth_map.dim(i) != x.dim(i))
+        smooth_map.refuse("has extent %lld in dimension %d, expected x's %lld",
+                          static_cast<long long>(smooth_map.dim(i)), i,
+                          static_cast<long long>(x.dim(i)));
+    args.smooth_map = static_cast<const int32_t*>(smooth_map.data());
+    args.smooth_map_rows = smooth_map.rows(0);
+    args.experts = smooth.dim(0);
   }
   if (const Arg num_rows = check.optional("num_rows", num_rows_)) {
     num_rows.dtype({DType::kI32}).shape({1}).on_device_of(x);

@@ -7,12 +7,14 @@
 namespace aiter::AITER_ISA {
 namespace {
 
-// Numbers of a row: x(i, lanes), times the smooth scale.
+// Numbers of a row: x(i, lanes), times the smooth scale. Meanwhile a later row is fetched.
 template <class T, bool kSmooth>
 struct Numbers {
   const T* x;
   const float* smooth;
+  const T* later = nullptr;
   AITER_INLINE Vec operator()(int64_t i, int lanes) const {
+    if (later && i % kAhead == 0) prefetch<true>(later + i, kAhead);
     const Vec v = load_some(x + i, lanes);
     return kSmooth ? v * load_some(smooth + i, lanes) : v;
   }
@@ -31,7 +33,7 @@ struct Quantizer {
   template <class T, bool kSmooth>
   AITER_INLINE Numbers<T, kSmooth> numbers(int64_t row, int64_t begin) const {
     return {static_cast<const T*>(a.x) + a.x_rows.offset(row) + begin,
-            kSmooth ? a.smooth + begin : nullptr};
+            kSmooth ? a.smooth + a.smooth_row(row) * q.cols + begin : nullptr};
   }
   uint8_t* codes(int64_t row, int64_t col) const {
     return static_cast<uint8_t*>(q.codes) + q.code_byte(row, col);
@@ -108,13 +110,19 @@ template <class T, class Codec, bool kSmooth>
 __attribute__((noinline)) static void quantize(const Quantizer& q) {
   const QuantizeArgs& a = q.a;
   const int64_t group_rows = (q.rows + a.group_rows - 1) / a.group_rows;
-  if (group_rows == 1 && q.q.group_cols >= q.q.cols) return q.whole<T, Codec, kSmooth>();
+  if (group_rows == 1 && q.q.group_cols >= q.q.cols && !a.smooth_map)
+    return q.whole<T, Codec, kSmooth>();
   const int64_t elements = a.group_rows * q.q.cols;
   parallel_for(group_rows, 16384 / elements + 1, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
-      if (a.group_rows == 1)
-        quantize_row<Codec>(q.q, r, q.streamed, q.numbers<T, kSmooth>(r, 0));
-      else
+      if (a.smooth_row(r) < 0)
+        continue;
+      else if (a.group_rows == 1) {
+        Numbers<T, kSmooth> numbers = q.numbers<T, kSmooth>(r, 0);
+        const int64_t later = row_ahead(r, begin, end, q.q.cols * static_cast<int64_t>(sizeof(T)));
+        if (later >= 0) numbers.later = static_cast<const T*>(a.x) + a.x_rows.offset(later);
+        quantize_row<Codec>(q.q, r, q.streamed, numbers);
+      } else
         q.blocks<T, Codec, kSmooth>(r);
     if (q.streamed) stream_fence();
   });
@@ -139,9 +147,10 @@ void quantize_cpu_ref(const QuantizeArgs& a) {
   with_types(a, [&]<class T, class Codec>(T, Codec) {
     auto number = [&](int64_t r, int64_t c) {
       const float x = to_float(static_cast<const T*>(a.x)[a.x_rows.offset(r) + c]);
-      return a.smooth ? x * a.smooth[c] : x;
+      return a.smooth ? x * a.smooth[a.smooth_row(r) * q.cols + c] : x;
     };
-    for (int64_t r0 = 0; r0 < rows; r0 += a.group_rows)
+    for (int64_t r0 = 0; r0 < rows; r0 += a.group_rows) {
+      if (a.smooth_row(r0) < 0) continue;
       for (int64_t c0 = 0; c0 < q.cols; c0 += q.group_cols) {
         const int64_t r1 = r0 + a.group_rows < rows ? r0 + a.group_rows : rows;
         const int64_t c1 = c0 + q.group_cols < q.cols ? c0 + q.group_cols : q.cols;
@@ -157,17 +166,11 @@ void quantize_cpu_ref(const QuantizeArgs& a) {
         });
         for (int64_t r = r0; r < r1; ++r) {
           uint8_t* to = quantizer.codes(r, 0);
-          for (int64_t c = c0; c < c1; ++c) {
-            // The code's bits, from the lowest free ones of its byte on.
-            const uint32_t code = Codec::encode(number(r, c) * factor);
-            const int64_t bit = c * Codec::kBits;
-            const int at = static_cast<int>(bit % 8);
-            const uint8_t kept = static_cast<uint8_t>(to[bit / 8] & ((1u << at) - 1));
-            to[bit / 8] = static_cast<uint8_t>(kept | code << at);
-            if (at + Codec::kBits > 8) to[bit / 8 + 1] = static_cast<uint8_t>(code >> (8 - at));
-          }
+          for (int64_t c = c0; c < c1; ++c)
+            put_code<Codec::kBits>(to, c, Codec::encode(number(r, c) * factor));
         }
       }
+    }
   });
 }
 

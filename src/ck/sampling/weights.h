@@ -195,7 +195,7 @@ struct WeightRow {
   AITER_DEVICE uint32_t least_key(Total need, RadixScratch<Total>& scratch,
                                   WeightOf&& weight_of) const {
     // The lower bits of 16-bit elements as floats say nothing.
-    constexpr int kDrop = sizeof(T) == 4 ? 0 : __is_same(T, f16) ? 13 : 16;
+    constexpr int kDrop = sizeof(T) == 4 ? 0 : is_same<T, f16> ? 13 : 16;
     const auto found = radix_select<32 - kDrop>(need, scratch, [&](auto&& f) {
       each([&](int64_t, const float (&v)[N]) {
         AITER_UNROLL

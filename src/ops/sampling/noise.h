@@ -49,11 +49,11 @@ AITER_EVERYWHERE double log_of(double x) {
 
 // log(exp(logit / temperature) / (noise + eps)); NaN where there is no such number.
 AITER_EVERYWHERE double score_of(float logit, float temperature, float noise, float eps) {
+  const double infinity = bits_of<double>(int64_t{0x7ff} << 52);
   const double divisor = static_cast<double>(noise) + static_cast<double>(eps);
   const double scaled = static_cast<double>(logit) / static_cast<double>(temperature);
-  if (!(divisor > 0))
-    return divisor == 0 ? scaled + __builtin_huge_val() : divisor * __builtin_nan("");
-  return divisor > 1.7e308 ? -__builtin_huge_val() : scaled - log_of(divisor);
+  if (!(divisor > 0)) return divisor == 0 ? scaled + infinity : infinity - infinity;
+  return divisor > 1.7e308 ? -infinity : scaled - log_of(divisor);
 }
 
 // Scores in float are off by less than this: such that come near the best one are compared as

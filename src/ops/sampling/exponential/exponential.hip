@@ -30,6 +30,7 @@ AITER_DEVICE void exponential(const ExponentialArgs& a) {
 
 #define AITER_EXPONENTIAL(row, aligned, T)                                     \
   AITER_KERNEL(exponential_##row##_##T, 256)(const aiter::ExponentialArgs a) { \
+    aiter::wait_for_previous_kernel();                                         \
     aiter::exponential<aiter::T, aligned>(a);                                  \
   }
 AITER_EXPONENTIAL(hip_vec, true, f32)

@@ -99,6 +99,7 @@ AITER_DEVICE void random_sample(const RandomSampleArgs& a) {
 
 #define AITER_RANDOM_SAMPLE(row, aligned, T)                                       \
   AITER_KERNEL(random_sample_##row##_##T, 1024)(const aiter::RandomSampleArgs a) { \
+    aiter::wait_for_previous_kernel();                                             \
     aiter::random_sample<aiter::T, aligned>(a);                                    \
   }
 AITER_RANDOM_SAMPLE(hip_vec, true, f32)

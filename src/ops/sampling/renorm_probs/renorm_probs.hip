@@ -59,6 +59,7 @@ AITER_DEVICE void renorm_probs(const RenormProbsArgs& a) {
 
 #define AITER_RENORM(row, aligned, T)                                            \
   AITER_KERNEL(renorm_probs_##row##_##T, 1024)(const aiter::RenormProbsArgs a) { \
+    aiter::wait_for_previous_kernel();                                           \
     aiter::renorm_probs<aiter::T, aiter::kPackSize<aiter::T, aligned>>(a);       \
   }
 AITER_RENORM(hip_vec, true, f32)

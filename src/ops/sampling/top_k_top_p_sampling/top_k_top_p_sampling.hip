@@ -55,6 +55,7 @@ AITER_DEVICE void top_k_top_p_sampling(const TopKTopPSamplingArgs& a) {
 
 #define AITER_SAMPLE(row, aligned, T)                                                         \
   AITER_KERNEL(top_k_top_p_sampling_##row##_##T, 1024)(const aiter::TopKTopPSamplingArgs a) { \
+    aiter::wait_for_previous_kernel();                                                        \
     aiter::top_k_top_p_sampling<aiter::T, aiter::kPackSize<aiter::T, aligned>>(a);            \
   }
 AITER_SAMPLE(hip_vec, true, f32)

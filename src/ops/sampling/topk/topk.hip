@@ -150,6 +150,7 @@ AITER_DEVICE void topk(const TopkArgs& a) {
 
 #define AITER_TOPK(row, aligned, T)                               \
   AITER_KERNEL(topk_##row##_##T, 1024)(const aiter::TopkArgs a) { \
+    aiter::wait_for_previous_kernel();                            \
     aiter::topk<aiter::T, aligned>(a);                            \
   }
 #define AITER_TOPK_TYPES(row, n4, n2) \

@@ -219,19 +219,59 @@ void write_chunk(const ElementwiseArgs& a, int64_t offset, int64_t n, C* results
   });
 }
 
+// Whether results of C are elements of the output as they are, side by side.
+template <class C>
+bool writes_in_place(const ElementwiseArgs& a) {
+  bool same = false;
+  with_element_type(a.out_dtype, [&]<class T>(T) {
+    same = sizeof(T) == sizeof(C) && kIsFloat<T> == kIsFloat<C> && a.out_dtype == a.common &&
+           a.out_stride[a.rank - 1] == 1;
+  });
+  return same;
+}
+
+// Past the caches, in whole lines.
+template <class C>
+void stream_copy(C* to, const C* from, int64_t n) {
+  constexpr int64_t kLine = 64 / sizeof(C);
+  int64_t i = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(to) % 64 / sizeof(C));
+  i = i < n ? i : n;
+  memcpy(to, from, i * sizeof(C));
+  for (; i + kLine <= n; i += kLine)
+    for (int k = 0; k < 16; k += kLanes)
+      stream(reinterpret_cast<float*>(to + i) + k,
+             load(reinterpret_cast<const float*>(from + i) + k));
+  memcpy(to + i, from + i, (n - i) * sizeof(C));
+}
+
 // f(n, inputs, results) for chunks of numbers of C.
 template <class C, int kInputs, class F>
 void for_chunks(const ElementwiseArgs& a, F&& f) {
+  const bool in_place = writes_in_place<C>(a);
+  int64_t bytes = sizeof(C);
+  for (int i = 0; i < a.rank; ++i) bytes *= a.extent[i];
+  bool streamed = in_place && worth_streaming(a.out, bytes, sizeof(C));
+  for (int k = 0; k < kInputs; ++k) streamed = streamed && a.in[k] != a.out;
   for_pieces(a, [&](const Offsets& offsets, int64_t size) {
-    C buffers[kInputs + 1][kChunk];
+    alignas(64) C buffers[kInputs + 1][kChunk];
     for (int64_t i = 0; i < size; i += kChunk) {
       const int64_t n = size - i < kChunk ? size - i : kChunk;
       const C* in[kInputs];
       for (int k = 0; k < kInputs; ++k)
         in[k] = read_chunk(a, k, offsets.at[k] + i * a.in_stride[k][a.rank - 1], n, buffers[k]);
-      f(n, in, buffers[kInputs]);
-      write_chunk(a, offsets.at[kOperands - 1] + i * a.out_stride[a.rank - 1], n, buffers[kInputs]);
+      C* results = buffers[kInputs];
+      const int64_t at = offsets.at[kOperands - 1] + i * a.out_stride[a.rank - 1];
+      if (in_place && !streamed) {
+        f(n, in, static_cast<C*>(a.out) + at);
+        continue;
+      }
+      f(n, in, results);
+      if (streamed)
+        stream_copy(static_cast<C*>(a.out) + at, results, n);
+      else
+        write_chunk(a, at, n, results);
     }
+    if (streamed) stream_fence();
   });
 }
 

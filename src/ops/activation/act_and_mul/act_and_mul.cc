@@ -83,7 +83,7 @@ static void act_and_mul_quant_hip(const FloatKernels& kernels, int64_t pack, Act
 
 static void act_and_mul_hip_vec(const ActAndMulArgs& args, const Call& call) {
   static constexpr ActAndMulKernels kernels = AITER_ACT_AND_MUL_KERNELS(hip_vec);
-  static constexpr FloatKernels quant = AITER_FLOAT_KERNELS(act_and_mul, quant_hip_vec);
+  static constexpr FloatKernels quant = AITER_FLOAT_KERNELS(act_and_mul, hip_quant_vec);
   const int64_t pack = 16 / dtype_bytes(args.dtype);
   if (args.out.codes)
     act_and_mul_quant_hip(quant, pack, args, call);
@@ -93,7 +93,7 @@ static void act_and_mul_hip_vec(const ActAndMulArgs& args, const Call& call) {
 
 static void act_and_mul_hip_any(const ActAndMulArgs& args, const Call& call) {
   static constexpr ActAndMulKernels kernels = AITER_ACT_AND_MUL_KERNELS(hip_any);
-  static constexpr FloatKernels quant = AITER_FLOAT_KERNELS(act_and_mul, quant_hip_any);
+  static constexpr FloatKernels quant = AITER_FLOAT_KERNELS(act_and_mul, hip_quant_any);
   if (args.out.codes)
     act_and_mul_quant_hip(quant, 4, args, call);  // four codes fill bytes, of whatever kind
   else

@@ -39,6 +39,30 @@ AITER_DEVICE void act_and_mul(const ActAndMulArgs& a) {
   }
 }
 
+// N results from i on, of a row that starts at x; those that are not there are 0.
+template <class X, bool kAligned, int N>
+AITER_DEVICE void results(const ActAndMulArgs& a, const X* x, const float* bias, bool known,
+                          int64_t r, int64_t i, float (&y)[N]) {
+  AITER_UNROLL
+  for (int k = 0; k < N; ++k) y[k] = 0.0f;
+  if (!known || i >= a.d) return;
+  if constexpr (kAligned) {
+    GateUp<N> v;
+    v.load(x, a, i);
+    activate<X>(a, v, bias, r, i, y);
+  } else {
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) {
+      if (i + k >= a.d) continue;
+      GateUp<1> v;
+      float one[1];
+      v.load(x, a, i + k);
+      activate<X>(a, v, bias, r, i + k, one);
+      y[k] = one[0];
+    }
+  }
+}
+
 // Quantized rows, in registers; what does not fit is computed again.
 template <class X, bool kAligned>
 AITER_DEVICE void act_and_mul_quant(const ActAndMulArgs& a) {
@@ -59,37 +83,18 @@ AITER_DEVICE void act_and_mul_quant(const ActAndMulArgs& a) {
     const X* x = static_cast<const X*>(a.x) + a.x_rows.offset(r);
     const float* bias;
     const bool known = find_bias(a, r, bias);
-    auto results = [&] AITER_LAMBDA(int64_t i, float (&y)[N]) {
-      AITER_UNROLL
-      for (int k = 0; k < N; ++k) y[k] = 0.0f;
-      if (!known || i >= a.d) return;
-      if constexpr (kAligned) {
-        GateUp<N> v;
-        v.load(x, a, i);
-        activate<X>(a, v, bias, r, i, y);
-      } else {
-        AITER_UNROLL
-        for (int k = 0; k < N; ++k) {
-          if (i + k >= a.d) continue;
-          GateUp<1> v;
-          float one[1];
-          v.load(x, a, i + k);
-          activate<X>(a, v, bias, r, i + k, one);
-          y[k] = one[0];
-        }
-      }
-    };
     const int64_t pass = static_cast<int64_t>(threads) * N;
     float v[kChunks][N], rest[N];
     AITER_UNROLL
-    for (int c = 0; c < kChunks; ++c) results(c * pass + t * N, v[c]);
+    for (int c = 0; c < kChunks; ++c)
+      results<X, kAligned>(a, x, bias, known, r, c * pass + t * N, v[c]);
     float amax = 0;
     if (needs_row_amax(q)) {
       AITER_UNROLL
       for (int c = 0; c < kChunks; ++c) amax = max_magnitude(amax, v[c]);
       AITER_NO_UNROLL
       for (int64_t start = kChunks * pass; start < q.cols; start += pass) {
-        results(start + t * N, rest);
+        results<X, kAligned>(a, x, bias, known, r, start + t * N, rest);
         amax = max_magnitude(amax, rest);
       }
       amax = row_max(amax, threads, scratch);
@@ -99,12 +104,14 @@ AITER_DEVICE void act_and_mul_quant(const ActAndMulArgs& a) {
       AITER_UNROLL
       for (int c = 0; c < kChunks; ++c)
         if (c * pass < q.cols) quantizer.store(c * pass + t * N, v[c]);
-      AITER_NO_UNROLL
-      for (int64_t start = kChunks * pass; start < q.cols; start += pass) {
-        results(start + t * N, rest);
-        quantizer.store(start + t * N, rest);
-      }
     });
+    AITER_NO_UNROLL
+    for (int64_t start = kChunks * pass; start < q.cols; start += pass) {
+      results<X, kAligned>(a, x, bias, known, r, start + t * N, rest);
+      with_codec(q.spec.code, [&] AITER_LAMBDA(auto codec) {
+        RowQuantizer<decltype(codec), N>(q, r, amax, false).store(start + t * N, rest);
+      });
+    }
   }
 }
 
@@ -135,14 +142,14 @@ AITER_GATED_PLAIN(bf16, bf16)
 AITER_ACT_AND_MUL_TYPES(hip_vec, true)
 AITER_ACT_AND_MUL_TYPES(hip_any, false)
 
-#define AITER_ACT_AND_MUL_QUANT(row, aligned, X)                                   \
-  AITER_KERNEL(act_and_mul_quant_##row##_##X, 512)(const aiter::ActAndMulArgs a) { \
-    aiter::wait_for_previous_kernel();                                             \
-    aiter::act_and_mul_quant<aiter::X, aligned>(a);                                \
+#define AITER_ACT_AND_MUL_QUANT(row, aligned, X)                                       \
+  AITER_KERNEL(act_and_mul_hip_quant_##row##_##X, 512)(const aiter::ActAndMulArgs a) { \
+    aiter::wait_for_previous_kernel();                                                 \
+    aiter::act_and_mul_quant<aiter::X, aligned>(a);                                    \
   }
-AITER_ACT_AND_MUL_QUANT(hip_vec, true, f32)
-AITER_ACT_AND_MUL_QUANT(hip_vec, true, f16)
-AITER_ACT_AND_MUL_QUANT(hip_vec, true, bf16)
-AITER_ACT_AND_MUL_QUANT(hip_any, false, f32)
-AITER_ACT_AND_MUL_QUANT(hip_any, false, f16)
-AITER_ACT_AND_MUL_QUANT(hip_any, false, bf16)
+AITER_ACT_AND_MUL_QUANT(vec, true, f32)
+AITER_ACT_AND_MUL_QUANT(vec, true, f16)
+AITER_ACT_AND_MUL_QUANT(vec, true, bf16)
+AITER_ACT_AND_MUL_QUANT(any, false, f32)
+AITER_ACT_AND_MUL_QUANT(any, false, f16)
+AITER_ACT_AND_MUL_QUANT(any, false, bf16)

@@ -14,6 +14,7 @@ from . import kvcache as _kvcache
 from . import norm as _norm
 from . import quant as _quant
 from . import rope as _rope
+from . import rotary as _rotary
 from . import sampling as _sampling
 from ._core import *
 from .activation import *
@@ -25,6 +26,7 @@ from .kvcache import *
 from .norm import *
 from .quant import *
 from .rope import *
+from .rotary import *
 from .sampling import *
 
 __all__ = sorted(
@@ -40,6 +42,7 @@ __all__ = sorted(
         _norm,
         _quant,
         _rope,
+        _rotary,
         _sampling,
     )
     for name in module.__all__

@@ -3,10 +3,14 @@
 
 #ifdef AITER_DEVICE_CODE
 #include "ck/core/prelude.h"
+#define AITER_HOST_DEVICE AITER_DEVICE
 #else
 #include <cstdint>
 
 #include "aiter/tensor.h"
+// Functions that host code and kernels share. Always inlined: a copy of its own would be compiled
+// for one instruction set and linked for all.
+#define AITER_HOST_DEVICE inline __attribute__((always_inline))
 #endif
 
 namespace aiter {

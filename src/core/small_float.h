@@ -12,14 +12,7 @@
 //   e8m0fnu      2^127  -         0xff           -      (a power of two: 2^(code - 127))
 #pragma once
 
-#ifdef AITER_DEVICE_CODE
-#include "ck/core/prelude.h"
-#define AITER_HOST_DEVICE AITER_DEVICE
-#else
-#include <stdint.h>
-// Always inlined: a copy of its own would be compiled for one instruction set and linked for all.
-#define AITER_HOST_DEVICE inline __attribute__((always_inline))
-#endif
+#include "core/dtype.h"
 
 namespace aiter {
 

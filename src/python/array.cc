@@ -1,5 +1,6 @@
 #include "python/array.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <new>

@@ -161,9 +161,9 @@ GOOD = {
         ({"key": np.ones((3, 1, 8), np.float16)}, "key has dtype float16, expected query's float32"),
         ({"query": np.ones((3, 2, 16), np.float32)[:, :, ::2]}, "query has last stride 2, expected 1"),
         ({"head_size": -1}, "opts.head_size is -1, expected at least 0"),
-        ({"cos_cache": np.ones((10, 5), np.float32)}, "cos_cache has width 5, expected at most half of head_size = 8"),
-        ({"cos_cache": np.ones((10, 4), np.float16)}, "cos_cache has dtype float16, expected query's float32"),
-        ({"cos_cache": np.ones(10, np.float32)}, "cos_cache has rank 1 .*, expected rank 2"),
+        ({"cos_cache": np.ones((10, 5), np.float32), "sin_cache": np.ones((10, 5), np.float32)}, "cos_cache has width 5, expected at most half of head_size = 8"),
+        ({"cos_cache": np.ones((10, 4), np.int32)}, "cos_cache has dtype int32, expected float32, float16 or bfloat16"),
+        ({"cos_cache": np.ones(10, np.float32)}, "cos_cache has rank 1, expected at least 2"),
         ({"sin_cache": np.ones((9, 4), np.float32)}, r"sin_cache has shape \(9, 4\), expected cos_cache's \(10, 4\)"),
     ],
 )  # fmt: skip

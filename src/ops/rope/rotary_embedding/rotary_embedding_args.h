@@ -1,7 +1,6 @@
 #pragma once
 
-#include "core/dtype.h"
-#include "core/rows.h"
+#include "ops/rope/rope_angles.h"
 
 namespace aiter {
 
@@ -14,21 +13,13 @@ struct RopeHeads {
 };
 
 struct RotaryEmbeddingArgs {
-  const void* positions;
-  const void* cos;
-  const void* sin;
+  RopeAngles angles;
   RopeHeads sides[2];  // query, key
   int32_t side_count;
-  Rows positions_rows;
-  int64_t tokens, head_size;
-  int64_t pairs;  // R / 2
-  int64_t cos_stride, sin_stride;
-  int64_t max_position;   // rows of the caches
-  DType dtype;            // of query and key
-  DType cache_dtype;      // dtype or f32
-  DType positions_dtype;  // i32 or i64
-  int32_t interleaved, nope_first;
-  int32_t threads_per_token;  // GPU
+  int32_t nope_first;  // the last pairs of each part turn, instead of the first
+  int64_t tokens;
+  int64_t part_size;  // dimensions of a head's part
+  DType dtype;        // of query and key
 };
 
 }  // namespace aiter

@@ -1,0 +1,98 @@
+// Rotation of pairs by the angles of their token, N pairs of a head at a time.
+#pragma once
+
+#include "ck/core/pack.h"
+#include "ck/core/sincos.h"
+#include "ops/rope/rope_angles.h"
+
+namespace aiter {
+
+// The factors of N pairs: a' = a cos[0] - b sin[0], b' = b cos[1] + a sin[1]. kTwo: the elements of
+// a pair have angles of their own; else [0] serves both.
+template <int N, bool kTwo>
+struct RopeFactors {
+  float cos[kTwo ? 2 : 1][N], sin[kTwo ? 2 : 1][N];
+
+  // Of the pairs [p, p + N) of a part, for a token whose rows are given.
+  AITER_DEVICE void load(const RopeAngles& a, int part, const int64_t (&rows)[3], int64_t p) {
+    const RopeTable& table = a.tables[part];
+    AITER_UNROLL
+    for (int i = 0; i < (kTwo ? 2 : 1); ++i) {
+      load_columns(a, table.cos, table.cos_stride, part, rows, p, i, cos[i]);
+      if (table.sin) {
+        load_columns(a, table.sin, table.sin_stride, part, rows, p, i, sin[i]);
+      } else {
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) sincos(cos[i][k], sin[i][k], cos[i][k]);
+      }
+    }
+    if (!a.inverse) return;
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) {
+      const float swap = sin[0][k];
+      sin[0][k] = -sin[kTwo][k];
+      if (kTwo) sin[kTwo][k] = -swap;
+    }
+  }
+
+  // Elements 0 and 1 of N pairs, in place.
+  AITER_DEVICE void turn(float (&x)[N], float (&y)[N]) const {
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) {
+      const float a = x[k], b = y[k];
+      x[k] = a * cos[0][k] - b * sin[0][k];
+      y[k] = fma(a, sin[kTwo][k], b * cos[kTwo][k]);
+    }
+  }
+
+  // The same for neighbours: x and y hold elements [0, N) and [N, 2 N) of the N pairs.
+  AITER_DEVICE void turn_neighbours(float (&x)[N], float (&y)[N]) const {
+    float even[N], odd[N];
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) {
+      even[k] = 2 * k < N ? x[2 * k % N] : y[2 * k % N];
+      odd[k] = 2 * k + 1 < N ? x[(2 * k + 1) % N] : y[(2 * k + 1) % N];
+    }
+    turn(even, odd);
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) {
+      x[k] = k % 2 ? odd[k / 2] : even[k / 2];
+      y[k] = (N + k) % 2 ? odd[(N + k) / 2] : even[(N + k) / 2];
+    }
+  }
+
+ private:
+  AITER_DEVICE static void load_columns(const RopeAngles& a, const void* data, int64_t stride,
+                                        int part, const int64_t (&rows)[3], int64_t p, int second,
+                                        float (&to)[N]) {
+    const int64_t column = second * a.second;
+    if (N > 1 && a.axes < 3 && a.pair_stride == 1) {
+      const int64_t at = (part ? rows[1] : rows[0]) * stride + column + p;
+      switch (a.dtype) {
+        case DType::kF32:
+          return load_floats<N>(static_cast<const float*>(data) + at, to);
+        case DType::kF16:
+          return load_floats<N>(static_cast<const f16*>(data) + at, to);
+        default:
+          return load_floats<N>(static_cast<const bf16*>(data) + at, to);
+      }
+    }
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) {
+      const int axis = rope_axis(a, part, p + k);
+      const int64_t row = axis == 0 ? rows[0] : axis == 1 ? rows[1] : rows[2];
+      to[k] = load_float(data, row * stride + (p + k) * a.pair_stride + column, a.dtype);
+    }
+  }
+};
+
+// Where N pairs from p on lie in a head: two packs of N elements at `x` and `y`, counted from the
+// first dimension that turns.
+template <int N>
+struct PairPlace {
+  int64_t x, y;
+  AITER_DEVICE PairPlace(const RopeAngles& a, int64_t p)
+      : x(a.pairs_interleaved ? 2 * p : p), y(a.pairs_interleaved ? 2 * p + N : a.pairs + p) {}
+};
+
+}  // namespace aiter

@@ -1,0 +1,82 @@
+#include "ops/rope/rope_checks.h"
+
+#include "dispatch/dispatch.h"
+
+namespace aiter {
+
+RopeTable rope_table(const Arg& cos, const Arg& sin) {
+  cos.dtype({DType::kF32, DType::kF16, DType::kBF16}).min_rank(2).unit_last_stride();
+  if (sin) sin.dtype_of(cos).shape_of(cos).unit_last_stride().on_device_of(cos);
+  auto row_stride = [](const Arg& t) {
+    const Rows rows = t.rows(1);
+    if (rows.inner < rows.count)
+      t.refuse("has leading dimensions that do not fold into one; make it contiguous");
+    return rows.inner_stride;
+  };
+  RopeTable table{cos.data(), sin ? sin.data() : nullptr, row_stride(cos), 0, cos.rows(1).count};
+  if (sin) table.sin_stride = row_stride(sin);
+  return table;
+}
+
+void rope_set_tables(RopeAngles& a, const Arg& cos, bool full) {
+  const int64_t width = cos.dim(-1);
+  if (full && width % 2)
+    cos.refuse("has width %lld, expected an even one", static_cast<long long>(width));
+  a.dtype = cos.dtype();
+  a.pairs = full ? width / 2 : width;
+  a.pair_stride = full && a.pairs_interleaved ? 2 : 1;
+  a.second = !full ? 0 : a.pairs_interleaved ? 1 : a.pairs;
+}
+
+void rope_check_positions(const Check& check, const RopeAngles& a, const Arg& positions) {
+  if (machine_of(positions.device()).target != ANY_CPU) return;
+  const int64_t end = a.tables[0].rows;
+  if (a.rows_from == RopeRows::kPositions && !a.offsets) {
+    positions.values_in(int64_t{0}, end);
+  } else if (a.rows_from == RopeRows::kPositions) {
+    for (int64_t t = 0; t < a.tokens; ++t) {
+      int64_t rows[3] = {0, 0, 0};
+      if (rope_rows(a, t, rows)) continue;
+      const auto at = [&](const void* data, const Rows& r) {
+        return static_cast<long long>(rope_integer(data, a.positions_dtype, r.offset(t)));
+      };
+      check.require(false,
+                    "positions has %lld and offsets has %lld at flat index %lld, expected a sum of "
+                    "at least 0 and less than %lld",
+                    at(a.positions, a.positions_rows), at(a.offsets, a.offsets_rows),
+                    static_cast<long long>(t), static_cast<long long>(end));
+    }
+  } else if (a.rows_from == RopeRows::kSequences) {
+    int64_t before = 0;
+    for (int64_t i = 0; i <= a.sequences; ++i) {
+      const int64_t bound =
+          rope_integer(a.positions, a.positions_dtype, i * a.positions_rows.inner_stride);
+      if (bound < before || bound > a.tokens)
+        positions.refuse("has %lld at index %lld, expected %lld to %lld",
+                         static_cast<long long>(bound), static_cast<long long>(i),
+                         static_cast<long long>(before), static_cast<long long>(a.tokens));
+      if (i > 0 && bound - before > end)
+        positions.refuse(
+            "has a sequence of %lld tokens at index %lld, expected at most %lld, the "
+            "rows of cos",
+            static_cast<long long>(bound - before), static_cast<long long>(i - 1),
+            static_cast<long long>(end));
+      before = bound;
+    }
+  } else if (a.rows_from == RopeRows::kGrid) {
+    positions.values_in(int64_t{1}, end + 1);
+  }
+}
+
+bool rope_tables_aligned16(const RopeAngles& a) {
+  const int64_t bytes = dtype_bytes(a.dtype);
+  bool aligned = a.second * bytes % 16 == 0 || a.pair_stride == 2;
+  for (int part = 0; part < a.parts; ++part) {
+    const RopeTable& t = a.tables[part];
+    aligned = aligned && is_aligned16(t.cos) && is_aligned16(t.sin) &&
+              t.cos_stride * bytes % 16 == 0 && t.sin_stride * bytes % 16 == 0;
+  }
+  return aligned;
+}
+
+}  // namespace aiter

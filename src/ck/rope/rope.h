@@ -35,29 +35,23 @@ struct RopeFactors {
     }
   }
 
-  // Elements 0 and 1 of N pairs, in place.
+  // Turns N pairs in place: x and y hold their first and second elements, or, of neighbours, the
+  // elements [0, N) and [N, 2 N) of the pairs as they lie in memory.
+  template <bool kNeighbours>
   AITER_DEVICE void turn(float (&x)[N], float (&y)[N]) const {
+    float first[N], second[N];
     AITER_UNROLL
     for (int k = 0; k < N; ++k) {
-      const float a = x[k], b = y[k];
-      x[k] = a * cos[0][k] - b * sin[0][k];
-      y[k] = fma(a, sin[kTwo][k], b * cos[kTwo][k]);
+      const float even = 2 * k < N ? x[2 * k % N] : y[2 * k % N];
+      const float odd = 2 * k + 1 < N ? x[(2 * k + 1) % N] : y[(2 * k + 1) % N];
+      const float a = kNeighbours ? even : x[k], b = kNeighbours ? odd : y[k];
+      first[k] = a * cos[0][k] - b * sin[0][k];
+      second[k] = fma(a, sin[kTwo][k], b * cos[kTwo][k]);
     }
-  }
-
-  // The same for neighbours: x and y hold elements [0, N) and [N, 2 N) of the N pairs.
-  AITER_DEVICE void turn_neighbours(float (&x)[N], float (&y)[N]) const {
-    float even[N], odd[N];
     AITER_UNROLL
     for (int k = 0; k < N; ++k) {
-      even[k] = 2 * k < N ? x[2 * k % N] : y[2 * k % N];
-      odd[k] = 2 * k + 1 < N ? x[(2 * k + 1) % N] : y[(2 * k + 1) % N];
-    }
-    turn(even, odd);
-    AITER_UNROLL
-    for (int k = 0; k < N; ++k) {
-      x[k] = k % 2 ? odd[k / 2] : even[k / 2];
-      y[k] = (N + k) % 2 ? odd[(N + k) / 2] : even[(N + k) / 2];
+      x[k] = !kNeighbours ? first[k] : k % 2 ? second[k / 2] : first[k / 2];
+      y[k] = !kNeighbours ? second[k] : (N + k) % 2 ? second[(N + k) / 2] : first[(N + k) / 2];
     }
   }
 
@@ -84,15 +78,6 @@ struct RopeFactors {
       to[k] = load_float(data, row * stride + (p + k) * a.pair_stride + column, a.dtype);
     }
   }
-};
-
-// Where N pairs from p on lie in a head: two packs of N elements at `x` and `y`, counted from the
-// first dimension that turns.
-template <int N>
-struct PairPlace {
-  int64_t x, y;
-  AITER_DEVICE PairPlace(const RopeAngles& a, int64_t p)
-      : x(a.pairs_interleaved ? 2 * p : p), y(a.pairs_interleaved ? 2 * p + N : a.pairs + p) {}
 };
 
 }  // namespace aiter

@@ -19,16 +19,25 @@ struct RotaryEmbeddingProblem {
 AITER_CPU_ROW(rotary_embedding_cpu_simd, RotaryEmbeddingArgs)
 AITER_CPU_ROW(rotary_embedding_cpu_ref, RotaryEmbeddingArgs)
 
-// Threads for two packs of each head's pairs, or of what is copied.
+// See rotary_embedding.hip. Few tokens: blocks share out their heads.
 static void rotary_embedding_hip(const FloatKernels& kernels, int64_t pack,
-                                 const RotaryEmbeddingArgs& args, const Call& call) {
-  const int64_t units = std::max(args.angles.pairs, args.part_size - 2 * args.angles.pairs) / pack;
-  const int64_t items = (args.sides[0].heads + args.sides[1].heads) * args.angles.parts * units;
-  constexpr int64_t kWidth = 1 << 20;
+                                 RotaryEmbeddingArgs args, const Call& call) {
+  constexpr int64_t kThreads = 128, kHeadsAtOnce = 4, kFewTokens = 1024, kWidth = 1 << 20;
+  const int64_t still = args.part_size - 2 * args.angles.pairs;
+  const int64_t units =
+      std::max<int64_t>(args.angles.parts * std::max(args.angles.pairs, still) / pack, 1);
+  const int64_t heads = args.sides[0].heads + args.sides[1].heads;
+  int64_t threads = 32;
+  while (threads < kThreads && threads < units * std::min(heads, kHeadsAtOnce)) threads *= 2;
+  args.threads_per_token = static_cast<int32_t>(threads);
+  const int64_t at_once = std::max<int64_t>(1, threads / units), per_block = kThreads / threads;
+  const int64_t shares = args.tokens <= kFewTokens ? (heads + at_once - 1) / at_once : 1;
+  const int64_t blocks = heads ? (args.tokens + per_block - 1) / per_block : 0;
   launch(kernels[args.dtype], call,
-         {.x = items ? std::min(args.tokens, kWidth) : 0,
-          .y = (args.tokens + kWidth - 1) / kWidth,
-          .threads = static_cast<int>(std::clamp<int64_t>((items / 2 + 63) / 64 * 64, 64, 256))},
+         {.x = std::min(blocks, kWidth),
+          .y = std::clamp<int64_t>(shares, 1, 1 << 15),
+          .z = (blocks + kWidth - 1) / kWidth,
+          .threads = kThreads},
          args);
 }
 

@@ -18,8 +18,9 @@ struct RotaryEmbeddingArgs {
   int32_t side_count;
   int32_t nope_first;  // the last pairs of each part turn, instead of the first
   int64_t tokens;
-  int64_t part_size;  // dimensions of a head's part
-  DType dtype;        // of query and key
+  int64_t part_size;          // dimensions of a head's part
+  DType dtype;                // of query and key
+  int32_t threads_per_token;  // GPU
 };
 
 }  // namespace aiter

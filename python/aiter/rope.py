@@ -116,7 +116,7 @@ def _turn(
         y_out,
         stream,
     )
-    if not transpose_output or out is not None or result is None:  # None: a dry run
+    if not transpose_output or out is not None:
         return result
     return _transposed(result) if y is None else tuple(map(_transposed, result))
 

@@ -89,3 +89,31 @@ _gated(aiter.gelu_and_mul, "gelu")
 _gated(aiter.gelu_tanh_and_mul, "gelu_tanh")
 _gated(aiter.swiglu_and_mul, "swiglu")
 _gated(aiter.situv2_and_mul, "situv2")
+
+
+# ---- rope ---------------------------------------------------------------------------------------
+
+
+def _turning(function, inputs, tables):
+    """Tables (and positions, bounds of sequences) have no gradient, and are all that is saved."""
+    inverse = getattr(aiter, function.__name__.replace("_fwd", "_bwd"))
+
+    def forward(*arrays, **options):
+        return function(*arrays, **options), arrays[inputs:]
+
+    @differentiable(function, inputs + tables, forward)
+    def backward(saved, grads, **options):
+        found = inverse(*grads, *saved, **options)
+        return (*(found if inputs > 1 else (found,)), *(None,) * tables)
+
+
+_turning(aiter.rope_fwd, 1, 1)
+_turning(aiter.rope_2c_fwd, 2, 1)
+_turning(aiter.rope_cached_fwd, 1, 2)
+_turning(aiter.rope_cached_2c_fwd, 2, 2)
+_turning(aiter.rope_cached_positions_fwd, 1, 3)
+_turning(aiter.rope_cached_positions_2c_fwd, 2, 3)
+_turning(aiter.rope_cached_positions_offsets_fwd, 1, 4)
+_turning(aiter.rope_cached_positions_offsets_2c_fwd, 2, 4)
+_turning(aiter.rope_thd_fwd, 1, 2)
+_turning(aiter.rope_2d_fwd, 1, 4)

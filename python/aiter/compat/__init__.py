@@ -16,5 +16,12 @@ from .quant import *
 from .sampling import *
 
 _MODULES = (_aiter, _enums, activation, elementwise, kvcache, sampling, quant)
+_MODULES = (_aiter, _enums, activation, elementwise, kvcache, sampling)
+from . import _enums, dtypes
+from . import rope as _rope
+from ._enums import *
+from .rope import *
+
+_MODULES = (_aiter, _enums, _rope)
 
 __all__ = sorted({"dtypes"}.union(*(module.__all__ for module in _MODULES)))

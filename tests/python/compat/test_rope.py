@@ -1,0 +1,104 @@
+"""AITER's rotary embedding by its own signatures, on torch tensors."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import aiter.compat as aiter
+
+NEOX, GPTJ = aiter.RotateStyle.NEOX, aiter.RotateStyle.GPTJ
+
+
+def tensor(*shape, seed=0, dtype=torch.float32):
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape)).to(dtype)
+
+
+ANGLES = tensor(9, 1, 1, 4, seed=5)
+COS, SIN = ANGLES.cos(), ANGLES.sin()
+
+
+def turned(x, cos, sin):
+    """Neox heads by tables that broadcast against their halves."""
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+def close(got, want):
+    torch.testing.assert_close(got, want.to(got.dtype), atol=1e-5, rtol=1e-5)
+
+
+def test_functional_and_in_place():
+    x, y = tensor(5, 2, 3, 8), tensor(5, 2, 1, 8, seed=1)
+    want = turned(x, COS[:5], SIN[:5]), turned(y, COS[:5], SIN[:5])
+    got = aiter.rope_2c_fwd(x, y, ANGLES, NEOX, True, False, transpose_output=True)
+    for g, w in zip(got, want, strict=True):
+        close(g, w)
+        assert g.shape == w.shape and g.transpose(0, 1).is_contiguous()
+    aiter.rope_cached_2c_fwd_inplace(x, y, COS, SIN, NEOX, True, False)
+    close(x, want[0])
+    close(y, want[1])
+    out = torch.empty_like(x)
+    aiter.rope_cached_bwd_impl(out, x, COS, SIN, NEOX, True, False)
+    close(out, tensor(5, 2, 3, 8))
+
+
+def test_vllm_style_is_in_place():
+    positions, offsets = torch.tensor([2, 0, 1]), torch.tensor([1, 4, 4])
+    for extra, rows in (((), positions), ((8, offsets), positions + offsets)):
+        q, k = tensor(3, 2 * 8), tensor(3, 8, seed=1)
+        want = [turned(t.view(3, -1, 8), COS[rows, 0], SIN[rows, 0]) for t in (q, k)]
+        name = "batched_rotary_embedding" if extra else "rotary_embedding_fwd"
+        result = getattr(aiter, name)(positions, q, k, 8, COS, SIN, True, False, *extra)
+        assert result is None
+        for got, w in zip((q, k), want, strict=True):
+            close(got, w.reshape(got.shape))
+
+
+def test_get_rope_is_in_place():
+    rope = aiter.get_rope(8, 8, 32, 10000, True, None, torch.float32)
+    positions, q, k = torch.tensor([3, 1]), tensor(2, 16), tensor(2, 8, seed=1)
+    cos, sin = (torch.from_dlpack(t)[positions, 0] for t in (rope.cos_cache, rope.sin_cache))
+    want = turned(q.view(2, 2, 8), cos, sin).reshape(q.shape)
+    result = rope.forward(positions, q, k)
+    assert result[0] is q and result[1] is k
+    close(q, want)
+    assert rope.rotary_dim == 8
+
+
+def test_video_in_f32():
+    x = tensor(1, 8, 2, 12, dtype=torch.bfloat16)
+    freqs = torch.polar(torch.ones(4, 6), tensor(4, 6, seed=3))
+    got = aiter.rope_fwd_3d(x, torch.tensor([[2, 2, 2]]), freqs, 1, 0)
+    rows = torch.stack(torch.meshgrid(*[torch.arange(2)] * 3, indexing="ij"), -1).reshape(8, 3)
+    axis = torch.tensor([0, 0, 1, 1, 2, 2])
+    turns = freqs[rows[:, axis], torch.arange(6)][None, :, None]
+    want = torch.view_as_real(torch.view_as_complex(x.float().unflatten(-1, (6, 2))) * turns)
+    assert got.dtype == torch.float32
+    close(got, want.flatten(-2))
+
+
+def test_autograd_classes():
+    x = tensor(5, 2, 3, 8).requires_grad_()
+    weights = tensor(5, 2, 3, 8, seed=2)
+    half = COS[..., :2].reshape(1, 9, 1, 2), SIN[..., :2].reshape(1, 9, 1, 2)
+    calls = {
+        aiter.RoPE: (ANGLES, NEOX, True, False, False),
+        aiter.RoPECached: (COS, SIN, GPTJ, True, False),
+        aiter.RoPE2D: (*half, *half, 2, 1, NEOX, True, False),
+    }
+    for function, arguments in calls.items():
+        x.grad = None
+        y = function.apply(x, *arguments)
+        (y * weights).sum().backward()
+        # A rotation keeps lengths and products: <R x, w> = <x, R' w>.
+        close((x.detach() * x.grad).sum(), (y.detach() * weights).sum())
+        close(x.grad.norm(), weights.norm())
+    packed = tensor(5, 3, 8).requires_grad_()
+    y = aiter.RoPETHD.apply(
+        packed, torch.tensor([0, 2, 5], dtype=torch.int32), ANGLES, NEOX, True, False
+    )
+    y.sum().backward()
+    rows = torch.tensor([0, 1, 0, 1, 2])
+    close(y.detach(), turned(packed.detach(), COS[rows, 0], SIN[rows, 0]))
+    assert packed.grad is not None

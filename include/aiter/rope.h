@@ -108,6 +108,44 @@ AITER_API aiter_status aiter_rope(const aiter_tensor* x, const aiter_tensor* y,
                                   const aiter_tensor* x_out, const aiter_tensor* y_out,
                                   const aiter_rope_opts* opts, aiter_stream stream);
 
+typedef struct aiter_fused_qk_norm_rope_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  float eps;                    /* added to the mean square */
+  int32_t norm;                 /* nonzero: q and k are normalized */
+  int32_t gemma;                /* nonzero: by (1 + weight) */
+  int32_t interleaved;          /* as in aiter_rope_opts */
+  int32_t nope_first;           /* as in aiter_rope_opts */
+  int32_t sections_interleaved; /* as in aiter_rope_opts */
+  int64_t section0, section1, section2; /* as in aiter_rope_opts */
+} aiter_fused_qk_norm_rope_opts;
+
+#define AITER_FUSED_QK_NORM_ROPE_OPTS_INIT \
+  {sizeof(aiter_fused_qk_norm_rope_opts), 0, 1e-6f, 0, 0, 0, 0, 0, 0, 0, 0}
+
+/* An RMS norm of each head of q and k, then their rotation, in one pass; v is copied:
+ *   q_out = rope(rms_norm(q, q_weight)), k_out = rope(rms_norm(k, k_weight)), v_out = v
+ * with each step rounded to q's dtype, as aiter_rmsnorm and aiter_rope of their own would.
+ *
+ * q: (..., heads, dim) bf16 | f16 | f32, dim 1 to 1024; k, v: like q in dtype and leading dimensions,
+ *    with their own heads and dims; v or NULL. Last strides are 1, the leading dimensions, one or
+ *    more, fold into two: slices of a fused QKV tensor will do.
+ * q_weight, k_weight: (dim), q's dtype or f32, contiguous; NULL = ones. Given with opts.norm alone.
+ * cos, sin: (rows, R/2) f32 | f16 | bf16, with dimensions of extent 1 anywhere before the last, R/2 at
+ *    most half of both dims; both NULL: nothing turns.
+ * positions: int32 | int64 of the shape of the leading dimensions, or (3, ...) with sections; NULL:
+ *    token t, counted through all leading dimensions, takes row t % rows.
+ * q_out, k_out, v_out: like q, k, v, and may be these (in place).
+ * A position outside of the table: as for aiter_rope. Tokens and heads may be 0. Sums in fp32, their
+ * order depends on the row. Accuracy: aiter.testing.bound(dtype, dim), three roundings.
+ * Source: AITER fused_qk_norm_rope_1way, fused_qkv_split_qk_rope. @since 0.1 unstable */
+AITER_API aiter_status aiter_fused_qk_norm_rope(
+    const aiter_tensor* q, const aiter_tensor* k, const aiter_tensor* v,
+    const aiter_tensor* q_weight, const aiter_tensor* k_weight, const aiter_tensor* cos,
+    const aiter_tensor* sin, const aiter_tensor* positions, const aiter_tensor* q_out,
+    const aiter_tensor* k_out, const aiter_tensor* v_out, const aiter_fused_qk_norm_rope_opts* opts,
+    aiter_stream stream);
+
 AITER_END_DECLS
 
 #endif /* AITER_ROPE_H_ */

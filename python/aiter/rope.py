@@ -22,6 +22,9 @@ from . import _aiter
 
 __all__ = [
     "batched_rotary_embedding",
+    "fused_qk_norm_rope",
+    "fused_qk_norm_rope_1way",
+    "fused_qkv_split_qk_rope",
     "mrope_fwd",
     "rope_2c_bwd",
     "rope_2c_fwd",
@@ -1136,6 +1139,124 @@ def batched_rotary_embedding(
         offsets=cos_sin_cache_offsets.reshape(positions.shape),
         head_size=head_size if query.ndim == positions.ndim + 1 else 0,
         out=out,
+        stream=stream,
+    )
+
+
+def fused_qk_norm_rope(
+    q: ArrayT,
+    k: ArrayT,
+    v: ArrayT | None = None,
+    q_weight: ArrayLike | None = None,
+    k_weight: ArrayLike | None = None,
+    cos: ArrayLike | None = None,
+    sin: ArrayLike | None = None,
+    positions: ArrayLike | None = None,
+    eps: float | None = 1e-6,
+    is_neox: bool = True,
+    *,
+    gemma_norm: bool = False,
+    is_nope_first: bool = False,
+    mrope_section: tuple[int, int, int] | None = None,
+    mrope_interleaved: bool = False,
+    out: tuple[ArrayT | None, ...] | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ...]:
+    """RMS norm of each head of q and k, then their rotation; v is copied. One pass over memory.
+
+    q, k, v: (..., heads, dim) bf16, f16 or f32, each with its own heads and dim, up to 1024; the last
+        stride is 1, tokens and heads may be strided, so that slices of a fused QKV tensor work.
+    q_weight, k_weight: (dim,) of q's dtype or f32; None = ones.
+    cos, sin: (rows, R/2); None: nothing turns.
+    positions: (...) int32 or int64, or (3, ...) with mrope_section (see `mrope_fwd`); None: token t
+        takes row t % rows.
+    eps: None = no norm. gemma_norm: multiply by (1 + weight).
+    out: (q_out, k_out), with v (q_out, k_out, v_out); may be the inputs.
+    Returns (q, k), or (q, k, v). Each step is rounded to q's dtype, as `rms_norm` and
+    `rotary_embedding_fwd` would.
+    """
+    outs = out if out is not None else (None,) * 3
+    return _aiter.fused_qk_norm_rope(
+        q,
+        k,
+        v,
+        q_weight,
+        k_weight,
+        cos,
+        sin,
+        positions,
+        eps is not None,
+        1e-6 if eps is None else eps,
+        gemma_norm,
+        not is_neox,
+        is_nope_first,
+        *(mrope_section or (0, 0, 0)),
+        mrope_interleaved,
+        outs[0],
+        outs[1],
+        outs[2] if v is not None else None,
+        stream,
+    )
+
+
+def fused_qk_norm_rope_1way(
+    q: ArrayT,
+    k: ArrayT,
+    w_q: ArrayLike,
+    w_k: ArrayLike,
+    cos_sin: ArrayLike,
+    is_interleaved: bool,
+    eps: float,
+    *,
+    out: tuple[ArrayT | None, ArrayT | None] | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """`fused_qk_norm_rope` of one stream of tokens (diffusion): token n of each batch takes row n.
+
+    q, k: (batch, tokens, heads, dim). cos_sin: (tokens, dim), the cosines, then the sines.
+    is_interleaved: GPT-J's pairs. Returns (q, k). Source: AITER fused_qk_norm_rope_1way.
+    """
+    half = cos_sin.shape[-1] // 2
+    if cos_sin.shape[0] != q.shape[1]:
+        raise ValueError(
+            f"fused_qk_norm_rope_1way: cos_sin has {cos_sin.shape[0]} rows, expected q's "
+            f"{q.shape[1]} tokens"
+        )
+    tables = cos_sin[:, :half], cos_sin[:, half:]
+    return fused_qk_norm_rope(
+        q, k, None, w_q, w_k, *tables, None, eps, not is_interleaved, out=out, stream=stream
+    )
+
+
+def fused_qkv_split_qk_rope(
+    qkv: ArrayT,
+    cos: ArrayLike,
+    sin: ArrayLike,
+    positions: ArrayLike,
+    qh: int,
+    kvh: int,
+    head_dim: int,
+    is_neox: bool = True,
+    nope_first: bool = False,
+    *,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT, ArrayT]:
+    """q, k and v of a fused QKV tensor, q and k turned.
+
+    qkv: (tokens, (qh + 2 kvh) * head_dim). Returns (tokens, qh, head_dim) and twice (tokens, kvh,
+    head_dim). Source: AITER fused_qkv_split_qk_rope.
+    """
+    ends = qh * head_dim, (qh + kvh) * head_dim
+    parts = qkv[:, : ends[0]], qkv[:, ends[0] : ends[1]], qkv[:, ends[1] :]
+    heads = [x.reshape((x.shape[0], -1, head_dim)) for x in parts]
+    return fused_qk_norm_rope(
+        *heads,
+        cos=cos,
+        sin=sin,
+        positions=positions,
+        eps=None,
+        is_neox=is_neox,
+        is_nope_first=nope_first,
         stream=stream,
     )
 

@@ -94,6 +94,40 @@ nb::object rope(nb::handle x, nb::handle y, nb::handle cos, nb::handle sin, nb::
   return call.result();
 }
 
+nb::object fused_qk_norm_rope(nb::handle q, nb::handle k, nb::handle v, nb::handle q_weight,
+                              nb::handle k_weight, nb::handle cos, nb::handle sin,
+                              nb::handle positions, bool norm, float eps, bool gemma,
+                              bool interleaved, bool nope_first, int64_t section0, int64_t section1,
+                              int64_t section2, bool sections_interleaved, nb::handle q_out,
+                              nb::handle k_out, nb::handle v_out, nb::handle stream) {
+  OpCall call("fused_qk_norm_rope", stream);
+  const aiter_tensor* tq = call.in("q", q);
+  const aiter_tensor* tk = call.in("k", k);
+  const aiter_tensor* tv = call.in("v", v);
+  const aiter_tensor* tq_weight = call.in("q_weight", q_weight);
+  const aiter_tensor* tk_weight = call.in("k_weight", k_weight);
+  const aiter_tensor* tcos = call.in("cos", cos);
+  const aiter_tensor* tsin = call.in("sin", sin);
+  const aiter_tensor* tpositions = call.in("positions", positions);
+  const aiter_tensor* tq_out = call.out("q_out", q_out, like(tq));
+  const aiter_tensor* tk_out = call.out("k_out", k_out, like(tk));
+  const aiter_tensor* tv_out = tv ? call.out("v_out", v_out, like(tv)) : nullptr;
+  aiter_fused_qk_norm_rope_opts opts = AITER_FUSED_QK_NORM_ROPE_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.eps = eps;
+  opts.norm = norm;
+  opts.gemma = gemma;
+  opts.interleaved = interleaved;
+  opts.nope_first = nope_first;
+  opts.sections_interleaved = sections_interleaved;
+  opts.section0 = section0, opts.section1 = section1, opts.section2 = section2;
+  call.run([&] {
+    return aiter_fused_qk_norm_rope(tq, tk, tv, tq_weight, tk_weight, tcos, tsin, tpositions,
+                                    tq_out, tk_out, tv_out, &opts, call.stream());
+  });
+  return call.result();
+}
+
 }  // namespace
 
 void bind_rope(nb::module_& m) {

@@ -12,7 +12,7 @@ namespace aiter::AITER_ISA {
 //   neighbours (a, b):            element by element in cos[0] and sin[0], the sine of a negated
 class RopeFactors {
  public:
-  static constexpr int kPairs = 256;  // of a run
+  static constexpr int kPairs = 512;  // of a run
 
   // Pairs [p0, p0 + n) of a part, for a token whose rows are given.
   void load(const RopeAngles& a, int part, const int64_t (&rows)[3], int64_t p0, int64_t n) {

@@ -9,7 +9,7 @@ namespace aiter {
 
 // Where the row of the tables comes from.
 enum class RopeRows : int32_t {
-  kSequence = 0,   // the token's index, in units of per_row tokens
+  kSequence = 0,   // the token's index, in units of per_row tokens, modulo lines
   kPositions = 1,  // a tensor, with one or three positions a token
   kSequences = 2,  // the token's index in its sequence
   kGrid = 3,       // the token's frame, line and column in a video
@@ -35,7 +35,7 @@ struct RopeAngles {
   int64_t axis_ends[2];  // pairs below turn by the first, and second, position; or, interleaved,
                          // p % 3 names the position, for p below the ends of second and third
   int64_t per_row;       // tokens: of a row (kSequence), a line (kImage), a grid (kGrid)
-  int64_t lines;         // of an image
+  int64_t lines;         // of an image; rows until a sequence begins again
   int64_t first_token;   // of a grid: index of the first one here
   int64_t sequences;     // kSequences
   int64_t tokens;
@@ -67,7 +67,7 @@ AITER_HOST_DEVICE int64_t rope_rest(int64_t t, int64_t count, int64_t n) {
 AITER_HOST_DEVICE bool rope_rows(const RopeAngles& a, int64_t t, int64_t (&rows)[3]) {
   switch (a.rows_from) {
     case RopeRows::kSequence:
-      rows[0] = rope_quotient(t, a.tokens, a.per_row);
+      rows[0] = rope_rest(rope_quotient(t, a.tokens, a.per_row), a.tokens, a.lines);
       break;
     case RopeRows::kPositions: {
       const int64_t offset =

@@ -28,6 +28,52 @@ void rope_set_tables(RopeAngles& a, const Arg& cos, bool full) {
   a.second = !full ? 0 : a.pairs_interleaved ? 1 : a.pairs;
 }
 
+void rope_set_sections(const Check& check, RopeAngles& a, const int64_t (&sections)[3],
+                       bool interleaved) {
+  int64_t sum = 0;
+  bool ok = true;
+  for (int64_t s : sections) ok = ok && s >= 0 && s <= a.pairs, sum += ok ? s : 0;
+  check.require(ok && (sum == 0 || sum == a.pairs),
+                "opts.sections are %lld, %lld, %lld, expected a sum of %lld pairs, or zeros",
+                static_cast<long long>(sections[0]), static_cast<long long>(sections[1]),
+                static_cast<long long>(sections[2]), static_cast<long long>(a.pairs));
+  a.axes = sum == 0 ? 1 : 3;
+  a.axes_interleaved = interleaved;
+  a.axis_ends[0] = interleaved ? 3 * sections[1] : sections[0];
+  a.axis_ends[1] = interleaved ? 3 * sections[2] : sections[0] + sections[1];
+}
+
+void rope_set_positions(const Check& check, RopeAngles& a, const Arg& x, int lead,
+                        const aiter_tensor* positions_, const Arg& offsets) {
+  const Arg positions = check.tensor("positions", positions_);
+  positions.dtype({DType::kI32, DType::kI64}).on_device_of(x).rank(lead + (a.axes == 3));
+  a.rows_from = RopeRows::kPositions;
+  a.positions = positions.data(), a.positions_dtype = positions.dtype();
+  if (a.axes == 3 && positions.dim(0) != 3)
+    positions.refuse("has first extent %lld, expected 3 for pairs in sections",
+                     static_cast<long long>(positions.dim(0)));
+  const int first = positions.rank() - lead;
+  for (int i = 0; i < lead; ++i)
+    if (positions.dim(first + i) != x.dim(i))
+      positions.refuse("has extent %lld in dimension %d, expected x's %lld",
+                       static_cast<long long>(positions.dim(first + i)), first + i,
+                       static_cast<long long>(x.dim(i)));
+  if (a.axes == 3) {
+    // The tokens alone: a view without the first dimension.
+    aiter_tensor tokens = *positions_;
+    tokens.ndim -= 1, tokens.shape += 1;
+    if (tokens.strides) tokens.strides += 1;
+    a.positions_rows = Arg(check.op(), "positions", &tokens).rows(0);
+    a.axis_stride = positions.stride(0);
+  } else {
+    a.positions_rows = positions.rows(0);
+  }
+  if (!offsets) return;
+  check.require(a.axes == 1, "offsets is given, expected NULL with pairs in sections");
+  offsets.dtype_of(positions).shape_of(positions).on_device_of(x);
+  a.offsets = offsets.data(), a.offsets_rows = offsets.rows(0);
+}
+
 void rope_check_positions(const Check& check, const RopeAngles& a, const Arg& positions) {
   if (machine_of(positions.device()).target != ANY_CPU) return;
   const int64_t end = a.tables[0].rows;

@@ -11,8 +11,16 @@ namespace aiter {
 RopeTable rope_table(const Arg& cos, const Arg& sin);
 void rope_set_tables(RopeAngles& a, const Arg& cos, bool full);
 
-// On the CPU, whose kernels may report it: every token's row is one of the table. `name` is that of
-// the positions. On a GPU such tokens do not turn.
+// Sections of the pairs that turn by three positions, which sum to the pairs; zeros: by one.
+void rope_set_sections(const Check& check, RopeAngles& a, const int64_t (&sections)[3],
+                       bool interleaved);
+
+// Rows by positions (+ offsets), of the first `lead` extents of x, with sections (3, ...).
+void rope_set_positions(const Check& check, RopeAngles& a, const Arg& x, int lead,
+                        const aiter_tensor* positions, const Arg& offsets);
+
+// On the CPU, whose kernels may report it: every token's row is one of the table. On a GPU
+// tokens with others do not turn.
 void rope_check_positions(const Check& check, const RopeAngles& a, const Arg& positions);
 
 // Whether the tables can be read 16 bytes at a time.

@@ -218,37 +218,13 @@ void set_rows(const Check& check, RotaryEmbeddingArgs& args, const aiter_rope_op
     case AITER_ROPE_SEQUENCE:
       check.require(!positions, "positions is given, expected NULL for rows by sequence");
       a.per_row = x.dim(0) ? std::max<int64_t>(a.tokens / x.dim(0), 1) : 1;
+      a.lines = std::max<int64_t>(x.dim(0), 1);
       check.require(x.dim(0) <= a.tables[0].rows, "cos has %lld rows, expected at least x's %lld",
                     static_cast<long long>(a.tables[0].rows), static_cast<long long>(x.dim(0)));
       return;
-    case AITER_ROPE_POSITIONS: {
-      check.require(bool(positions), "positions is NULL, expected a tensor");
-      positions.rank(lead + (a.axes == 3));
-      if (a.axes == 3 && positions.dim(0) != 3)
-        positions.refuse("has first extent %lld, expected 3 for pairs in sections",
-                         static_cast<long long>(positions.dim(0)));
-      for (int i = 0; i < lead; ++i)
-        if (positions.dim(i - lead) != x.dim(i))
-          positions.refuse("has extent %lld in dimension %d, expected x's %lld",
-                           static_cast<long long>(positions.dim(i - lead)),
-                           positions.rank() - lead + i, static_cast<long long>(x.dim(i)));
-      if (a.axes == 3) {
-        // The tokens alone: a view without the first dimension.
-        aiter_tensor token_positions = *positions_;
-        token_positions.ndim -= 1, token_positions.shape += 1;
-        if (token_positions.strides) token_positions.strides += 1;
-        a.positions_rows = Arg(check.op(), "positions", &token_positions).rows(0);
-        a.axis_stride = positions.stride(0);
-      } else {
-        a.positions_rows = positions.rows(0);
-      }
-      if (offsets) {
-        check.require(a.axes == 1, "offsets is given, expected NULL with pairs in sections");
-        offsets.dtype_of(positions).shape_of(positions).on_device_of(x);
-        a.offsets = offsets.data(), a.offsets_rows = offsets.rows(0);
-      }
+    case AITER_ROPE_POSITIONS:
+      rope_set_positions(check, a, x, lead, positions_, offsets);
       return rope_check_positions(check, a, positions);
-    }
     case AITER_ROPE_SEQUENCES:
       check.require(bool(positions), "positions is NULL, expected the bounds of sequences");
       positions.rank(1);
@@ -339,22 +315,13 @@ void rope(const aiter_tensor* x_, const aiter_tensor* y_, const aiter_tensor* co
                static_cast<long long>(2 * a.pairs), image ? "half of head_size" : "head_size",
                static_cast<long long>(args.part_size));
 
-  const int64_t sections[] = {opts.section0, opts.section1, opts.section2};
-  int64_t sum = 0;
-  bool ok = true;
-  for (int64_t s : sections) ok = ok && s >= 0 && s <= a.pairs, sum += ok ? s : 0;
-  a.axes = image ? 2 : ok && sum == 0 ? 1 : 3;
-  check.require(ok && (sum == 0 || (sum == a.pairs && (opts.rows == AITER_ROPE_POSITIONS ||
-                                                       opts.rows == AITER_ROPE_GRID))),
-                "opts.sections are %lld, %lld, %lld, expected a sum of %lld pairs, for positions "
-                "and grids, or zeros",
-                static_cast<long long>(opts.section0), static_cast<long long>(opts.section1),
-                static_cast<long long>(opts.section2), static_cast<long long>(a.pairs));
-  a.axes_interleaved = opts.sections_interleaved != 0;
-  if (a.axes_interleaved)
-    a.axis_ends[0] = 3 * opts.section1, a.axis_ends[1] = 3 * opts.section2;
-  else
-    a.axis_ends[0] = opts.section0, a.axis_ends[1] = opts.section0 + opts.section1;
+  rope_set_sections(check, a, {opts.section0, opts.section1, opts.section2},
+                    opts.sections_interleaved != 0);
+  check.require(
+      a.axes == 1 || opts.rows == AITER_ROPE_POSITIONS || opts.rows == AITER_ROPE_GRID,
+      "opts.sections are given, expected zeros unless opts.rows is AITER_ROPE_POSITIONS or "
+      "AITER_ROPE_GRID");
+  if (image) a.axes = 2;
 
   Sides sides(check, args, x, x, x.rank() - tail, "x's", head_size);
   sides.add(x, "x_out", x_out_);

@@ -132,6 +132,7 @@ AITER_DEVICE void rotary_embedding(const RotaryEmbeddingArgs& a) {
 
 #define AITER_ROTARY_EMBEDDING(row, aligned, two, T)                                    \
   AITER_KERNEL(rotary_embedding_##row##_##T, 128)(const aiter::RotaryEmbeddingArgs a) { \
+    aiter::wait_for_previous_kernel();                                                  \
     aiter::rotary_embedding<aiter::T, aligned, two>(a);                                 \
   }
 AITER_ROTARY_EMBEDDING(hip_vec, true, false, f32)

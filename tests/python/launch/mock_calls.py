@@ -86,6 +86,9 @@ def calls():
         "rotary_embedding": lambda: aiter.rotary_embedding_fwd(
             ids, key, value, 32, cos, sin, True, out=(key, value), stream=STREAM
         ),
+        "fused_qk_norm_rope": lambda: aiter.fused_qk_norm_rope(
+            key, value, cos=cos, sin=sin, positions=ids, out=(key, value), stream=STREAM
+        ),
         "quantize": lambda: aiter.quantize(x, out=small, out_scale=small_scale, stream=STREAM),
         "dequantize": lambda: aiter.dequantize(small, small_scale, out=floats, stream=STREAM),
         "greedy_sample": lambda: aiter.greedy_sample(x, out=ids, stream=STREAM),

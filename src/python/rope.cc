@@ -139,6 +139,11 @@ void bind_rope(nb::module_& m) {
         "nope_first"_a, "full_width"_a, "inverse"_a, "head_size"_a, "section0"_a, "section1"_a,
         "section2"_a, "sections_interleaved"_a, "height"_a, "width"_a, "first_token"_a,
         "transpose"_a, "x_out"_a.none(), "y_out"_a.none(), "stream"_a.none());
+  m.def("fused_qk_norm_rope", &fused_qk_norm_rope, "q"_a, "k"_a, "v"_a.none(), "q_weight"_a.none(),
+        "k_weight"_a.none(), "cos"_a.none(), "sin"_a.none(), "positions"_a.none(), "norm"_a,
+        "eps"_a, "gemma"_a, "interleaved"_a, "nope_first"_a, "section0"_a, "section1"_a,
+        "section2"_a, "sections_interleaved"_a, "q_out"_a.none(), "k_out"_a.none(),
+        "v_out"_a.none(), "stream"_a.none());
 }
 
 }  // namespace aiter::python

@@ -7,6 +7,16 @@
 
 namespace aiter {
 
+// The compiler does not compute what depends on v before what it saw earlier: sines side by side would
+// take more registers than there are.
+AITER_DEVICE void one_after_the_other(float& v) {
+#if defined(AITER_AMD)
+  asm volatile("" : "+v"(v));
+#else
+  asm volatile("" : "+f"(v));
+#endif
+}
+
 // The factors of N pairs: a' = a cos[0] - b sin[0], b' = b cos[1] + a sin[1]. kTwo: the elements of
 // a pair have angles of their own; else [0] serves both.
 template <int N, bool kTwo>
@@ -23,7 +33,11 @@ struct RopeFactors {
         load_columns(a, table.sin, table.sin_stride, part, rows, p, i, sin[i]);
       } else {
         AITER_UNROLL
-        for (int k = 0; k < N; ++k) sincos(cos[i][k], sin[i][k], cos[i][k]);
+        for (int k = 0; k < N; ++k) {
+          one_after_the_other(cos[i][k]);
+          sincos(cos[i][k], sin[i][k], cos[i][k]);
+          one_after_the_other(sin[i][k]);
+        }
       }
     }
     if (!a.inverse) return;
@@ -71,11 +85,13 @@ struct RopeFactors {
           return load_floats<N>(static_cast<const bf16*>(data) + at, to);
       }
     }
+    const int64_t first = rows[0] * stride + column, next = rows[1] * stride + column,
+                  third = rows[2] * stride + column;
     AITER_UNROLL
     for (int k = 0; k < N; ++k) {
       const int axis = rope_axis(a, part, p + k);
-      const int64_t row = axis == 0 ? rows[0] : axis == 1 ? rows[1] : rows[2];
-      to[k] = load_float(data, row * stride + (p + k) * a.pair_stride + column, a.dtype);
+      const int64_t at = axis == 0 ? first : axis == 1 ? next : third;
+      to[k] = load_float(data, at + (p + k) * a.pair_stride, a.dtype);
     }
   }
 };

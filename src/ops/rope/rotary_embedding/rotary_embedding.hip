@@ -72,20 +72,36 @@ AITER_DEVICE void turn_heads(const RotaryEmbeddingArgs& a, const TokenHeads<T>& 
 #else
   constexpr int kMost = 4;
 #endif
-  constexpr int kHeads = N == 1 ? 1 : kTwo ? 2 : kMost;  // whose loads are under way at once
+  constexpr int kHeads = N == 1 ? 1
+                         : kTwo ? kMost / 2
+                                : kMost;  // whose loads are under way at once
   const int64_t x_at = first + (kInterleaved ? 2 * p : p);
   const int64_t y_at = x_at + (kInterleaved ? N : a.angles.pairs);
-  RopeFactors<N, kTwo> factors;
-  AITER_NO_UNROLL
-  for (int h = mine.head; h < token.count; h += kHeads * mine.step) {
-    Pack<T, N> x[kHeads], y[kHeads];
+  Pack<T, N> x[kHeads], y[kHeads];
+  auto load = [&] AITER_LAMBDA(int h) {
     AITER_UNROLL
     for (int k = 0; k < kHeads; ++k)
       if (h + k * mine.step < token.count) {
         const T* in = token.from(a, h + k * mine.step);
         x[k] = load_pack<N>(in + x_at), y[k] = load_pack<N>(in + y_at);
       }
-    if (h == mine.head) factors.load(a.angles, part, rows, p);  // while those are under way
+  };
+  RopeFactors<N, kTwo> factors;
+#if defined(AITER_AMD)
+  factors.load(a.angles, part, rows, p);
+#else  // has registers to load them while the first heads are under way
+  load(mine.head);
+#endif
+  AITER_NO_UNROLL
+  for (int h = mine.head; h < token.count; h += kHeads * mine.step) {
+#if defined(AITER_AMD)
+    load(h);
+#else
+    if (h == mine.head)
+      factors.load(a.angles, part, rows, p);
+    else
+      load(h);
+#endif
     AITER_UNROLL
     for (int k = 0; k < kHeads; ++k)
       if (h + k * mine.step < token.count) {

@@ -8,6 +8,11 @@ __all__ = [
     "RoPECached",
     "RoPETHD",
     "batched_rotary_embedding",
+    "fused_qk_cat",
+    "fused_qk_norm_rope_1way",
+    "fused_qk_norm_rope_2way",
+    "fused_qk_rope_cat",
+    "fused_qkv_split_qk_rope",
     "get_rope",
     "rope_fwd_3d",
     "rotary_embedding_fwd",
@@ -66,6 +71,112 @@ def batched_rotary_embedding(
 def rope_fwd_3d(x, grid_sizes, freqs, sp_size, sp_rank):
     """aiter.rope_fwd_3d with a result in f32."""
     return _aiter.rope_fwd_3d(x.float(), grid_sizes, freqs, sp_size, sp_rank)
+
+
+def fused_qk_norm_rope_1way(
+    q,
+    k,
+    w_q,
+    w_k,
+    cos_sin,
+    batch_size,
+    num_tokens,
+    num_heads_q,
+    num_heads_k,
+    head_size,
+    is_interleaved,
+    eps,
+    out_q,
+    out_k,
+):
+    """aiter.fused_qk_norm_rope_1way into out_q and out_k."""
+    shape = batch_size, num_tokens, -1, head_size
+    heads = [x.view(shape) for x in (q, k, out_q, out_k)]
+    table = cos_sin.view(num_tokens, -1)
+    _aiter.fused_qk_norm_rope_1way(
+        *heads[:2], w_q, w_k, table, is_interleaved, eps, out=tuple(heads[2:])
+    )
+
+
+def fused_qk_norm_rope_2way(
+    q0,
+    k0,
+    q1,
+    k1,
+    w_q0,
+    w_k0,
+    w_q1,
+    w_k1,
+    cos_sin0,
+    cos_sin1,
+    batch_size,
+    num_tokens0,
+    num_tokens1,
+    num_heads_q,
+    num_heads_k,
+    head_size,
+    is_interleaved,
+    eps,
+    out_q01,
+    out_k01,
+):
+    """aiter.fused_qk_norm_rope_1way of two streams, whose tokens follow each other in the results."""
+    outs = [
+        x.view(batch_size, num_tokens0 + num_tokens1, -1, head_size) for x in (out_q01, out_k01)
+    ]
+    streams = (
+        (q0, k0, w_q0, w_k0, cos_sin0, num_tokens0, 0),
+        (q1, k1, w_q1, w_k1, cos_sin1, num_tokens1, num_tokens0),
+    )
+    for q, k, w_q, w_k, cos_sin, tokens, first in streams:
+        q, k = (x.view(batch_size, tokens, -1, head_size) for x in (q, k))
+        table = cos_sin.view(tokens, -1)
+        out = tuple(x[:, first : first + tokens] for x in outs)
+        _aiter.fused_qk_norm_rope_1way(q, k, w_q, w_k, table, is_interleaved, eps, out=out)
+
+
+def fused_qkv_split_qk_rope(
+    qkv,
+    cos,
+    sin,
+    positions,
+    qh,
+    kvh,
+    head_dim,
+    is_neox=True,
+    offsets=None,
+    reuse_freqs_front_part=True,
+    nope_first=False,
+):
+    """q and k of a fused QKV tensor, turned, and v."""
+    q, k, v = qkv.view(len(qkv), -1, head_dim).split([qh, kvh, kvh], dim=1)
+    options = (0 if is_neox else 1, reuse_freqs_front_part, nope_first)
+    if positions is None:
+        q, k = _aiter.rope_cached_2c_fwd(q[:, None], k[:, None], cos, sin, *options)
+        return q[:, 0], k[:, 0], v.contiguous()
+    name = "rope_cached_positions_2c_fwd"
+    rows = [positions[None]]
+    if offsets is not None:
+        name = "rope_cached_positions_offsets_2c_fwd"
+        rows.append(offsets[None])
+    q, k = getattr(_aiter, name)(q[None], k[None], cos, sin, *rows, *options)
+    return q[0], k[0], v.contiguous()
+
+
+def fused_qk_cat(q1, q2, k1, k2):
+    """q1 and q2, and k1 and k2, side by side."""
+    import torch
+
+    return torch.cat((q1, q2), -1), torch.cat((k1, k2), -1)
+
+
+def fused_qk_rope_cat(q_nope, q_pe, k_nope, k_pe, pos, cos, sin, is_neox):
+    """q_nope and q_pe, turned, side by side; k likewise."""
+    reuse = cos.shape[-1] == q_pe.shape[-1] // 2
+    q_pe, k_pe = _aiter.rope_cached_positions_2c_fwd(
+        q_pe[None], k_pe[None], cos, sin, pos[None], 0 if is_neox else 1, reuse, False
+    )
+    return fused_qk_cat(q_nope, q_pe[0], k_nope, k_pe[0])
 
 
 class _InPlace:

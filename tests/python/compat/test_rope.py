@@ -78,6 +78,50 @@ def test_video_in_f32():
     close(got, want.flatten(-2))
 
 
+def normed(x, weight):
+    return torch.nn.functional.rms_norm(x, (x.shape[-1],), weight, 1e-6)
+
+
+def test_norm_and_rope_of_one_and_two_streams():
+    def stream(tokens, seed):
+        x = tensor(2, tokens, 3, 8, seed=seed), tensor(2, tokens, 1, 8, seed=seed + 1)
+        weights = tensor(8, seed=seed + 2), tensor(8, seed=seed + 3)
+        cos, sin = COS[:tokens, 0], SIN[:tokens, 0]
+        want = [turned(normed(t, w), cos, sin) for t, w in zip(x, weights, strict=True)]
+        return x, weights, torch.cat((cos, sin), -1)[:, 0], want
+
+    x0, w0, table0, want0 = stream(4, 10)
+    x1, w1, table1, want1 = stream(5, 20)
+    outs = torch.empty_like(x0[0]), torch.empty_like(x0[1])
+    aiter.fused_qk_norm_rope_1way(*x0, *w0, table0, 2, 4, 3, 1, 8, False, 1e-6, *outs)
+    for got, w in zip(outs, want0, strict=True):
+        close(got, w)
+    outs = torch.empty(2, 9, 3, 8), torch.empty(2, 9, 1, 8)
+    aiter.fused_qk_norm_rope_2way(
+        *x0, *x1, *w0, *w1, table0, table1, 2, 4, 5, 3, 1, 8, False, 1e-6, *outs
+    )
+    for got, a, b in zip(outs, want0, want1, strict=True):
+        close(got, torch.cat((a, b), 1))
+
+
+def test_split_and_cat():
+    qkv, positions, offsets = tensor(3, 8 * 8), torch.tensor([2, 0, 1]), torch.tensor([1, 4, 4])
+    q, k, v = (t.reshape(3, -1, 8) for t in qkv.split([32, 16, 16], 1))
+    for rows, arguments in (
+        (positions, (positions, 4, 2, 8)),
+        (torch.arange(3), (None, 4, 2, 8)),
+        (positions + offsets, (positions, 4, 2, 8, True, offsets)),
+    ):
+        got = aiter.fused_qkv_split_qk_rope(qkv, COS, SIN, *arguments)
+        close(got[0], turned(q, COS[rows, 0], SIN[rows, 0]))
+        close(got[1], turned(k, COS[rows, 0], SIN[rows, 0]))
+        close(got[2], v)
+    got = aiter.fused_qk_rope_cat(q[..., :3], q, k[..., :3], k, positions, COS, SIN, True)
+    want = turned(q, COS[positions, 0], SIN[positions, 0])
+    close(got[0], torch.cat((q[..., :3], want), -1))
+    assert got[1].shape == (3, 2, 11)
+
+
 def test_autograd_classes():
     x = tensor(5, 2, 3, 8).requires_grad_()
     weights = tensor(5, 2, 3, 8, seed=2)

@@ -65,6 +65,8 @@ AITER_HOST_DEVICE int64_t rope_rest(int64_t t, int64_t count, int64_t n) {
 // The rows of token t on each axis. False where one lies outside of its table, or where the token
 // belongs to no sequence or grid: it does not turn.
 AITER_HOST_DEVICE bool rope_rows(const RopeAngles& a, int64_t t, int64_t (&rows)[3]) {
+  const int64_t step = a.positions_rows.inner_stride;  // of bounds and of grids
+  bool found = true;
   switch (a.rows_from) {
     case RopeRows::kSequence:
       rows[0] = rope_rest(rope_quotient(t, a.tokens, a.per_row), a.tokens, a.lines);
@@ -88,45 +90,43 @@ AITER_HOST_DEVICE bool rope_rows(const RopeAngles& a, int64_t t, int64_t (&rows)
       int64_t low = 0, high = a.sequences + 1;
       while (high - low > 1) {
         const int64_t middle = low + (high - low) / 2;
-        if (rope_integer(a.positions, a.positions_dtype, middle * a.positions_rows.inner_stride) <=
-            t)
+        if (rope_integer(a.positions, a.positions_dtype, middle * step) <= t)
           low = middle;
         else
           high = middle;
       }
-      rows[0] =
-          t - rope_integer(a.positions, a.positions_dtype, low * a.positions_rows.inner_stride);
-      if (low >= a.sequences) return false;
+      rows[0] = t - rope_integer(a.positions, a.positions_dtype, low * step);
+      found = low < a.sequences;
       break;
     }
     case RopeRows::kGrid: {
       const int64_t batch = rope_quotient(t, a.tokens, a.per_row);
-      const int64_t index = a.first_token + rope_rest(t, a.tokens, a.per_row);
       int64_t size[3];
-      for (int k = 0; k < 3; ++k)
-        size[k] = rope_integer(a.positions, a.positions_dtype,
-                               batch * a.positions_rows.inner_stride + k * a.axis_stride);
       // A grid that is larger than the table turns no token.
-      for (int k = 0; k < 3; ++k)
-        if (size[k] < 1 || size[k] > a.tables[0].rows || size[k] > 1 << 20) return false;
-      const int64_t page = size[1] * size[2], count = size[0] * page;
-      if (index >= count) return false;
+      for (int k = 0; k < 3; ++k) {
+        size[k] = rope_integer(a.positions, a.positions_dtype, batch * step + k * a.axis_stride);
+        found = found && size[k] >= 1 && size[k] <= a.tables[0].rows && size[k] <= 1 << 20;
+      }
+      const int64_t page = found ? size[1] * size[2] : 1, count = found ? size[0] * page : 0;
+      int64_t index = a.first_token + rope_rest(t, a.tokens, a.per_row);
+      found = index < count;
+      index = found ? index : 0;
       rows[0] = rope_quotient(index, count, page);
-      const int64_t rest = rope_rest(index, count, page);
-      rows[1] = rope_quotient(rest, page, size[2]);
-      rows[2] = rope_rest(rest, page, size[2]);
-      return true;
+      const int64_t rest = rope_rest(index, count, page), line = found ? size[2] : 1;
+      rows[1] = rope_quotient(rest, page, line);
+      rows[2] = rope_rest(rest, page, line);
+      break;
     }
     case RopeRows::kImage: {
       const int64_t line = rope_quotient(t, a.tokens, a.per_row);
       rows[0] = rope_rest(line, a.tokens, a.lines);
       rows[1] = rope_rest(t, a.tokens, a.per_row);
-      return true;  // the tables were checked
+      break;
     }
   }
   for (int k = 0; k < 3; ++k)
-    if (k < a.axes && (rows[k] < 0 || rows[k] >= a.tables[0].rows)) return false;
-  return true;
+    if (k < a.axes) found = found && rows[k] >= 0 && rows[k] < a.tables[k < a.parts ? k : 0].rows;
+  return found;
 }
 
 // Which of a token's rows turns pair p of a part.

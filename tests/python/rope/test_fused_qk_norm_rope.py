@@ -136,7 +136,7 @@ def test_rows_outside_of_the_tables(device):
                 got, turned = run(case, d | {"positions": bad}), run(case, d)
                 normed = run(case, still)
             for g, n, t in zip(got[:2], normed, turned, strict=False):
-                assert_equal(g[[1, 3]], n[[1, 3]])
+                np.testing.assert_allclose(g[[1, 3]], n[[1, 3]], rtol=1e-6)  # sums in another order
                 assert_equal(g[[0, 2, 4]], t[[0, 2, 4]])
 
 

@@ -49,7 +49,7 @@ AITER_DEVICE float norm_scale(const FusedQkNormRopeArgs& a, const FusedHead& hea
 template <class T, int N>
 AITER_DEVICE void normalize(const FusedQkNormRopeArgs& a, const FusedHeads& side, int64_t d,
                             float scale, float (&v)[N]) {
-  float gain[N];
+  float gain[N] = {};
   if (side.weight) load_floats<N, T>(side.weight, side.weight_dtype, d, gain);
   AITER_UNROLL
   for (int k = 0; k < N; ++k) {

@@ -49,8 +49,7 @@ template <int N, class T>
 AITER_DEVICE void copy_heads(const RotaryEmbeddingArgs& a, const TokenHeads<T>& token,
                              int64_t first, int64_t count) {
   const int in_part = static_cast<int>(count) / N, units = a.angles.parts * in_part;
-  if (units == 0) return;
-  const HeadShare mine(units, a.threads_per_token);
+  const HeadShare mine(max(units, 1), a.threads_per_token);
   for (int u = mine.unit; u < units; u += a.threads_per_token) {
     const int part = u >= in_part;
     const int64_t at = part * a.part_size + first + static_cast<int64_t>(u - part * in_part) * N;
@@ -125,11 +124,10 @@ AITER_DEVICE void rotary_embedding(const RotaryEmbeddingArgs& a) {
   const RopeAngles& angles = a.angles;
   const TokenHeads<T> token(a, t);
   int64_t rows[3] = {0, 0, 0};
-  if (!rope_rows(angles, t, rows)) return copy_heads<N>(a, token, 0, a.part_size);
-
+  const bool turns = rope_rows(angles, t, rows);
   const int64_t still = a.part_size - 2 * angles.pairs;
   const int in_part = static_cast<int>(angles.pairs) / N, units = angles.parts * in_part;
-  if (units > 0) {
+  if (turns && units > 0) {
     const HeadShare mine(units, threads);
     for (int u = mine.unit; u < units; u += threads) {
       const int part = u >= in_part;
@@ -141,7 +139,8 @@ AITER_DEVICE void rotary_embedding(const RotaryEmbeddingArgs& a) {
         turn_heads<T, N, kTwo, false>(a, token, mine, rows, part, p, first);
     }
   }
-  if (still > 0) copy_heads<N>(a, token, a.nope_first ? 0 : 2 * angles.pairs, still);
+  copy_heads<N>(a, token, turns && !a.nope_first ? 2 * angles.pairs : 0,
+                turns ? still : a.part_size);
 }
 
 }  // namespace aiter

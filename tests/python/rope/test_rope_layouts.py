@@ -1,7 +1,7 @@
 """The rope_* functions: every row on every case, for every instruction set."""
 
 import aiter
-import cases_rope as cases
+import cases_rope_layouts as cases
 import numpy as np
 import pytest
 from aiter.testing import assert_close, assert_equal, using, variants

@@ -1,5 +1,5 @@
 """Speed of the rope_* functions beside torch and the machine's copy rate:
-python tests/python/rope/bench_rope.py"""
+python tests/python/rope/bench_rope_layouts.py"""
 
 import aiter
 import numpy as np

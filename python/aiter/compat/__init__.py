@@ -8,6 +8,7 @@ import aiter as _aiter
 from aiter import *
 
 from . import _enums, activation, dtypes, elementwise, kvcache, quant, sampling
+from . import _enums, activation, dtypes, elementwise, kvcache, rope, sampling
 from ._enums import *
 from .activation import *
 from .elementwise import *
@@ -23,5 +24,9 @@ from ._enums import *
 from .rope import *
 
 _MODULES = (_aiter, _enums, _rope)
+from .rope import *
+from .sampling import *
+
+_MODULES = (_aiter, _enums, activation, elementwise, kvcache, rope, sampling)
 
 __all__ = sorted({"dtypes"}.union(*(module.__all__ for module in _MODULES)))

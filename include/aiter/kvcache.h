@@ -203,6 +203,87 @@ AITER_API aiter_status aiter_swap_blocks(const aiter_tensor* src, const aiter_te
                                          const aiter_tensor* block_mapping,
                                          const aiter_copy_blocks_opts* opts, aiter_stream stream);
 
+typedef struct aiter_fused_qk_rope_cache_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  int32_t interleaved;     /* 0 = neox: i turns with i + R/2; nonzero = gptj: 2 i with 2 i + 1 */
+  int32_t nope_first;      /* nonzero: the last R dims of a head turn, instead of the first R */
+  int32_t rope_first;      /* MLA, nonzero: rows are [k_pe | kv_c], instead of [kv_c | k_pe] */
+  aiter_dtype cache_dtype; /* what uint8 tensors (caches, q_out of MLA) hold; bits = 0: uint8 */
+} aiter_fused_qk_rope_cache_opts;
+
+#define AITER_FUSED_QK_ROPE_CACHE_OPTS_INIT \
+  {sizeof(aiter_fused_qk_rope_cache_opts), 0, 0, 0, 0, {0, 0, 0}}
+
+/* aiter_rotary_embedding of q and key, and aiter_reshape_and_cache of the turned key and of value,
+ * in one pass.
+ *
+ * q: (tokens, q_heads, head_dim) f32 | f16 | bf16; key: (tokens, heads, head_dim), value: (tokens,
+ * heads, v_dim) of q's dtype; last strides are 1; head_dim <= 1024.
+ * key_cache, value_cache, slot_mapping, k_scale, v_scale: as for aiter_reshape_and_cache with
+ * scales that are given; caches of q's dtype or of codes.
+ * positions: (tokens) int32 | int64, in [0, max_position); on the CPU any other value is refused
+ * before anything is written; on a GPU such a token does not turn. cos_cache, sin_cache:
+ * (max_position, R/2), R <= head_dim, f32 | f16 | bf16.
+ * q_out: like q, written for every token; key_out: the turned key, like key, or NULL. They may be q
+ * and key. Turned in fp32, and rounded to q's dtype before codes are made, as by the operators
+ * alone. Source: AITER fused_qk_rope_reshape_and_cache. @since 0.1 unstable */
+AITER_API aiter_status aiter_fused_qk_rope_reshape_and_cache(
+    const aiter_tensor* q, const aiter_tensor* key, const aiter_tensor* value,
+    const aiter_tensor* key_cache, const aiter_tensor* value_cache,
+    const aiter_tensor* slot_mapping, const aiter_tensor* k_scale, const aiter_tensor* v_scale,
+    const aiter_tensor* positions, const aiter_tensor* cos_cache, const aiter_tensor* sin_cache,
+    const aiter_tensor* q_out, const aiter_tensor* key_out,
+    const aiter_fused_qk_rope_cache_opts* opts, aiter_stream stream);
+
+/* q_out = [q_nope | turned q_pe], and [kv_c | turned k_pe] into an MLA cache, in one pass.
+ *
+ * q_nope: (tokens, q_heads, latent) f32 | f16 | bf16; q_pe: (tokens, q_heads, rope); kv_c, k_pe,
+ * kv_cache, slot_mapping: as for aiter_concat_and_cache_mla, of q_nope's dtype, the cache also of
+ * codes. q_out: (tokens, q_heads, at least latent + rope) of q_nope's dtype or of codes, written for
+ * every token; what is behind stays. k_scale, q_scale: (1) f32 for codes, or NULL for 1. R is at
+ * most rope. The rest as above. Source: AITER fused_qk_rope_concat_and_cache_mla, ..._seg. @since
+ * 0.1 unstable */
+AITER_API aiter_status aiter_fused_qk_rope_concat_and_cache_mla(
+    const aiter_tensor* q_nope, const aiter_tensor* q_pe, const aiter_tensor* kv_c,
+    const aiter_tensor* k_pe, const aiter_tensor* kv_cache, const aiter_tensor* slot_mapping,
+    const aiter_tensor* k_scale, const aiter_tensor* q_scale, const aiter_tensor* positions,
+    const aiter_tensor* cos_cache, const aiter_tensor* sin_cache, const aiter_tensor* q_out,
+    const aiter_fused_qk_rope_cache_opts* opts, aiter_stream stream);
+
+typedef struct aiter_indexer_qk_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  float epsilon;           /* of the norm */
+  float weights_scale;     /* factor of every weight */
+  int32_t ue8m0;           /* nonzero: scales are powers of two */
+  int32_t preshuffle;      /* as in aiter_indexer_cache_opts */
+  int32_t interleaved;     /* 0 = neox, nonzero = gptj */
+  aiter_dtype cache_dtype; /* what uint8 tensors hold; bits = 0: float8_e4m3fn */
+} aiter_indexer_qk_opts;
+
+#define AITER_INDEXER_QK_OPTS_INIT \
+  {sizeof(aiter_indexer_qk_opts), 0, 1e-6f, 1.0f, 0, 0, 0, {0, 0, 0}}
+
+/* Queries and keys of the sparse-attention indexer, in one pass:
+ *   q_out = codes of the turned q, with a scale max(amax, 1e-10) / max(codes) for each head;
+ *   weights_out = weights * scale * opts.weights_scale;
+ *   and into the cache, as aiter_indexer_k_quant_and_cache, the turned LayerNorm of k.
+ *
+ * q: (tokens, heads, dim) f32 | f16 | bf16, dim <= 512; weights: (tokens, heads), k: (tokens, dim),
+ * of q's dtype. norm_weight, norm_bias: (dim) f32. kv_cache: as for aiter_indexer_k_quant_and_cache,
+ * with one scale a slot. positions, cos_cache, sin_cache: as for
+ * aiter_fused_qk_rope_reshape_and_cache; the first R dims turn. q_out: like q, of the cache's dtype;
+ * weights_out: (tokens, heads) f32; both are written for every token. Last strides of q, k and q_out
+ * are 1. Norm and rotation are in fp32, each rounded to q's dtype. Source: AITER
+ * indexer_qk_rope_quant_and_cache. @since 0.1 unstable */
+AITER_API aiter_status aiter_indexer_qk_rope_quant_and_cache(
+    const aiter_tensor* q, const aiter_tensor* weights, const aiter_tensor* k,
+    const aiter_tensor* kv_cache, const aiter_tensor* slot_mapping, const aiter_tensor* norm_weight,
+    const aiter_tensor* norm_bias, const aiter_tensor* positions, const aiter_tensor* cos_cache,
+    const aiter_tensor* sin_cache, const aiter_tensor* q_out, const aiter_tensor* weights_out,
+    const aiter_indexer_qk_opts* opts, aiter_stream stream);
+
 AITER_END_DECLS
 
 #endif /* AITER_KVCACHE_H_ */

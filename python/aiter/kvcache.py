@@ -24,8 +24,12 @@ __all__ = [
     "concat_and_cache_mla_seg",
     "copy_blocks",
     "cp_gather_indexer_k_quant_cache",
+    "fused_qk_rope_concat_and_cache_mla",
+    "fused_qk_rope_concat_and_cache_mla_seg",
+    "fused_qk_rope_reshape_and_cache",
     "gather_cache",
     "indexer_k_quant_and_cache",
+    "indexer_qk_rope_quant_and_cache",
     "reshape_and_cache",
     "reshape_and_cache_flash",
     "reshape_and_cache_with_block_quant",
@@ -396,3 +400,183 @@ def swap_blocks(
     host memory is read or written. Source: AITER swap_blocks.
     """
     _aiter.swap_blocks(src, dst, block_mapping, stream)
+
+
+def fused_qk_rope_reshape_and_cache(
+    q: ArrayT,
+    k: ArrayLike,
+    v: ArrayLike,
+    key_cache: ArrayLike,
+    value_cache: ArrayLike,
+    slot_mapping: ArrayLike,
+    pos: ArrayLike,
+    cos: ArrayLike,
+    sin: ArrayLike,
+    is_neox: bool = True,
+    nope_first: bool = False,
+    k_scale: ArrayLike | None = None,
+    v_scale: ArrayLike | None = None,
+    *,
+    cache_dtype: DType | None = None,
+    q_out: ArrayT | None = None,
+    k_out: ArrayLike | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """`rotary_embedding_fwd` of q and k, and `reshape_and_cache` of the turned k and of v, in one
+    pass.
+
+    q: (tokens, q_heads, head_dim); k, v: (tokens, heads, head_dim), of q's dtype.
+    key_cache, value_cache, slot_mapping, k_scale, v_scale: as for `reshape_and_cache`; caches of
+        q's dtype or of codes. cache_dtype: what caches of uint8 hold.
+    pos: (tokens,) int32 or int64; cos, sin: (max_position, R / 2).
+    q_out: for the turned q, may be q; k_out: if given, gets the turned k, may be k.
+    Returns the turned q, for every token, also those whose slot is skipped.
+    Source: AITER fused_qk_rope_reshape_and_cache.
+    """
+    return _aiter.fused_qk_rope_reshape_and_cache(
+        q,
+        k,
+        v,
+        key_cache,
+        value_cache,
+        slot_mapping,
+        k_scale,
+        v_scale,
+        pos,
+        cos,
+        sin,
+        is_neox,
+        nope_first,
+        cache_dtype,
+        q_out,
+        k_out,
+        stream,
+    )
+
+
+def fused_qk_rope_concat_and_cache_mla(
+    q_nope: ArrayT,
+    q_pe: ArrayLike,
+    kv_c: ArrayLike,
+    k_pe: ArrayLike,
+    kv_cache: ArrayLike,
+    slot_mapping: ArrayLike,
+    positions: ArrayLike,
+    cos_cache: ArrayLike,
+    sin_cache: ArrayLike,
+    is_neox: bool = True,
+    is_nope_first: bool = True,
+    k_scale: ArrayLike | None = None,
+    q_scale: ArrayLike | None = None,
+    out_dtype: DType | None = None,
+    *,
+    cache_dtype: DType | None = None,
+    q_out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """[q_nope | turned q_pe], and [kv_c | turned k_pe] into an MLA cache, in one pass.
+
+    q_nope: (tokens, q_heads, latent); q_pe: (tokens, q_heads, rope); kv_c, k_pe, kv_cache,
+        slot_mapping: as for `concat_and_cache_mla`.
+    positions: (tokens,) int32 or int64; cos_cache, sin_cache: (max_position, R / 2).
+    is_nope_first: False for rows [k_pe | kv_c], and queries likewise.
+    k_scale, q_scale: (1,), for codes. out_dtype: of the queries; None = q_nope's.
+    cache_dtype: what arrays of uint8 hold. q_out: an array for the queries, whose last extent may
+        be larger.
+    Returns the queries, for every token, also those whose slot is skipped.
+    Source: AITER fused_qk_rope_concat_and_cache_mla.
+    """
+    return _aiter.fused_qk_rope_concat_and_cache_mla(
+        q_nope,
+        q_pe,
+        kv_c,
+        k_pe,
+        kv_cache,
+        slot_mapping,
+        k_scale,
+        q_scale,
+        positions,
+        cos_cache,
+        sin_cache,
+        is_neox,
+        not is_nope_first,
+        out_dtype,
+        cache_dtype,
+        q_out,
+        stream,
+    )
+
+
+def fused_qk_rope_concat_and_cache_mla_seg(
+    q_nope: ArrayT,
+    q_pe: ArrayLike,
+    kv_c: ArrayLike,
+    k_pe: ArrayLike,
+    kv_cache: ArrayLike,
+    *args: object,
+    **options: object,
+) -> ArrayT:
+    """`fused_qk_rope_concat_and_cache_mla` for a cache in segments, (pages, block * (latent +
+    rope)). Source: AITER fused_qk_rope_concat_and_cache_mla_seg."""
+    if len(kv_cache.shape) != 2:
+        raise ValueError(
+            f"fused_qk_rope_concat_and_cache_mla_seg: kv_cache has shape {tuple(kv_cache.shape)}, "
+            "expected (pages, block * (latent + rope))"
+        )
+    return fused_qk_rope_concat_and_cache_mla(q_nope, q_pe, kv_c, k_pe, kv_cache, *args, **options)
+
+
+def indexer_qk_rope_quant_and_cache(
+    q: ArrayT,
+    weights: ArrayLike,
+    k: ArrayLike,
+    kv_cache: ArrayLike,
+    slot_mapping: ArrayLike,
+    norm_weight: ArrayLike,
+    norm_bias: ArrayLike,
+    positions: ArrayLike,
+    cos_cache: ArrayLike,
+    sin_cache: ArrayLike,
+    epsilon: float = 1e-6,
+    scale_fmt: str = "",
+    weights_scale: float = 1.0,
+    preshuffle: bool = False,
+    is_neox: bool = True,
+    *,
+    cache_dtype: DType | None = None,
+    out: tuple[ArrayT, ArrayT] | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """Queries and keys of the sparse-attention indexer in one pass: the turned q as codes with a
+    scale for each head, and the turned LayerNorm of k into the cache.
+
+    q: (tokens, heads, dim); weights: (tokens, heads); k: (tokens, dim); norm_weight, norm_bias:
+        (dim,) f32; positions (tokens,); cos_cache, sin_cache: (max_position, R / 2): the first R
+        dims turn.
+    kv_cache, slot_mapping, scale_fmt, preshuffle, cache_dtype: as for
+        `indexer_k_quant_and_cache`, with one scale a slot.
+    Returns (codes of q, of kv_cache's dtype; weights * scale of q * weights_scale, f32), for every
+    token. Source: AITER indexer_qk_rope_quant_and_cache.
+    """
+    q_out, weights_out = out or (None, None)
+    return _aiter.indexer_qk_rope_quant_and_cache(
+        q,
+        weights,
+        k,
+        kv_cache,
+        slot_mapping,
+        norm_weight,
+        norm_bias,
+        positions,
+        cos_cache,
+        sin_cache,
+        epsilon,
+        weights_scale,
+        scale_fmt == "ue8m0",
+        preshuffle,
+        is_neox,
+        cache_dtype,
+        q_out,
+        weights_out,
+        stream,
+    )

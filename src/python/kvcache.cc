@@ -174,6 +174,116 @@ void swap_blocks(nb::handle src, nb::handle dst, nb::handle block_mapping, nb::h
   call.run([&] { return aiter_swap_blocks(tsrc, tdst, tmapping, &opts, call.stream()); });
 }
 
+aiter_fused_qk_rope_cache_opts fused_opts(const OpCall& call, bool neox, nb::handle cache_dtype) {
+  aiter_fused_qk_rope_cache_opts opts = AITER_FUSED_QK_ROPE_CACHE_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.interleaved = !neox;
+  opts.cache_dtype = parse_dtype(cache_dtype, {});
+  return opts;
+}
+
+nb::object fused_qk_rope_reshape_and_cache(nb::handle q, nb::handle key, nb::handle value,
+                                           nb::handle key_cache, nb::handle value_cache,
+                                           nb::handle slot_mapping, nb::handle k_scale,
+                                           nb::handle v_scale, nb::handle positions, nb::handle cos,
+                                           nb::handle sin, bool neox, bool nope_first,
+                                           nb::handle cache_dtype, nb::handle q_out,
+                                           nb::handle key_out, nb::handle stream) {
+  OpCall call("fused_qk_rope_reshape_and_cache", stream);
+  const aiter_tensor* tq = call.in("q", q);
+  const aiter_tensor* tkey = call.in("key", key);
+  const aiter_tensor* tvalue = call.in("value", value);
+  const aiter_tensor* tkey_cache = call.inout("key_cache", key_cache);
+  const aiter_tensor* tvalue_cache = call.inout("value_cache", value_cache);
+  const aiter_tensor* tslots = call.in("slot_mapping", slot_mapping);
+  const aiter_tensor* tk_scale = call.in("k_scale", k_scale);
+  const aiter_tensor* tv_scale = call.in("v_scale", v_scale);
+  const aiter_tensor* tpositions = call.in("positions", positions);
+  const aiter_tensor* tcos = call.in("cos_cache", cos);
+  const aiter_tensor* tsin = call.in("sin_cache", sin);
+  const aiter_tensor* tq_out = call.out("q_out", q_out, like(tq));
+  const aiter_tensor* tkey_out = call.inout("key_out", key_out);
+  auto opts = fused_opts(call, neox, cache_dtype);
+  opts.nope_first = nope_first;
+  call.run([&] {
+    return aiter_fused_qk_rope_reshape_and_cache(tq, tkey, tvalue, tkey_cache, tvalue_cache, tslots,
+                                                 tk_scale, tv_scale, tpositions, tcos, tsin, tq_out,
+                                                 tkey_out, &opts, call.stream());
+  });
+  return call.result();
+}
+
+nb::object fused_qk_rope_concat_and_cache_mla(
+    nb::handle q_nope, nb::handle q_pe, nb::handle kv_c, nb::handle k_pe, nb::handle kv_cache,
+    nb::handle slot_mapping, nb::handle k_scale, nb::handle q_scale, nb::handle positions,
+    nb::handle cos, nb::handle sin, bool neox, bool rope_first, nb::handle out_dtype,
+    nb::handle cache_dtype, nb::handle q_out, nb::handle stream) {
+  OpCall call("fused_qk_rope_concat_and_cache_mla", stream);
+  const aiter_tensor* tq_nope = call.in("q_nope", q_nope);
+  const aiter_tensor* tq_pe = call.in("q_pe", q_pe);
+  const aiter_tensor* tkv_c = call.in("kv_c", kv_c);
+  const aiter_tensor* tk_pe = call.in("k_pe", k_pe);
+  const aiter_tensor* tkv_cache = call.inout("kv_cache", kv_cache);
+  const aiter_tensor* tslots = call.in("slot_mapping", slot_mapping);
+  const aiter_tensor* tk_scale = call.in("k_scale", k_scale);
+  const aiter_tensor* tq_scale = call.in("q_scale", q_scale);
+  const aiter_tensor* tpositions = call.in("positions", positions);
+  const aiter_tensor* tcos = call.in("cos_cache", cos);
+  const aiter_tensor* tsin = call.in("sin_cache", sin);
+  // Of a wrong rank, an empty one: it is left for the operator to refuse.
+  const bool ranks = tq_nope->ndim == 3 && tq_pe->ndim == 3;
+  const Spec queries =
+      ranks ? spec(parse_dtype(out_dtype, tq_nope->dtype),
+                   {tq_nope->shape[0], tq_nope->shape[1], tq_nope->shape[2] + tq_pe->shape[2]})
+            : spec(tq_nope->dtype, {0, 0, 0});
+  const aiter_tensor* tq_out = call.out("q_out", q_out, queries);
+  auto opts = fused_opts(call, neox, cache_dtype);
+  opts.rope_first = rope_first;
+  call.run([&] {
+    return aiter_fused_qk_rope_concat_and_cache_mla(tq_nope, tq_pe, tkv_c, tk_pe, tkv_cache, tslots,
+                                                    tk_scale, tq_scale, tpositions, tcos, tsin,
+                                                    tq_out, &opts, call.stream());
+  });
+  return call.result();
+}
+
+nb::object indexer_qk_rope_quant_and_cache(
+    nb::handle q, nb::handle weights, nb::handle k, nb::handle kv_cache, nb::handle slot_mapping,
+    nb::handle norm_weight, nb::handle norm_bias, nb::handle positions, nb::handle cos,
+    nb::handle sin, float epsilon, float weights_scale, bool ue8m0, bool preshuffle, bool neox,
+    nb::handle cache_dtype, nb::handle q_out, nb::handle weights_out, nb::handle stream) {
+  OpCall call("indexer_qk_rope_quant_and_cache", stream);
+  const aiter_tensor* tq = call.in("q", q);
+  const aiter_tensor* tweights = call.in("weights", weights);
+  const aiter_tensor* tk = call.in("k", k);
+  const aiter_tensor* tcache = call.inout("kv_cache", kv_cache);
+  const aiter_tensor* tslots = call.in("slot_mapping", slot_mapping);
+  const aiter_tensor* tnorm_weight = call.in("norm_weight", norm_weight);
+  const aiter_tensor* tnorm_bias = call.in("norm_bias", norm_bias);
+  const aiter_tensor* tpositions = call.in("positions", positions);
+  const aiter_tensor* tcos = call.in("cos_cache", cos);
+  const aiter_tensor* tsin = call.in("sin_cache", sin);
+  Spec codes = like(tq), scales = like(tweights);
+  codes.dtype = tcache->dtype;
+  scales.dtype = kFloat32;
+  const aiter_tensor* tq_out = call.out("q_out", q_out, codes);
+  const aiter_tensor* tweights_out = call.out("weights_out", weights_out, scales);
+  aiter_indexer_qk_opts opts = AITER_INDEXER_QK_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.epsilon = epsilon;
+  opts.weights_scale = weights_scale;
+  opts.ue8m0 = ue8m0;
+  opts.preshuffle = preshuffle;
+  opts.interleaved = !neox;
+  opts.cache_dtype = parse_dtype(cache_dtype, {});
+  call.run([&] {
+    return aiter_indexer_qk_rope_quant_and_cache(tq, tweights, tk, tcache, tslots, tnorm_weight,
+                                                 tnorm_bias, tpositions, tcos, tsin, tq_out,
+                                                 tweights_out, &opts, call.stream());
+  });
+  return call.result();
+}
+
 }  // namespace
 
 void bind_kvcache(nb::module_& m) {
@@ -198,6 +308,18 @@ void bind_kvcache(nb::module_& m) {
   m.def("copy_blocks", &copy_blocks, "key_cache"_a, "value_cache"_a.none(), "block_mapping"_a,
         "stream"_a.none());
   m.def("swap_blocks", &swap_blocks, "src"_a, "dst"_a, "block_mapping"_a, "stream"_a.none());
+  m.def("fused_qk_rope_reshape_and_cache", &fused_qk_rope_reshape_and_cache, "q"_a, "key"_a,
+        "value"_a, "key_cache"_a, "value_cache"_a, "slot_mapping"_a, "k_scale"_a.none(),
+        "v_scale"_a.none(), "positions"_a, "cos"_a, "sin"_a, "neox"_a, "nope_first"_a,
+        "cache_dtype"_a.none(), "q_out"_a.none(), "key_out"_a.none(), "stream"_a.none());
+  m.def("fused_qk_rope_concat_and_cache_mla", &fused_qk_rope_concat_and_cache_mla, "q_nope"_a,
+        "q_pe"_a, "kv_c"_a, "k_pe"_a, "kv_cache"_a, "slot_mapping"_a, "k_scale"_a.none(),
+        "q_scale"_a.none(), "positions"_a, "cos"_a, "sin"_a, "neox"_a, "rope_first"_a,
+        "out_dtype"_a.none(), "cache_dtype"_a.none(), "q_out"_a.none(), "stream"_a.none());
+  m.def("indexer_qk_rope_quant_and_cache", &indexer_qk_rope_quant_and_cache, "q"_a, "weights"_a,
+        "k"_a, "kv_cache"_a, "slot_mapping"_a, "norm_weight"_a, "norm_bias"_a, "positions"_a,
+        "cos"_a, "sin"_a, "epsilon"_a, "weights_scale"_a, "ue8m0"_a, "preshuffle"_a, "neox"_a,
+        "cache_dtype"_a.none(), "q_out"_a.none(), "weights_out"_a.none(), "stream"_a.none());
 }
 
 }  // namespace aiter::python

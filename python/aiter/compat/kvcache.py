@@ -7,7 +7,11 @@ __all__ = [
     "concat_and_cache_mla",
     "concat_and_cache_mla_seg",
     "cp_gather_indexer_k_quant_cache",
+    "fused_qk_rope_concat_and_cache_mla",
+    "fused_qk_rope_concat_and_cache_mla_seg",
+    "fused_qk_rope_reshape_and_cache",
     "indexer_k_quant_and_cache",
+    "indexer_qk_rope_quant_and_cache",
     "reshape_and_cache",
     "reshape_and_cache_flash",
     "reshape_and_cache_with_block_quant",
@@ -202,6 +206,53 @@ def indexer_k_quant_and_cache(
     )
 
 
+def indexer_qk_rope_quant_and_cache(
+    q,
+    q_out,
+    weights,
+    weights_out,
+    k,
+    kv_cache,
+    slot_mapping,
+    norm_weight,
+    norm_bias,
+    positions,
+    cos_cache,
+    sin_cache,
+    epsilon,
+    quant_block_size,
+    scale_fmt,
+    weights_scale,
+    preshuffle=False,
+    is_neox=True,
+):
+    """quant_block_size is the head's dims, as in AITER."""
+    if quant_block_size != k.shape[1]:
+        raise ValueError(
+            f"indexer_qk_rope_quant_and_cache: quant_block_size is {quant_block_size}, expected "
+            f"k's {k.shape[1]} dims"
+        )
+    aiter.indexer_qk_rope_quant_and_cache(
+        q,
+        weights,
+        k,
+        kv_cache,
+        slot_mapping,
+        norm_weight,
+        norm_bias,
+        positions,
+        cos_cache,
+        sin_cache,
+        epsilon,
+        scale_fmt,
+        weights_scale,
+        preshuffle,
+        is_neox,
+        cache_dtype=_holds(kv_cache),
+        out=(q_out, weights_out),
+    )
+
+
 def cp_gather_indexer_k_quant_cache(
     kv_cache, dst_k, dst_scale, block_table, cu_seq_lens, preshuffle=False
 ):
@@ -220,3 +271,124 @@ def cp_gather_indexer_k_quant_cache(
         preshuffle,
         out=(dst_k, scales),
     )
+
+
+def fused_qk_rope_concat_and_cache_mla(
+    q_nope,
+    q_pe,
+    kv_c,
+    k_pe,
+    kv_cache,
+    q_out,
+    slot_mapping,
+    k_scale,
+    q_scale,
+    positions,
+    cos_cache,
+    sin_cache,
+    is_neox,
+    is_nope_first,
+    compute_all_q_rope=False,
+):
+    """q_out is written for every token, whatever compute_all_q_rope."""
+    aiter.fused_qk_rope_concat_and_cache_mla(
+        q_nope,
+        q_pe,
+        kv_c,
+        k_pe,
+        kv_cache,
+        slot_mapping,
+        positions,
+        cos_cache,
+        sin_cache,
+        is_neox,
+        is_nope_first,
+        k_scale=_scale(kv_cache, k_scale),
+        q_scale=_scale(q_out, q_scale),
+        cache_dtype=_holds(kv_cache),
+        q_out=q_out,
+    )
+
+
+def fused_qk_rope_concat_and_cache_mla_seg(
+    q_nope,
+    q_pe,
+    kv_c,
+    k_pe,
+    kv_cache,
+    q_out,
+    slot_mapping,
+    k_scale,
+    q_scale,
+    positions,
+    cos_cache,
+    sin_cache,
+    is_neox,
+    is_nope_first=True,
+):
+    fused_qk_rope_concat_and_cache_mla(
+        q_nope,
+        q_pe,
+        kv_c,
+        k_pe,
+        kv_cache,
+        q_out,
+        slot_mapping,
+        k_scale,
+        q_scale,
+        positions,
+        cos_cache,
+        sin_cache,
+        is_neox,
+        is_nope_first,
+    )
+
+
+def fused_qk_rope_reshape_and_cache(
+    q,
+    k,
+    v,
+    key_cache,
+    value_cache,
+    slot_mapping,
+    pos,
+    cos,
+    sin,
+    k_scale,
+    v_scale,
+    is_neox,
+    flash_layout,
+    apply_scale=True,
+    offs=None,
+    q_out=None,
+    k_out=None,
+    output_zeros=True,
+    zeros_out=None,
+    upcast_operand=False,
+):
+    """Returns (q_out, k_out, key_cache, value_cache[, zeros_out]). The layout is that of the caches'
+    shapes; the arithmetic is in fp32 whatever upcast_operand."""
+    import torch
+
+    k_out = torch.empty_like(k) if k_out is None else k_out
+    q_out = aiter.fused_qk_rope_reshape_and_cache(
+        q,
+        k,
+        v,
+        key_cache,
+        value_cache,
+        slot_mapping,
+        pos if offs is None else pos + offs,
+        cos.reshape(cos.shape[0], -1),
+        sin.reshape(sin.shape[0], -1),
+        is_neox,
+        k_scale=_scale(key_cache, k_scale) if apply_scale else None,
+        v_scale=_scale(key_cache, v_scale) if apply_scale else None,
+        cache_dtype=_holds(key_cache),
+        q_out=q_out,
+        k_out=k_out,
+    )
+    results = q_out, k_out, key_cache, value_cache
+    if output_zeros:
+        results += (torch.zeros_like(q) if zeros_out is None else zeros_out.zero_(),)
+    return results

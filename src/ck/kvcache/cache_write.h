@@ -3,6 +3,7 @@
 
 #include "ck/quant/quantize.h"
 #include "ops/kvcache/cache_layout.h"
+#include "ops/kvcache/cache_turn.h"
 
 namespace aiter {
 
@@ -34,6 +35,22 @@ AITER_DEVICE Scale cache_scale(float amax, float floor, const QuantSpec& spec) {
   Scale scale = scale_for<Codec>(max(amax, floor), spec);
   if (spec.scale == DType::kF8E8M0) scale.value = e8m0_decode(scale.code);
   return scale;
+}
+
+// As it comes back from an array of the dtype.
+AITER_DEVICE float rounded(float x, DType dtype) {
+  return dtype == DType::kF32   ? x
+         : dtype == DType::kF16 ? to_float(from_float<f16>(x))
+                                : to_float(from_float<bf16>(x));
+}
+
+// Turns the elements x, y of pair p by a row of the tables.
+AITER_DEVICE void turn_pair(const CacheTurn& a, int64_t row, int p, float& x, float& y) {
+  const float c = load_float(a.cos, row * a.cos_stride + p, a.dtype);
+  const float s = load_float(a.sin, row * a.sin_stride + p, a.dtype);
+  const float turned = x * c - y * s;
+  y = fma(x, s, y * c);
+  x = turned;
 }
 
 // f(Codec{}) for the dtypes of codes that a cache holds.

@@ -221,6 +221,20 @@ CacheScales check_token_scale(const Arg& scale, int64_t heads, const CacheShape&
   return {data, shape.block * scale.stride(1), scale.stride(1), scale.stride(0), 0};
 }
 
+CacheTurn check_turn(const Check& check, const aiter_tensor* positions_, const aiter_tensor* cos_,
+                     const aiter_tensor* sin_, bool interleaved, const Arg& tokens) {
+  const Arg positions = check.tensor("positions", positions_);
+  const Arg cos = check.tensor("cos_cache", cos_), sin = check.tensor("sin_cache", sin_);
+  positions.dtype({DType::kI32, DType::kI64}).shape({tokens.dim(0)}).on_device_of(tokens);
+  cos.dtype({DType::kF32, DType::kF16, DType::kBF16}).rank(2).unit_last_stride();
+  cos.on_device_of(tokens);
+  sin.dtype_of(cos).shape_of(cos).unit_last_stride().on_device_of(tokens);
+  positions.values_in(int64_t{0}, cos.dim(0));
+  return {cos.data(),  sin.data(),        cos.stride(0),    sin.stride(0),
+          cos.dim(0),  cos.dim(1),        positions.data(), positions.stride(0),
+          cos.dtype(), positions.dtype(), interleaved};
+}
+
 void fold_heads(CacheRows* rows) {
   const CacheLayout& to = rows->to;
   if (rows->from_head != rows->dim || to.head != rows->dim || to.dim_bits != kNotSplit ||

@@ -3,6 +3,7 @@
 
 #include "core/check.h"
 #include "ops/kvcache/cache_layout.h"
+#include "ops/kvcache/cache_turn.h"
 
 namespace aiter {
 
@@ -60,6 +61,11 @@ CacheScales check_static_scale(const Arg& scale, int64_t heads, const Arg& token
 // Scales that are computed: (heads, slots) or (pages, heads, block) f32.
 CacheScales check_token_scale(const Arg& scale, int64_t heads, const CacheShape& shape,
                               const Arg& tokens);
+
+// positions: (tokens) int32 | int64, in range of the tables, which the CPU checks; cos_cache and
+// sin_cache: (max_position, pairs) f32 | f16 | bf16.
+CacheTurn check_turn(const Check& check, const aiter_tensor* positions, const aiter_tensor* cos,
+                     const aiter_tensor* sin, bool interleaved, const Arg& tokens);
 
 // Heads that lie side by side in both places become one long head.
 void fold_heads(CacheRows* rows);

@@ -150,6 +150,23 @@ def test_indexer():
         assert (dst_k.float() * scales - k.float()).abs().max() < 0.3
 
 
+def test_indexer_qk():
+    cos, sin = rope_tables(32)
+    q, k = torch.randn(5, 4, 128).bfloat16(), torch.randn(5, 128).bfloat16()
+    weights, positions = torch.randn(5, 4).bfloat16(), torch.arange(5)
+    cache = torch.zeros(1, 16, 132, dtype=torch.float8_e4m3fn)
+    q_out, weights_out = torch.zeros(5, 4, 128, dtype=torch.float8_e4m3fn), torch.zeros(5, 4)
+    compat.indexer_qk_rope_quant_and_cache(
+        q, q_out, weights, weights_out, k, cache, torch.arange(5), torch.ones(128),
+        torch.zeros(128), positions, cos, sin, 1e-6, 128, "ue8m0", 0.5, True, True,
+    )  # fmt: skip
+    turned = aiter.rotary_embedding_fwd(positions, q, None, 128, cos, sin, True)
+    turned = (turned[0] if isinstance(turned, tuple) else turned).float()
+    scale = weights_out / weights.float() / 0.5
+    assert (q_out.float() * scale[..., None] - turned).abs().max() < 0.3
+    assert cache.view(torch.uint8).any()
+
+
 def test_blocks():
     cache = torch.arange(12.0).view(4, 3)
     other = torch.zeros(5, 3)
@@ -157,6 +174,54 @@ def test_blocks():
     assert torch.equal(other[[4, 0]], cache[[1, 2]])
     compat.copy_blocks([cache], [other], torch.tensor([[3, 0]]))
     assert torch.equal(cache[0], cache[3])
+
+
+def rope_tables(width=8):
+    angles = torch.rand(30, width) * 6
+    return torch.cos(angles).bfloat16(), torch.sin(angles).bfloat16()
+
+
+@pytest.mark.parametrize("seg", [False, True])
+def test_fused_mla(seg):
+    generator = torch.Generator().manual_seed(1)
+
+    def array(*shape):
+        return torch.randn(*shape, generator=generator).bfloat16()
+
+    q_nope, q_pe, kv_c, k_pe = array(5, 3, 64), array(5, 3, 16), array(5, 64), array(5, 16)
+    cos, sin = rope_tables()
+    at, positions = torch.arange(5), torch.tensor([3, 1, 4, 1, 5])
+    q_out = torch.zeros(5, 3, 80, dtype=torch.bfloat16)
+    cache = torch.zeros((2, 640) if seg else (2, 8, 80), dtype=torch.bfloat16)
+    fused = getattr(compat, "fused_qk_rope_concat_and_cache_mla" + ("_seg" if seg else ""))
+    fused(q_nope, q_pe, kv_c, k_pe, cache, q_out, at, ONE, ONE, positions, cos, sin, True, True)
+    turned, k_turned = aiter.rotary_embedding_fwd(
+        positions, q_pe, k_pe[:, None], 16, cos, sin, True
+    )
+    assert torch.equal(q_out, torch.cat([q_nope, turned], dim=-1))
+    rows = cache[0, :320].view(5, 64) if seg else cache[0, :5, :64]
+    assert torch.equal(rows, kv_c)
+    rows = cache[0, 512:592].view(5, 16) if seg else cache[0, :5, 64:]
+    assert torch.equal(rows, k_turned[:, 0])
+
+
+def test_fused_reshape():
+    q, value = tokens(2)
+    key, _ = tokens(3)
+    cos, sin = (t.view(30, 1, 1, 16) for t in rope_tables(16))
+    positions, offsets = torch.arange(TOKENS), torch.full((TOKENS,), 2)
+    key_cache, value_cache = caches(key.dtype, "flash")
+    got = compat.fused_qk_rope_reshape_and_cache(
+        q, key, value, key_cache, value_cache, slots(), positions, cos, sin, ONE, ONE, True, True,
+        offs=offsets,
+    )  # fmt: skip
+    want_q, want_key = aiter.rotary_embedding_fwd(
+        positions + 2, q, key, DIM, cos.reshape(30, 16), sin.reshape(30, 16), True
+    )
+    assert torch.equal(got[0], want_q) and torch.equal(got[1], want_key)
+    assert got[2] is key_cache and got[3] is value_cache and not got[4].any()
+    assert torch.equal(read(key_cache, "flash")[slots()], want_key)
+    assert torch.equal(read(value_cache, "flash")[slots()], value)
 
 
 def test_signatures():
@@ -171,5 +236,8 @@ def test_signatures():
     ]  # fmt: skip
     assert names(compat.reshape_and_cache_with_block_quant)[4:] == [
         "k_dequant_scales", "v_dequant_scales", "slot_mapping", "asm_layout"
+    ]  # fmt: skip
+    assert names(compat.fused_qk_rope_concat_and_cache_mla)[5:9] == [
+        "q_out", "slot_mapping", "k_scale", "q_scale"
     ]  # fmt: skip
     assert names(compat.swap_blocks)[:3] == ["src", "dst", "block_mapping"]

@@ -1,9 +1,9 @@
 """Problems, data and reference of reshape_and_cache, for its test and its bench."""
 
-import cases_quantize as quant
 import numpy as np
 import paged
 from aiter.testing import Case, dtype_of
+from paged import quant
 
 DTYPES = ("bf16", "fp16", "fp32")
 SMALL = {"heads": 2, "head_dim": 64, "pages": 3, "block": 16}
@@ -77,7 +77,7 @@ CASES = [
     ),
     *(
         Case("perf", tokens=32768, heads=8, head_dim=128, pages=2048, block=16, dtype="bf16",
-             layout=layout, cache=c, scales=s)
+             layout=layout, slots="prefill", cache=c, scales=s)
         for layout, c, s in (
             ("vectorized", "bf16", "none"),
             ("asm", "bf16", "none"),
@@ -128,6 +128,8 @@ def make(case, seed=0):
     kind = case.get("slots")
     if kind == "skip":
         slots[::2] = -1 - slots[::2]
+    if kind == "prefill":
+        slots.sort()
     if kind == "short":
         slots = slots[:4]
     arguments = {

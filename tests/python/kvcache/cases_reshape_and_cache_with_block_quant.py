@@ -1,9 +1,9 @@
 """Problems, data and reference of reshape_and_cache_with_block_quant, for its test and its bench."""
 
-import cases_quantize as quant
 import numpy as np
 import paged
 from aiter.testing import Case, dtype_of
+from paged import quant
 
 SMALL = {"heads": 2, "head_dim": 32, "pages": 6, "block": 16}
 

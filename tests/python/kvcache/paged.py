@@ -1,7 +1,13 @@
 """Paged caches in NumPy: shapes of the layouts, slots written and read, codes. Shared by the cases."""
 
-import cases_quantize as quant
+import sys
+from pathlib import Path
+
 import numpy as np
+
+# Benches are run as scripts, which find the modules of their own folder alone.
+sys.path.append(str(Path(__file__).parents[1] / "quant"))
+import cases_quantize as quant
 
 CODES = ("int8", *quant.FP8)
 

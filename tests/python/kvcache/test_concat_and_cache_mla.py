@@ -1,11 +1,11 @@
 """concat_and_cache_mla and its kin: views of reshape_and_cache's rows, exactly."""
 
 import aiter
-import cases_quantize as quant
 import ml_dtypes
 import numpy as np
 import pytest
 from aiter.testing import using, variants
+from paged import quant
 
 bf16 = ml_dtypes.bfloat16
 LATENT, ROPE, PAGES, BLOCK, TOKENS = 64, 16, 4, 4, 9

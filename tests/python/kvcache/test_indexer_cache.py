@@ -1,11 +1,11 @@
 """indexer_k_quant_and_cache and cp_gather_indexer_k_quant_cache: codes, scales, layouts."""
 
 import aiter
-import cases_quantize as quant
 import ml_dtypes
 import numpy as np
 import pytest
 from aiter.testing import using, variants
+from paged import quant
 
 PAGES, BLOCK, DIM = 4, 16, 32
 TILE = 16

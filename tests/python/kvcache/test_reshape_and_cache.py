@@ -161,6 +161,19 @@ def test_every_argument_matters(name, row):
     assert (before[cache].view(np.uint8) != after[cache].view(np.uint8)).any()
 
 
+def test_large_writes_go_past_the_caches():
+    """Bits and order are those of small ones."""
+    key = np.arange(16384 * 1024, dtype=np.uint32).view(np.float32).reshape(16384, 8, 128)
+    value = np.zeros((16384, 8, 0), np.float32)
+    memory = np.zeros(key.size + 16, np.float32)
+    start = -memory.ctypes.data % 64 // 4
+    key_cache = memory[start : start + key.size].reshape(1024, 16, 8, 128)
+    slots = np.random.default_rng(0).permutation(16384)
+    aiter.reshape_and_cache(key, value, key_cache, np.zeros((1024, 16, 8, 0), np.float32), slots)
+    got = key_cache.view(np.uint32).reshape(16384, 8, 128)[slots]
+    assert (got == key.view(np.uint32)).all()
+
+
 def test_many_threads_agree():
     case = cases.Case("edge", tokens=500, heads=4, head_dim=64, pages=100, block=8, dtype="bf16")
     arguments = cases.make(case)

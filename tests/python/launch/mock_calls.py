@@ -52,6 +52,10 @@ def calls():
     code_cache = [on_gpu(np.zeros((2, 16, 2, 32), np.int8)) for _ in range(2)]
     page_scale, pairs = on_gpu(np.zeros((2, 2), np.float32)), ints([0, 1])
     cu_pages, value_out = ints(0, 2, 4), bf16(4, 2, 32)
+    bf16_weights, narrow_key = bf16(4, 2), bf16(4, 32)
+    indexer = on_gpu(np.zeros((2, 16, 36), np.uint8))
+    q_codes, q_weights = on_gpu(np.zeros((4, 2, 32), np.uint8)), on_gpu(np.zeros((4, 2), np.float32))
+    norms = [on_gpu(np.ones(32, np.float32)) for _ in range(2)]
     cos, sin = bf16(16, 16), bf16(16, 16)
     q, q_out, pages, used = bf16(2, 4, 32), bf16(2, 4, 32), ints([0, 1], [1, 0]), ints(5, 20)
     codes, scale = on_gpu(np.zeros((8, 32), np.uint8)), f16(8, 2)
@@ -78,6 +82,13 @@ def calls():
         ),
         "reshape_and_cache_with_block_quant": lambda: aiter.reshape_and_cache_with_block_quant(
             key, value, *code_cache, page_scale, page_scale, slots, stream=STREAM
+        ),
+        "fused_qk_rope_reshape_and_cache": lambda: aiter.fused_qk_rope_reshape_and_cache(
+            key, key, value, *cache, slots, ids, cos, sin, q_out=key_out, stream=STREAM
+        ),
+        "indexer_qk_rope_quant_and_cache": lambda: aiter.indexer_qk_rope_quant_and_cache(
+            key, bf16_weights, narrow_key, indexer, slots, *norms, ids, cos, sin,
+            out=(q_codes, q_weights), stream=STREAM,
         ),
         "gather_cache": lambda: aiter.gather_cache(
             *cache, pages, cu_pages, 4, out=(key_out, value_out), stream=STREAM

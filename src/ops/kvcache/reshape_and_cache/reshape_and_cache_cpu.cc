@@ -1,4 +1,5 @@
 #include "ops/kvcache/reshape_and_cache/reshape_and_cache_args.h"
+#include "simd/cache.h"
 #include "simd/cache_write.h"
 #include "simd/parallel.h"
 
@@ -30,8 +31,25 @@ template <class F>
 void each_head_in_parallel(const Args& a, F&& f) {
   int64_t dims = 1;
   for (int i = 0; i < a.row_count; ++i) dims += a.rows[i].heads * a.rows[i].dim;
-  parallel_for(a.slots.count, 16384 / dims + 1,
-               [&](int64_t begin, int64_t end) { each_head(a, begin, end, f); });
+  parallel_for(a.slots.count, 16384 / dims + 1, [&](int64_t begin, int64_t end) {
+    each_head(a, begin, end, f);
+    stream_fence();
+  });
+}
+
+// Whether the heads of a side are whole cache lines, and enough of them to go past the caches.
+bool is_streamed(const Args& a, const CacheRows& rows, int64_t bytes) {
+  const CacheLayout& to = rows.to;
+  if (to.dim_bits != kNotSplit || to.dim_inner != 1) return false;
+  const int64_t steps = (to.page | to.head | to.slot_outer | to.slot_inner | rows.dim) * bytes;
+  return steps % 64 == 0 && reinterpret_cast<uintptr_t>(to.data) % 64 == 0 &&
+         worth_streaming(to.data, a.slots.count * rows.heads * rows.dim * bytes, bytes);
+}
+
+void stream_bytes(void* to, const void* from, int64_t bytes) {
+  float* out = static_cast<float*>(to);
+  const float* in = static_cast<const float*>(from);
+  for (int64_t i = 0; i < bytes / 4; i += kLanes) stream(out + i, load(in + i));
 }
 
 // A head into a cache of another float.
@@ -99,8 +117,14 @@ void reshape_and_cache_cpu_simd(const Args& a) {
     });
   } else {
     with_bits(a.dtype, [&]<class C>(C) {
+      bool streamed[2] = {};
+      for (int i = 0; i < a.row_count; ++i) streamed[i] = is_streamed(a, a.rows[i], sizeof(C));
       each_head_in_parallel(a, [&](const CacheRows& rows, int64_t from, int64_t to, int64_t) {
-        place(rows.to, to, 0, static_cast<const C*>(rows.from) + from, rows.dim);
+        if (streamed[&rows - a.rows])
+          stream_bytes(static_cast<C*>(rows.to.data) + to, static_cast<const C*>(rows.from) + from,
+                       rows.dim * static_cast<int64_t>(sizeof(C)));
+        else
+          place(rows.to, to, 0, static_cast<const C*>(rows.from) + from, rows.dim);
       });
     });
   }

@@ -1,0 +1,47 @@
+// fused_qk_rope_reshape_and_cache and fused_qk_rope_concat_and_cache_mla from C++: a quarter turn.
+#include <vector>
+
+#include "check.h"
+#include "tensor.h"
+
+using test::Tensor;
+
+int main() {
+  std::vector<float> q{1, 2, 3, 4}, k{5, 6}, v{7, 8}, cos{1, 0}, sin{0, 1};
+  std::vector<float> key_cache(8, -1), value_cache(8, -1), q_out(4, -1);
+  std::vector<int64_t> slots{3}, positions{1};
+  Tensor tq(q.data(), {1, 2, 2}), tk(k.data(), {1, 1, 2}), tv(v.data(), {1, 1, 2});
+  Tensor tkc(key_cache.data(), {2, 2, 1, 2}), tvc(value_cache.data(), {2, 2, 1, 2});
+  Tensor tcos(cos.data(), {2, 1}), tsin(sin.data(), {2, 1}), tq_out(q_out.data(), {1, 2, 2});
+  Tensor tslots(slots.data(), {1}, test::kI64), tpositions(positions.data(), {1}, test::kI64);
+  CHECK(aiter_fused_qk_rope_reshape_and_cache(tq, tk, tv, tkc, tvc, tslots, nullptr, nullptr,
+                                              tpositions, tcos, tsin, tq_out, nullptr, nullptr,
+                                              nullptr) == AITER_OK);
+  CHECK(q_out == std::vector<float>({-2, 1, -4, 3}));
+  CHECK(key_cache[6] == -6 && key_cache[7] == 5 && key_cache[5] == -1);
+  CHECK(value_cache[6] == 7 && value_cache[7] == 8);
+
+  // MLA: one latent dim, two that turn.
+  std::vector<float> q_nope{9}, kv_c{10}, rows(12, -1), queries(3, -1);
+  Tensor tq_nope(q_nope.data(), {1, 1, 1}), tq_pe(q.data(), {1, 1, 2});
+  Tensor tkv_c(kv_c.data(), {1, 1}), tk_pe(k.data(), {1, 2});
+  Tensor tcache(rows.data(), {2, 2, 3}), tqueries(queries.data(), {1, 1, 3});
+  CHECK(aiter_fused_qk_rope_concat_and_cache_mla(tq_nope, tq_pe, tkv_c, tk_pe, tcache, tslots,
+                                                 nullptr, nullptr, tpositions, tcos, tsin, tqueries,
+                                                 nullptr, nullptr) == AITER_OK);
+  CHECK(queries == std::vector<float>({9, -2, 1}));
+  CHECK(rows[9] == 10 && rows[10] == -6 && rows[11] == 5 && rows[8] == -1);
+  aiter_fused_qk_rope_cache_opts opts = AITER_FUSED_QK_ROPE_CACHE_OPTS_INIT;
+  opts.rope_first = 1;
+  CHECK(aiter_fused_qk_rope_concat_and_cache_mla(tq_nope, tq_pe, tkv_c, tk_pe, tcache, tslots,
+                                                 nullptr, nullptr, tpositions, tcos, tsin, tqueries,
+                                                 &opts, nullptr) == AITER_OK);
+  CHECK(queries == std::vector<float>({-2, 1, 9}) && rows[9] == -6 && rows[11] == 10);
+
+  positions[0] = 2;
+  CHECK_FAILS(aiter_fused_qk_rope_reshape_and_cache(tq, tk, tv, tkc, tvc, tslots, nullptr, nullptr,
+                                                    tpositions, tcos, tsin, tq_out, nullptr,
+                                                    nullptr, nullptr),
+              AITER_INVALID_ARGUMENT, "positions has");
+  return test::failures;
+}

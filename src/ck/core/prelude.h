@@ -24,7 +24,11 @@
 #define AITER_DYNAMIC_SHARED(name) extern __attribute__((shared, aligned(16))) char name[]
 #define AITER_LAMBDA __attribute__((device))
 #define AITER_GLOBAL __attribute__((global))
+#if defined(AITER_AMD)  // whose launch_bounds clang passes over where there is no HIP language
+#define AITER_LAUNCH_BOUNDS(threads) __attribute__((amdgpu_flat_work_group_size(1, threads)))
+#else
 #define AITER_LAUNCH_BOUNDS(threads) __attribute__((launch_bounds(threads)))
+#endif
 #endif
 
 // Declares a kernel for blocks of up to `threads`: AITER_KERNEL(name, 256)(const Args a) { ... }

@@ -3,6 +3,7 @@
 #define AITER_NORM_H_
 
 #include "aiter/device.h"
+#include "aiter/quant.h"
 #include "aiter/status.h"
 #include "aiter/tensor.h"
 
@@ -75,6 +76,106 @@ AITER_API aiter_status aiter_add_layernorm(const aiter_tensor* x, const aiter_te
                                            const aiter_tensor* b, const aiter_tensor* y,
                                            const aiter_tensor* residual_out,
                                            const aiter_layernorm_opts* opts, aiter_stream stream);
+
+typedef enum aiter_norm_kind {
+  AITER_NORM_RMS = 0,
+  AITER_NORM_LAYER = 1,
+  AITER_NORM_KIND_MAX_ENUM = 0x7fffffff
+} aiter_norm_kind;
+
+typedef struct aiter_norm_quant_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  int32_t kind;                     /* aiter_norm_kind */
+  float eps;                        /* >= 0 */
+  int32_t gemma;                    /* as for aiter_rmsnorm; 0 for a layer norm */
+  int32_t model_sensitive;          /* likewise */
+  const aiter_quantize_opts* quant; /* NULL = one computed scale per row */
+} aiter_norm_quant_opts;
+
+#define AITER_NORM_QUANT_OPTS_INIT \
+  {sizeof(aiter_norm_quant_opts), 0, AITER_NORM_RMS, 1e-6f, 0, 0, 0}
+
+/* y, y_scale = quantize(v * smooth), v = norm(x + x_bias + residual_in) * silu(gate)
+ *
+ * v is not rounded: codes and scales are those that aiter_quantize gives for v * smooth in fp32. (v
+ * itself has the accuracy of the norm: two rows of this operator may give neighbouring codes.)
+ *
+ * x, x_bias, residual_in, w, b, residual_out: as for aiter_rmsnorm or aiter_add_rmsnorm, or
+ *              aiter_layernorm or aiter_add_layernorm (opts.kind). x_bias and b are NULL for an RMS
+ *              norm. Both residuals or neither; with them the norm is that of the rounded sum.
+ * gate:        like x; NULL = no gate, v is the norm.
+ * smooth:      (columns of the numbers) f32, contiguous; NULL = ones (SmoothQuant).
+ * y, y_scale:  as codes and scale of aiter_quantize for numbers of x's shape; or for (..., heads *
+ *              hidden) numbers where x is (..., heads, hidden): then a scale per row, and shuffled
+ *              scales, are those of the joined rows. At most 1024 heads are joined. Groups of all
+ *              columns, 16, 32, 64 or 128; a scale for all must be given (opts.quant).
+ * unquantized: like x, of x's dtype or f32: v; NULL = not wanted.
+ * y and unquantized may not be x. Any dimension may be 0: nothing is written.
+ * Source: AITER rmsnorm2d_fwd_with_{smoothquant,dynamicquant,add_...}, layernorm2d_fwd_with_...,
+ * rmsnorm_quant, gated_rmsnorm_fp8_group_quant and their kin. @since 0.1 unstable */
+AITER_API aiter_status aiter_norm_quant(const aiter_tensor* x, const aiter_tensor* x_bias,
+                                        const aiter_tensor* residual_in, const aiter_tensor* w,
+                                        const aiter_tensor* b, const aiter_tensor* gate,
+                                        const aiter_tensor* smooth, const aiter_tensor* y,
+                                        const aiter_tensor* y_scale,
+                                        const aiter_tensor* unquantized,
+                                        const aiter_tensor* residual_out,
+                                        const aiter_norm_quant_opts* opts, aiter_stream stream);
+
+typedef struct aiter_qk_rmsnorm_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  float q_eps;                      /* >= 0 */
+  float k_eps;                      /* >= 0 */
+  int32_t gemma;                    /* nonzero: multiply by (1 + w), both */
+  const aiter_quantize_opts* quant; /* of q_out; NULL = not quantized */
+} aiter_qk_rmsnorm_opts;
+
+#define AITER_QK_RMSNORM_OPTS_INIT {sizeof(aiter_qk_rmsnorm_opts), 0, 1e-6f, 1e-6f, 0, 0}
+
+/* Two RMS norms in one launch, of rows of unlike widths, the first with residual and quantization:
+ *   v = rmsnorm(q + q_residual_in, q_w);   k_out = rmsnorm(k, k_w)
+ * With opts.quant, q_out and q_scale are as y and y_scale of aiter_norm_quant; without, q_out is v
+ * as y of aiter_rmsnorm, and q_scale is NULL.
+ *
+ * q, q_residual_in, q_w, q_residual_out, q_unquantized: as for aiter_norm_quant; q_unquantized
+ *        only with opts.quant.
+ * k, k_w, k_out: as x, w, y of aiter_rmsnorm, of q's dtype, with as many rows as q; k and k_out may
+ *        be NULL.
+ * Source: AITER fused_qk_rmsnorm, fused_rms_fp8_group_quant and their kin. @since 0.1 unstable */
+AITER_API aiter_status aiter_qk_rmsnorm(const aiter_tensor* q, const aiter_tensor* q_residual_in,
+                                        const aiter_tensor* q_w, const aiter_tensor* k,
+                                        const aiter_tensor* k_w, const aiter_tensor* q_out,
+                                        const aiter_tensor* q_scale,
+                                        const aiter_tensor* q_unquantized,
+                                        const aiter_tensor* q_residual_out,
+                                        const aiter_tensor* k_out,
+                                        const aiter_qk_rmsnorm_opts* opts, aiter_stream stream);
+
+typedef struct aiter_groupnorm_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  int64_t num_groups;    /* > 0, divides the channels */
+  float eps;             /* >= 0 */
+  int32_t channels_last; /* nonzero: x is (batch, ..., channels) */
+  int32_t silu;          /* nonzero: y = v * sigmoid(v) of the norm v */
+} aiter_groupnorm_opts;
+
+#define AITER_GROUPNORM_OPTS_INIT {sizeof(aiter_groupnorm_opts), 0, 1, 1e-5f, 0, 0}
+
+/* y = (x - mean(group)) / sqrt(variance(group) + eps) * w[channel] + b[channel]
+ *
+ * x, y: (batch, channels, ...) or, with opts.channels_last, (batch, ..., channels), contiguous,
+ * bf16 | f16 | f32, both the same. y may be x. w, b: (channels), contiguous, x's dtype or f32, both
+ * the same; NULL = ones and zeros. A group is channels / num_groups neighbouring channels of one
+ * image, at all places; the variance is that of the population. Sums are in fp32 or better; a
+ * common offset costs no accuracy. Any dimension may be 0: nothing is written. Accuracy: as
+ * aiter_layernorm, over the elements of a group. Source: AITER groupnorm_run; Wu & He 2018. @since
+ * 0.1 unstable */
+AITER_API aiter_status aiter_groupnorm(const aiter_tensor* x, const aiter_tensor* w,
+                                       const aiter_tensor* b, const aiter_tensor* y,
+                                       const aiter_groupnorm_opts* opts, aiter_stream stream);
 
 AITER_END_DECLS
 

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from . import _aiter
+from .quant import Quant
 
 __all__ = [
+    "add_rmsnorm_quant",
     "fused_add_rmsnorm_pad",
+    "fused_qk_rmsnorm",
+    "gated_rmsnorm_fp8_group_quant",
+    "gated_rmsnorm_fp8_per_token_quant",
+    "groupnorm_run",
     "layer_norm",
     "layernorm2d_fwd",
     "layernorm2d_fwd_with_add",
+    "layernorm2d_fwd_with_add_dynamicquant",
+    "layernorm2d_fwd_with_add_smoothquant",
+    "layernorm2d_fwd_with_dynamicquant",
+    "layernorm2d_fwd_with_smoothquant",
+    "norm_quant",
     "rms_norm",
     "rmsnorm2d_fwd",
     "rmsnorm2d_fwd_with_add",
+    "rmsnorm2d_fwd_with_add_dynamicquant",
+    "rmsnorm2d_fwd_with_add_smoothquant",
+    "rmsnorm2d_fwd_with_dynamicquant",
+    "rmsnorm2d_fwd_with_smoothquant",
+    "rmsnorm_quant",
 ]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .typing import ArrayLike, ArrayT, Stream
+    from .typing import ArrayLike, ArrayT, DType, Stream
 
 
 def rms_norm(
@@ -156,3 +172,432 @@ def layernorm2d_fwd_with_add(
     return _aiter.add_layernorm(
         x, x_bias, residual_in, weight, bias, eps, out, residual_out, stream
     )
+
+
+_KINDS = {"rms": 0, "layer": 1}
+
+
+def norm_quant(
+    x: ArrayT,
+    w: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    quant: Quant = Quant("int8"),  # noqa: B008 (a constant)
+    *,
+    kind: str = "rms",
+    eps: float = 1e-6,
+    x_bias: ArrayLike | None = None,
+    residual_in: ArrayLike | None = None,
+    gate: ArrayLike | None = None,
+    smooth: ArrayLike | None = None,
+    gemma_norm: bool = False,
+    use_model_sensitive_rmsnorm: int = 0,
+    flatten: bool = False,
+    unquantized: DType | None = None,
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    out_unquantized: ArrayT | None = None,
+    residual_out: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ...]:
+    """Normalize rows and quantize the result, without rounding it in between.
+
+    codes, scale = quantize(v * smooth), v = norm(x + x_bias + residual_in) * silu(gate) in fp32.
+
+    kind: "rms" (w; gemma_norm, use_model_sensitive_rmsnorm as in rms_norm) or "layer" (w, b and
+        x_bias as in layer_norm).
+    quant: codes, groups and scales; see Quant.
+    residual_in: like x; the sum is rounded, and returned as residual_out.
+    gate: like x. smooth: (columns,) f32 (SmoothQuant).
+    flatten: quantize (..., heads, hidden) as rows of heads * hidden numbers.
+    unquantized: a dtype, x's or "float32", in which v is returned too.
+    out, out_scale, out_unquantized, residual_out: arrays for the results. out_scale may be a
+        transposed view, for column-major scales.
+    Returns codes, scale (unless it is given by quant), v (if asked for) and residual_out (with
+    residual_in), those that there are. The codes are exactly those of `quantize` for v * smooth.
+    Source: AITER rmsnorm2d_fwd_with_dynamicquant and its kin, which are made of this.
+    """
+    result = _aiter.norm_quant(
+        x,
+        x_bias,
+        residual_in,
+        w,
+        b,
+        gate,
+        smooth,
+        _KINDS[kind],
+        eps,
+        gemma_norm,
+        bool(use_model_sensitive_rmsnorm),
+        flatten,
+        quant,
+        unquantized,
+        out,
+        out_scale,
+        out_unquantized,
+        residual_out,
+        stream,
+    )
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _quant(dtype: DType, group_size: int = 0, shuffle_scale: bool = False) -> Quant:
+    """AITER's choice of scales: e8m0 for groups of fp4, else fp32."""
+    layout = "shuffled" if shuffle_scale else "strided"
+    if dtype == "float4_e2m1fnx2":
+        return Quant(dtype, group_size or 32, scale_dtype="float8_e8m0fnu", scale_layout=layout)
+    return Quant(dtype, group_size, scale_layout=layout)
+
+
+def rmsnorm2d_fwd_with_dynamicquant(
+    x: ArrayT,
+    w: ArrayLike | None = None,
+    eps: float = 1e-6,
+    use_model_sensitive_rmsnorm: int = 0,
+    group_size: int = 0,
+    shuffle_scale: bool = False,
+    *,
+    quant_dtype: DType = "int8",
+    gemma_norm: bool = False,
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """RMS norm, quantized per token, or per group_size columns. Returns (codes, scale).
+
+    fp4 codes have e8m0 scales, of groups of 32 unless group_size says otherwise, all others fp32
+    ones; shuffle_scale as Quant's layout "shuffled". See norm_quant for all other kinds.
+    Source: AITER rmsnorm2d_fwd_with_dynamicquant, rmsnorm_quant.
+    """
+    return norm_quant(
+        x,
+        w,
+        quant=_quant(quant_dtype, group_size, shuffle_scale),
+        eps=eps,
+        gemma_norm=gemma_norm,
+        use_model_sensitive_rmsnorm=use_model_sensitive_rmsnorm,
+        out=out,
+        out_scale=out_scale,
+        stream=stream,
+    )
+
+
+def rmsnorm2d_fwd_with_add_dynamicquant(
+    x: ArrayT,
+    residual_in: ArrayLike,
+    w: ArrayLike | None = None,
+    eps: float = 1e-6,
+    use_model_sensitive_rmsnorm: int = 0,
+    group_size: int = 0,
+    shuffle_scale: bool = False,
+    *,
+    quant_dtype: DType = "int8",
+    gemma_norm: bool = False,
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    residual_out: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT, ArrayT]:
+    """rmsnorm2d_fwd_with_dynamicquant of x + residual_in. Returns (codes, scale, residual_out).
+
+    Source: AITER rmsnorm2d_fwd_with_add_dynamicquant, add_rmsnorm_quant.
+    """
+    return norm_quant(
+        x,
+        w,
+        quant=_quant(quant_dtype, group_size, shuffle_scale),
+        eps=eps,
+        residual_in=residual_in,
+        gemma_norm=gemma_norm,
+        use_model_sensitive_rmsnorm=use_model_sensitive_rmsnorm,
+        out=out,
+        out_scale=out_scale,
+        residual_out=residual_out,
+        stream=stream,
+    )
+
+
+def rmsnorm_quant(
+    x: ArrayT,
+    w: ArrayLike | None = None,
+    eps: float = 1e-6,
+    group_size: int = 0,
+    shuffle_scale: bool = False,
+    gemma_norm: bool = False,
+    **options,
+) -> tuple[ArrayT, ArrayT]:
+    """rmsnorm2d_fwd_with_dynamicquant by its other name. Source: AITER rmsnorm_quant."""
+    return rmsnorm2d_fwd_with_dynamicquant(
+        x, w, eps, 0, group_size, shuffle_scale, gemma_norm=gemma_norm, **options
+    )
+
+
+def add_rmsnorm_quant(
+    x: ArrayT,
+    residual_in: ArrayLike,
+    w: ArrayLike | None = None,
+    eps: float = 1e-6,
+    group_size: int = 0,
+    shuffle_scale: bool = False,
+    gemma_norm: bool = False,
+    **options,
+) -> tuple[ArrayT, ArrayT, ArrayT]:
+    """rmsnorm2d_fwd_with_add_dynamicquant by its other name. Source: AITER add_rmsnorm_quant."""
+    return rmsnorm2d_fwd_with_add_dynamicquant(
+        x, residual_in, w, eps, 0, group_size, shuffle_scale, gemma_norm=gemma_norm, **options
+    )
+
+
+def rmsnorm2d_fwd_with_smoothquant(
+    x: ArrayT,
+    xscale: ArrayLike,
+    w: ArrayLike | None = None,
+    eps: float = 1e-6,
+    use_model_sensitive_rmsnorm: int = 0,
+    *,
+    quant_dtype: DType = "int8",
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """RMS norm times xscale (columns,) f32, quantized per token. Returns (codes, scale).
+
+    Source: AITER rmsnorm2d_fwd_with_smoothquant.
+    """
+    return norm_quant(
+        x,
+        w,
+        quant=_quant(quant_dtype),
+        eps=eps,
+        smooth=xscale,
+        use_model_sensitive_rmsnorm=use_model_sensitive_rmsnorm,
+        out=out,
+        out_scale=out_scale,
+        stream=stream,
+    )
+
+
+def rmsnorm2d_fwd_with_add_smoothquant(
+    x: ArrayT,
+    residual_in: ArrayLike,
+    xscale: ArrayLike,
+    w: ArrayLike | None = None,
+    eps: float = 1e-6,
+    out_before_quant: ArrayT | None = None,
+    use_model_sensitive_rmsnorm: int = 0,
+    *,
+    quant_dtype: DType = "int8",
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    residual_out: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ...]:
+    """rmsnorm2d_fwd_with_smoothquant of x + residual_in.
+
+    out_before_quant: an array like x for the norm before smoothing and quantization.
+    Returns (codes, scale, out_before_quant if given, residual_out).
+    Source: AITER rmsnorm2d_fwd_with_add_smoothquant.
+    """
+    return norm_quant(
+        x,
+        w,
+        quant=_quant(quant_dtype),
+        eps=eps,
+        residual_in=residual_in,
+        smooth=xscale,
+        use_model_sensitive_rmsnorm=use_model_sensitive_rmsnorm,
+        out=out,
+        out_scale=out_scale,
+        out_unquantized=out_before_quant,
+        residual_out=residual_out,
+        stream=stream,
+    )
+
+
+def layernorm2d_fwd_with_dynamicquant(
+    x: ArrayT,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+    x_bias: ArrayLike | None = None,
+    **options,
+) -> tuple[ArrayT, ArrayT]:
+    """Layer norm, quantized per token. Returns (codes, scale).
+
+    options: quant_dtype ("int8"), out, out_scale, stream.
+    Source: AITER layernorm2d_fwd_with_dynamicquant.
+    """
+    return _layernorm_quant(x, weight, bias, eps, x_bias, **options)
+
+
+def layernorm2d_fwd_with_add_dynamicquant(
+    x: ArrayT,
+    residual_in: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+    x_bias: ArrayLike | None = None,
+    **options,
+) -> tuple[ArrayT, ArrayT, ArrayT]:
+    """Layer norm of x + x_bias + residual_in, quantized per token.
+
+    options: those of layernorm2d_fwd_with_dynamicquant, and residual_out.
+    Returns (codes, scale, residual_out). Source: AITER layernorm2d_fwd_with_add_dynamicquant.
+    """
+    return _layernorm_quant(x, weight, bias, eps, x_bias, residual_in=residual_in, **options)
+
+
+def layernorm2d_fwd_with_smoothquant(
+    x: ArrayT,
+    xscale: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+    x_bias: ArrayLike | None = None,
+    **options,
+) -> tuple[ArrayT, ArrayT]:
+    """Layer norm times xscale (columns,) f32, quantized per token. Returns (codes, scale).
+
+    options: those of layernorm2d_fwd_with_dynamicquant.
+    Source: AITER layernorm2d_fwd_with_smoothquant.
+    """
+    return _layernorm_quant(x, weight, bias, eps, x_bias, smooth=xscale, **options)
+
+
+def layernorm2d_fwd_with_add_smoothquant(
+    x: ArrayT,
+    residual_in: ArrayLike,
+    xscale: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+    x_bias: ArrayLike | None = None,
+    **options,
+) -> tuple[ArrayT, ArrayT, ArrayT]:
+    """layernorm2d_fwd_with_smoothquant of x + x_bias + residual_in.
+
+    options: those of layernorm2d_fwd_with_dynamicquant, and residual_out.
+    Returns (codes, scale, residual_out). Source: AITER layernorm2d_fwd_with_add_smoothquant.
+    """
+    return _layernorm_quant(
+        x, weight, bias, eps, x_bias, residual_in=residual_in, smooth=xscale, **options
+    )
+
+
+def _layernorm_quant(x, weight, bias, eps, x_bias, *, quant_dtype="int8", **options):
+    quant = _quant(quant_dtype)
+    return norm_quant(x, weight, bias, quant, kind="layer", eps=eps, x_bias=x_bias, **options)
+
+
+def gated_rmsnorm_fp8_group_quant(
+    x: ArrayT,
+    z: ArrayLike,
+    w: ArrayLike | None = None,
+    eps: float = 1e-6,
+    group_size: int = 128,
+    *,
+    quant_dtype: DType = "float8_e4m3fn",
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """rms_norm(x) * silu(z) for each head, quantized in groups of the joined heads.
+
+    x, z: (..., heads, head_dim). w: (head_dim,).
+    Returns codes (..., heads * head_dim) and scale (..., heads * head_dim / group_size); give a
+    transposed view as out_scale for column-major scales.
+    Source: AITER gated_rmsnorm_fp8_group_quant.
+    """
+    return norm_quant(
+        x,
+        w,
+        quant=Quant(quant_dtype, group_size),
+        eps=eps,
+        gate=z,
+        flatten=True,
+        out=out,
+        out_scale=out_scale,
+        stream=stream,
+    )
+
+
+def gated_rmsnorm_fp8_per_token_quant(
+    x: ArrayT, z: ArrayLike, w: ArrayLike | None = None, eps: float = 1e-6, **options
+) -> tuple[ArrayT, ArrayT]:
+    """gated_rmsnorm_fp8_group_quant with one scale for all heads of a token: scale (..., 1).
+
+    Source: AITER gated_rmsnorm_fp8_per_token_quant.
+    """
+    return gated_rmsnorm_fp8_group_quant(x, z, w, eps, 0, **options)
+
+
+def fused_qk_rmsnorm(
+    q: ArrayT,
+    q_weight: ArrayLike | None = None,
+    q_epsilon: float = 1e-6,
+    k: ArrayLike | None = None,
+    k_weight: ArrayLike | None = None,
+    k_epsilon: float = 1e-6,
+    q_residual: ArrayLike | None = None,
+    gemma_norm: bool = False,
+    quant: Quant | None = None,
+    *,
+    unquantized: DType | None = None,
+    q_out: ArrayT | None = None,
+    q_out_scale: ArrayT | None = None,
+    q_out_unquantized: ArrayT | None = None,
+    q_res_out: ArrayT | None = None,
+    k_out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ...]:
+    """Two RMS norms in one launch, of rows of unlike widths; the first may be quantized.
+
+    q: (..., q_hidden), with q_residual added first (rounded, returned as q_res_out).
+    k: (..., k_hidden) with as many rows, or None.
+    quant: how q's norm is quantized (see norm_quant); None = it is not.
+    unquantized: with quant, a dtype, q's or "float32", in which q's norm is returned too.
+    Returns q's norm or codes, then, as far as they were asked for: q's scale, the unquantized norm,
+    q_res_out, and k's norm. Source: AITER fused_qk_rmsnorm, fused_qk_rmsnorm_group_quant,
+    fused_qk_rmsnorm_per_token_quant.
+    """
+    return _aiter.qk_rmsnorm(
+        q,
+        q_residual,
+        q_weight,
+        k,
+        k_weight,
+        q_epsilon,
+        k_epsilon,
+        gemma_norm,
+        quant,
+        unquantized,
+        q_out,
+        q_out_scale,
+        q_out_unquantized,
+        q_res_out,
+        k_out,
+        stream,
+    )
+
+
+def groupnorm_run(
+    x: ArrayT,
+    num_groups: int,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+    *,
+    channels_last: bool = False,
+    silu: bool = False,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """Normalize groups of channels of each image, scale and shift each channel.
+
+    x: (batch, channels, ...), or (batch, ..., channels) with channels_last; contiguous bf16, f16 or
+        f32.
+    weight, bias: (channels,) of x's dtype or f32, both the same; None = ones, zeros.
+    silu: return v * sigmoid(v) of the norm v.
+    out: like x, may be x itself.
+    Returns an array like x. Source: AITER groupnorm_run.
+    """
+    return _aiter.groupnorm(x, weight, bias, num_groups, eps, channels_last, silu, out, stream)

@@ -1,6 +1,6 @@
 #include "aiter/norm.h"
 
-#include "python/tensor.h"
+#include "python/quant.h"
 
 namespace aiter::python {
 namespace {
@@ -87,6 +87,104 @@ nb::object add_rmsnorm(nb::handle x, nb::handle residual_in, nb::handle w, float
   return call.result();
 }
 
+nb::object norm_quant(nb::handle x, nb::handle x_bias, nb::handle residual_in, nb::handle w,
+                      nb::handle b, nb::handle gate, nb::handle smooth, int kind, float eps,
+                      bool gemma, bool model_sensitive, bool flatten, nb::handle quant_choice,
+                      nb::handle unquantized_dtype, nb::handle out, nb::handle out_scale,
+                      nb::handle unquantized, nb::handle residual_out, nb::handle stream) {
+  OpCall call("norm_quant", stream);
+  const aiter_tensor* tx = call.in("x", x);
+  const aiter_tensor* tx_bias = call.in("x_bias", x_bias);
+  const aiter_tensor* tin = call.in("residual_in", residual_in);
+  const aiter_tensor* tw = call.in("w", w);
+  const aiter_tensor* tb = call.in("b", b);
+  const aiter_tensor* tgate = call.in("gate", gate);
+  const aiter_tensor* tsmooth = call.in("smooth", smooth);
+  aiter_tensor rows = *tx;  // of codes: x's, or with its last two dimensions joined
+  int64_t columns = -1;
+  if (flatten && tx->ndim > 1) {
+    rows.ndim -= 1;
+    columns = tx->shape[tx->ndim - 2] * tx->shape[tx->ndim - 1];
+  }
+  QuantResult quant(call, quant_choice);
+  const aiter_tensor* ty = quant.codes("out", out, &rows, columns);
+  const aiter_tensor* tscale = quant.scale("out_scale", out_scale, &rows, columns);
+  const aiter_tensor* tunquantized = nullptr;
+  if (!unquantized.is_none() || !unquantized_dtype.is_none()) {
+    Spec copy = like(tx);
+    copy.dtype = parse_dtype(unquantized_dtype, tx->dtype);
+    tunquantized = call.out("unquantized", unquantized, copy);
+  }
+  const aiter_tensor* tout =
+      tin || !residual_out.is_none() ? call.out("residual_out", residual_out, like(tx)) : nullptr;
+  aiter_norm_quant_opts opts = AITER_NORM_QUANT_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.kind = kind;
+  opts.eps = eps;
+  opts.gemma = gemma;
+  opts.model_sensitive = model_sensitive;
+  opts.quant = quant.opts();
+  call.run([&] {
+    return aiter_norm_quant(tx, tx_bias, tin, tw, tb, tgate, tsmooth, ty, tscale, tunquantized,
+                            tout, &opts, call.stream());
+  });
+  return call.result();
+}
+
+nb::object qk_rmsnorm(nb::handle q, nb::handle q_residual_in, nb::handle q_w, nb::handle k,
+                      nb::handle k_w, float q_eps, float k_eps, bool gemma, nb::handle quant_choice,
+                      nb::handle unquantized_dtype, nb::handle q_out, nb::handle q_scale,
+                      nb::handle q_unquantized, nb::handle q_residual_out, nb::handle k_out,
+                      nb::handle stream) {
+  OpCall call("qk_rmsnorm", stream);
+  const aiter_tensor* tq = call.in("q", q);
+  const aiter_tensor* tin = call.in("q_residual_in", q_residual_in);
+  const aiter_tensor* tq_w = call.in("q_w", q_w);
+  const aiter_tensor* tk = call.in("k", k);
+  const aiter_tensor* tk_w = call.in("k_w", k_w);
+  QuantResult quant(call, quant_choice);
+  const aiter_tensor* tq_out =
+      quant ? quant.codes("q_out", q_out, tq) : call.out("q_out", q_out, like(tq));
+  const aiter_tensor* tscale = quant ? quant.scale("q_scale", q_scale, tq) : nullptr;
+  const aiter_tensor* tunquantized = nullptr;
+  if (!q_unquantized.is_none() || !unquantized_dtype.is_none()) {
+    Spec copy = like(tq);
+    copy.dtype = parse_dtype(unquantized_dtype, tq->dtype);
+    tunquantized = call.out("q_unquantized", q_unquantized, copy);
+  }
+  const aiter_tensor* tq_residual_out =
+      tin ? call.out("q_residual_out", q_residual_out, like(tq)) : nullptr;
+  const aiter_tensor* tk_out = tk ? call.out("k_out", k_out, like(tk)) : nullptr;
+  aiter_qk_rmsnorm_opts opts = AITER_QK_RMSNORM_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.q_eps = q_eps;
+  opts.k_eps = k_eps;
+  opts.gemma = gemma;
+  opts.quant = quant.opts();
+  call.run([&] {
+    return aiter_qk_rmsnorm(tq, tin, tq_w, tk, tk_w, tq_out, tscale, tunquantized, tq_residual_out,
+                            tk_out, &opts, call.stream());
+  });
+  return call.result();
+}
+
+nb::object groupnorm(nb::handle x, nb::handle w, nb::handle b, int64_t num_groups, float eps,
+                     bool channels_last, bool silu, nb::handle out, nb::handle stream) {
+  OpCall call("groupnorm", stream);
+  const aiter_tensor* tx = call.in("x", x);
+  const aiter_tensor* tw = call.in("w", w);
+  const aiter_tensor* tb = call.in("b", b);
+  const aiter_tensor* ty = call.out("out", out, like(tx));
+  aiter_groupnorm_opts opts = AITER_GROUPNORM_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.num_groups = num_groups;
+  opts.eps = eps;
+  opts.channels_last = channels_last;
+  opts.silu = silu;
+  call.run([&] { return aiter_groupnorm(tx, tw, tb, ty, &opts, call.stream()); });
+  return call.result();
+}
+
 }  // namespace
 
 void bind_norm(nb::module_& m) {
@@ -98,6 +196,16 @@ void bind_norm(nb::module_& m) {
         "out"_a.none(), "stream"_a.none());
   m.def("add_layernorm", &add_layernorm, "x"_a, "x_bias"_a.none(), "residual_in"_a, "w"_a.none(),
         "b"_a.none(), "eps"_a, "out"_a.none(), "residual_out"_a.none(), "stream"_a.none());
+  m.def("norm_quant", &norm_quant, "x"_a, "x_bias"_a.none(), "residual_in"_a.none(), "w"_a.none(),
+        "b"_a.none(), "gate"_a.none(), "smooth"_a.none(), "kind"_a, "eps"_a, "gemma"_a,
+        "model_sensitive"_a, "flatten"_a, "quant"_a, "unquantized_dtype"_a.none(), "out"_a.none(),
+        "out_scale"_a.none(), "unquantized"_a.none(), "residual_out"_a.none(), "stream"_a.none());
+  m.def("qk_rmsnorm", &qk_rmsnorm, "q"_a, "q_residual_in"_a.none(), "q_w"_a.none(), "k"_a.none(),
+        "k_w"_a.none(), "q_eps"_a, "k_eps"_a, "gemma"_a, "quant"_a.none(),
+        "unquantized_dtype"_a.none(), "q_out"_a.none(), "q_scale"_a.none(),
+        "q_unquantized"_a.none(), "q_residual_out"_a.none(), "k_out"_a.none(), "stream"_a.none());
+  m.def("groupnorm", &groupnorm, "x"_a, "w"_a.none(), "b"_a.none(), "num_groups"_a, "eps"_a,
+        "channels_last"_a, "silu"_a, "out"_a.none(), "stream"_a.none());
 }
 
 }  // namespace aiter::python

@@ -140,11 +140,10 @@ AITER_INLINE bool norm_streamed(const RowNormArgs& a, const void* out) {
   return out && out != a.x && out != a.residual_in && worth_streaming(out, bytes, sizeof(T));
 }
 
-// f(begin, end, buffer) over all rows, with `floats` floats for each thread.
+// f(begin, end, buffer) over all rows, of `elements` each, with `floats` floats for each thread.
 template <class F>
-AITER_INLINE void for_rows(const RowNormArgs& a, int64_t floats, F&& f) {
-  const int64_t rows = a.x_rows.count;
-  int64_t pieces = rows / (16384 / (a.hidden + 1) + 1);  // of a size worth a thread of their own
+AITER_INLINE void for_rows(int64_t rows, int64_t elements, int64_t floats, F&& f) {
+  int64_t pieces = rows / (16384 / (elements + 1) + 1);  // of a size worth a thread of their own
   pieces = pieces > num_threads() ? num_threads() : pieces < 1 ? 1 : pieces;
   floats = (floats + 15) & -16;
   float* buffers = nullptr;
@@ -158,15 +157,16 @@ template <NormKind kKind, class T, class W>
 void norm_rows(const RowNormArgs& a) {
   const bool y_streamed = norm_streamed<T>(a, a.y);
   const bool sum_streamed = norm_streamed<T>(a, a.residual_out);
-  for_rows(a, a.x_bias ? a.hidden : 0, [&](int64_t begin, int64_t end, float* buffer) {
-    for (int64_t r = begin; r < end; ++r) {
-      T* y = static_cast<T*>(a.y) + a.y_rows.offset(r);
-      const RowAhead<T> ahead(a, r, begin, end);
-      norm_row<kKind, T, W>(a, r, buffer, y, y_streamed, sum_streamed, ahead);
-      for (int64_t i = a.hidden; i < a.y_cols; ++i) y[i] = from_float<T>(0.0f);
-    }
-    if (y_streamed || sum_streamed) stream_fence();
-  });
+  for_rows(a.x_rows.count, a.hidden, a.x_bias ? a.hidden : 0,
+           [&](int64_t begin, int64_t end, float* buffer) {
+             for (int64_t r = begin; r < end; ++r) {
+               T* y = static_cast<T*>(a.y) + a.y_rows.offset(r);
+               const RowAhead<T> ahead(a, r, begin, end);
+               norm_row<kKind, T, W>(a, r, buffer, y, y_streamed, sum_streamed, ahead);
+               for (int64_t i = a.hidden; i < a.y_cols; ++i) y[i] = from_float<T>(0.0f);
+             }
+             if (y_streamed || sum_streamed) stream_fence();
+           });
 }
 
 // The norm of row r in fp32, by obvious code.

@@ -7,15 +7,25 @@ the one in `aiter` that does the work; what has the same signature there is simp
 import aiter as _aiter
 from aiter import *
 
-from . import _enums, activation, dtypes, elementwise, kvcache, quant, rope, sampling
+from . import _enums, dtypes
+from ._enums import *
+
+_MODULES = (_aiter, _enums, )
 from ._enums import *
 from .activation import *
 from .elementwise import *
 from .kvcache import *
+<<<<<<< HEAD
 from .quant import *
 from .rope import *
 from .sampling import *
 
 _MODULES = (_aiter, _enums, activation, elementwise, kvcache, quant, rope, sampling)
+=======
+from .norm import *
+from .sampling import *
+
+_MODULES = (_aiter, _enums, activation, elementwise, kvcache, norm, sampling)
+>>>>>>> 23c1fdd (norm: norm_quant, qk_rmsnorm and groupnorm; aiter.compat.norm; guide)
 
 __all__ = sorted({"dtypes"}.union(*(module.__all__ for module in _MODULES)))

@@ -11,7 +11,7 @@
 
 namespace aiter {
 
-// A thread's part of a row.
+// A thread's part of a row. kAdd: there may be a residual.
 template <class T, int N, int kChunks, NormKind kKind, bool kAdd>
 struct RowNorm {
   const RowNormArgs& a;
@@ -47,6 +47,8 @@ struct RowNorm {
     return value;
   }
 
+  AITER_DEVICE bool add() const { return kAdd && a.residual_in; }
+
   AITER_DEVICE void add_bias(float (&v)[N], int64_t i) {
     if (kKind != NormKind::kLayer || !a.x_bias) return;
     float bias[N];
@@ -69,7 +71,7 @@ struct RowNorm {
   // The numbers of a pack, before the norm.
   AITER_DEVICE void numbers(const Pack<T, N>& pack, int64_t i, float (&v)[N]) {
     pack.to_floats(v);
-    if (!kAdd) add_bias(v, i);
+    if (!add()) add_bias(v, i);
   }
 
   // Calls f(pack, i) for all packs of this thread.
@@ -93,7 +95,7 @@ struct RowNorm {
     const T* x = static_cast<const T*>(a.x) + a.x_rows.offset(r);
     const T* in = nullptr;
     T* out = nullptr;
-    if (kAdd) {
+    if (add()) {
       in = static_cast<const T*>(a.residual_in) + a.residual_in_rows.offset(r);
       out = static_cast<T*>(a.residual_out) + a.residual_out_rows.offset(r);
     }
@@ -106,22 +108,22 @@ struct RowNorm {
         const int i = (c * threads + t) * N;
         if (i >= in_registers) continue;
         v[c] = load_pack<N>(x + i);
-        if (kAdd) residual[c - g] = load_pack<N>(in + i);
+        if (add()) residual[c - g] = load_pack<N>(in + i);
       }
       AITER_UNROLL
       for (int c = g; c < g + kGroup; ++c) {
         const int i = (c * threads + t) * N;
-        if (i >= in_registers || !kAdd) continue;
+        if (i >= in_registers || !add()) continue;
         v[c] = sum(v[c], residual[c - g], i);
         store_pack<N>(out + i, v[c]);
       }
     }
-    if (kAdd) {
+    if (add()) {
       AITER_NO_UNROLL
       for (int64_t i = in_registers + t * N; i < a.hidden; i += threads * N)
         store_pack<N>(out + i, sum(load_pack<N>(x + i), load_pack<N>(in + i), i));
     }
-    rest = kAdd ? out : x;  // what this thread wrote, or nobody changes
+    rest = add() ? out : x;  // what this thread wrote, or nobody changes
     const float hidden = static_cast<float>(a.hidden);
     mean = 0;
     if (kKind == NormKind::kLayer) {
@@ -169,9 +171,8 @@ struct RowNorm {
 };
 
 template <class T, bool kAligned, bool kAdd, int kChunks, NormKind kKind>
-AITER_DEVICE void row_norm(const RowNormArgs& a) {
+AITER_DEVICE void row_norm(const RowNormArgs& a, float* scratch) {
   constexpr int N = kPackSize<T, kAligned>;
-  AITER_SHARED float scratch[1024 / kWave];
   RowNorm<T, N, kChunks, kKind, kAdd> row(a, scratch);
   row.each_row(block_index_x(), grid_blocks(), [&] AITER_LAMBDA(int64_t r) {
     row.read(r);
@@ -187,12 +188,14 @@ AITER_DEVICE void row_norm(const RowNormArgs& a) {
 
 }  // namespace aiter
 
-#define AITER_ROW_NORM(op, row, kind, aligned, chunks, T)               \
-  AITER_KERNEL(op##_##row##_##T, 512)(const aiter::RowNormArgs a) {     \
-    aiter::wait_for_previous_kernel();                                  \
-    aiter::row_norm<aiter::T, aligned, false, chunks, aiter::kind>(a);  \
-  }                                                                     \
-  AITER_KERNEL(op##_##row##_add_##T, 512)(const aiter::RowNormArgs a) { \
-    aiter::wait_for_previous_kernel();                                  \
-    aiter::row_norm<aiter::T, aligned, true, chunks, aiter::kind>(a);   \
+#define AITER_ROW_NORM(op, row, kind, aligned, chunks, T)                       \
+  AITER_KERNEL(op##_##row##_##T, 512)(const aiter::RowNormArgs a) {             \
+    AITER_SHARED float scratch[1024 / aiter::kWave];                            \
+    aiter::wait_for_previous_kernel();                                          \
+    aiter::row_norm<aiter::T, aligned, false, chunks, aiter::kind>(a, scratch); \
+  }                                                                             \
+  AITER_KERNEL(op##_##row##_add_##T, 512)(const aiter::RowNormArgs a) {         \
+    AITER_SHARED float scratch[1024 / aiter::kWave];                            \
+    aiter::wait_for_previous_kernel();                                          \
+    aiter::row_norm<aiter::T, aligned, true, chunks, aiter::kind>(a, scratch);  \
   }

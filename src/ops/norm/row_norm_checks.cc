@@ -4,7 +4,7 @@
 
 namespace aiter {
 
-RowNormProblem check_row_norm(const Check& check, const RowNormTensors& t, bool add, bool any_y,
+RowNormProblem check_row_norm(const Check& check, const RowNormTensors& t, bool add, bool y_is_copy,
                               RowNormArgs* args) {
   check.require(args->eps >= 0, "opts.eps is %g, expected at least 0", args->eps);
   const Arg x = check.tensor("x", t.x);
@@ -34,12 +34,11 @@ RowNormProblem check_row_norm(const Check& check, const RowNormTensors& t, bool 
   if (w && b) b.dtype_of(w);
   if (b) args->b = b.data(), args->w_dtype = b.dtype();
 
-  if (t.y || !any_y) {
-    const Arg y = check.tensor("y", t.y);
-    if (any_y && y.dtype() == DType::kF32)
-      y.shape_of(x);
-    else
-      y.dtype_of(x).rank(x.rank());
+  if (t.y || !y_is_copy) {
+    const Arg y = check.tensor(y_is_copy ? "unquantized" : "y", t.y);
+    if (!y_is_copy || y.dtype() != DType::kF32) y.dtype_of(x);
+    if (y_is_copy) y.shape_of(x);
+    y.rank(x.rank());
     for (int i = 0; i < x.rank(); ++i)
       if (i + 1 < x.rank() ? y.dim(i) != x.dim(i) : y.dim(i) < hidden)
         y.refuse("has extent %lld in dimension %d, expected x's %lld%s",
@@ -63,28 +62,31 @@ RowNormProblem check_row_norm(const Check& check, const RowNormTensors& t, bool 
   return {x.dtype(), args->x_rows.count, hidden, aligned16};
 }
 
-RowNormGrid row_norm_grid(const RowNormArgs& args, int pack, int chunks, const Call& call) {
+Grid row_grid(int64_t rows, int64_t threads, const Call& call) {
+  const int64_t block = threads <= device_of(call.device).wave ? 128 : threads;
+  const int64_t rows_per_block = block / threads;
+  const int64_t blocks = (rows + rows_per_block - 1) / rows_per_block;
+  constexpr int64_t kMaxBlocks = 1 << 20;  // more rows than this go round again
+  return {.x = std::min(blocks, kMaxBlocks), .threads = static_cast<int>(block)};
+}
+
+int32_t row_norm_threads(const RowNormArgs& args, int64_t pack, int64_t chunks, const Call& call) {
   const int64_t wave = device_of(call.device).wave;
   const int64_t packs = (args.hidden + pack - 1) / pack;
   int64_t threads = 1;
   while (threads * chunks < packs && threads < wave) threads *= 2;
   if (threads * chunks < packs)
     threads = std::min<int64_t>((packs + chunks * wave - 1) / (chunks * wave) * wave, 512);
-  const int64_t block = threads <= wave ? 128 : threads;
-  const int64_t rows_per_block = block / threads;
-  const int64_t blocks = (args.x_rows.count + rows_per_block - 1) / rows_per_block;
-  constexpr int64_t kMaxBlocks = 1 << 20;  // more rows than this go round again
-  return {threads, {.x = std::min(blocks, kMaxBlocks), .threads = static_cast<int>(block)}};
+  return static_cast<int32_t>(threads);
 }
 
 void row_norm_hip(const FloatKernels& norm, const FloatKernels& add_norm, int pack_bytes,
                   int chunks, RowNormArgs args, const Call& call) {
   if (args.y_cols == 0) return;
-  const int pack = std::max<int>(pack_bytes / static_cast<int>(dtype_bytes(args.dtype)), 1);
-  const auto [threads, grid] = row_norm_grid(args, pack, chunks, call);
-  args.threads_per_row = static_cast<int32_t>(threads);
+  const int64_t pack = std::max<int64_t>(pack_bytes / dtype_bytes(args.dtype), 1);
+  args.threads_per_row = row_norm_threads(args, pack, chunks, call);
   const FloatKernels& kernels = args.residual_in ? add_norm : norm;
-  launch(kernels[args.dtype], call, grid, args);
+  launch(kernels[args.dtype], call, row_grid(args.x_rows.count, args.threads_per_row, call), args);
 }
 
 }  // namespace aiter

@@ -20,17 +20,17 @@ struct RowNormProblem {
 };
 
 // Fills what args has of the tensors. add: whether the residual is there (both of it or neither).
-// y may have more columns than x where its dtype is x's, which is required unless any_y.
+// y: of x's dtype, with x's columns or more. As a copy beside codes (y_is_copy) it may be missing
+// or of f32, and has x's shape.
 RowNormProblem check_row_norm(const Check& check, const RowNormTensors& tensors, bool add,
-                              bool any_y, RowNormArgs* args);
+                              bool y_is_copy, RowNormArgs* args);
 
-// How many threads take a row whose packs have `pack` elements, `chunks` of them for each thread,
-// and how many blocks of which size take all.
-struct RowNormGrid {
-  int64_t threads_per_row;
-  Grid grid;
-};
-RowNormGrid row_norm_grid(const RowNormArgs& args, int pack, int chunks, const Call& call);
+// Blocks for `rows` rows that take `threads` each, a power of two up to the wave or a multiple of
+// it.
+Grid row_grid(int64_t rows, int64_t threads, const Call& call);
+
+// Threads of a row whose packs have `pack` elements, `chunks` of them for each thread.
+int32_t row_norm_threads(const RowNormArgs& args, int64_t pack, int64_t chunks, const Call& call);
 
 // A GPU row: kernels without and with residual (see ck/norm/row_norm.h).
 void row_norm_hip(const FloatKernels& norm, const FloatKernels& add_norm, int pack_bytes,

@@ -1,0 +1,578 @@
+"""Norms with AITER's signatures: what is quantized or added comes back in the given tensors.
+
+Codes and scales take the dtypes of their tensors; uint8 is fp4 where it has half of the columns, and
+e8m0 for scales.
+"""
+
+import torch
+
+from .. import norm as _norm
+from ..quant import Quant, QuantType
+
+__all__ = [
+    "add_rmsnorm",
+    "add_rmsnorm_quant",
+    "fused_add_rms_norm_cu",
+    "fused_add_rmsnorm_pad",
+    "fused_qk_rmsnorm",
+    "fused_qk_rmsnorm_group_quant",
+    "fused_qk_rmsnorm_per_token_quant",
+    "fused_rms_fp8_group_quant",
+    "fused_rms_fp8_per_tensor_static_quant",
+    "fused_rms_mxfp4_quant",
+    "fused_rms_mxfp8_quant",
+    "fused_rmsnorm_add",
+    "gated_rmsnorm_fp8_group_quant",
+    "gated_rmsnorm_fp8_per_token_quant",
+    "layer_norm",
+    "layernorm2d_fwd",
+    "layernorm2d_fwd_with_add",
+    "layernorm2d_fwd_with_add_dynamicquant",
+    "layernorm2d_fwd_with_add_smoothquant",
+    "layernorm2d_fwd_with_dynamicquant",
+    "layernorm2d_fwd_with_smoothquant",
+    "rms_norm",
+    "rms_norm_cu",
+    "rmsnorm",
+    "rmsnorm2d_fwd",
+    "rmsnorm2d_fwd_with_add",
+    "rmsnorm2d_fwd_with_add_dynamicquant",
+    "rmsnorm2d_fwd_with_add_smoothquant",
+    "rmsnorm2d_fwd_with_dynamicquant",
+    "rmsnorm2d_fwd_with_smoothquant",
+    "rmsnorm_quant",
+]
+
+_FP4 = "float4_e2m1fnx2"
+_E8M0 = "float8_e8m0fnu"
+
+
+def _name(dtype):
+    """The library's name of a torch dtype."""
+    name = str(dtype).removeprefix("torch.")
+    return {"float4_e2m1fn_x2": _FP4}.get(name, name)
+
+
+def _bytes(tensor):
+    """Tensors of dtypes that DLPack carries only lately, as uint8."""
+    if tensor is None or tensor.element_size() != 1 or tensor.dtype in (torch.int8, torch.uint8):
+        return tensor
+    return tensor.view(torch.uint8)
+
+
+def _plan(x, codes, scale, group_size=0, shuffle_scale=False, static=None):
+    """The Quant that fits the tensors of codes and scales."""
+    packed = codes.dtype == torch.uint8 or codes.shape[-1] * 2 == x.shape[-1]
+    dtype = _FP4 if packed else _name(codes.dtype)
+    scale_dtype = _name((static if scale is None else scale).dtype)
+    if scale_dtype == "uint8" or (packed and scale_dtype.startswith("float8_e8m0")):
+        scale_dtype = _E8M0
+    return Quant(
+        dtype,
+        group_size or (32 if packed else 0),
+        static,
+        scale_dtype,
+        "shuffled" if shuffle_scale else "strided",
+    )
+
+
+def _scales(x, scale, group_size=0, shuffle_scale=False, transpose_scale=False):
+    """The scale tensor as the library sees it: (rows, groups), or padded where shuffled."""
+    scale = _bytes(scale)
+    if shuffle_scale:
+        return scale
+    rows, groups = x.shape[0], -(-x.shape[-1] // group_size) if group_size else 1
+    if transpose_scale:
+        return scale.reshape(-1)[: rows * groups].view(groups, rows).t()
+    return scale.view(rows, groups)
+
+
+def _norm_quant(out, x, yscale, weight, bias, epsilon, group_size=0, shuffle_scale=False, **more):
+    quant = _plan(x, out, yscale, group_size, shuffle_scale)
+    scales = _scales(x, yscale, quant.group_size, shuffle_scale)
+    if "smooth" in more:
+        more["smooth"] = more["smooth"].reshape(-1).float()
+    _norm.norm_quant(x, weight, bias, quant, eps=epsilon, out=_bytes(out), out_scale=scales, **more)
+
+
+def rms_norm(input, weight, epsilon, use_model_sensitive_rmsnorm=0):
+    return _norm.rms_norm(input, weight, epsilon, use_model_sensitive_rmsnorm)
+
+
+rmsnorm2d_fwd = rms_norm
+
+
+def rms_norm_cu(out, input, weight, epsilon):
+    _norm.rms_norm(input, weight, epsilon, out=out)
+
+
+def rmsnorm(out, input, weight, epsilon, gemma_norm=False):
+    _norm.rms_norm(input, weight, epsilon, gemma_norm=gemma_norm, out=out)
+
+
+def rmsnorm2d_fwd_with_add(
+    out,
+    input,
+    residual_in,
+    residual_out,
+    weight,
+    epsilon,
+    gemma_norm=False,
+    use_model_sensitive_rmsnorm=0,
+):
+    _norm.rmsnorm2d_fwd_with_add(
+        input,
+        residual_in,
+        weight,
+        epsilon,
+        use_model_sensitive_rmsnorm,
+        gemma_norm=gemma_norm,
+        out=out,
+        residual_out=residual_out,
+    )
+
+
+def add_rmsnorm(out, input, residual_in, residual_out, weight, epsilon, gemma_norm=False):
+    rmsnorm2d_fwd_with_add(out, input, residual_in, residual_out, weight, epsilon, gemma_norm)
+
+
+def fused_add_rms_norm_cu(input, residual_in, weight, epsilon):
+    rmsnorm2d_fwd_with_add(input, input, residual_in, residual_in, weight, epsilon)
+
+
+def fused_rmsnorm_add(x, weight, epsilon, res1=None):
+    if res1 is None:
+        return _norm.rms_norm(x, weight, epsilon)
+    return _norm.rmsnorm2d_fwd_with_add(x, res1, weight, epsilon)
+
+
+def fused_add_rmsnorm_pad(x, weight, epsilon, res=None, x_pad_to_multiple=0):
+    return _norm.fused_add_rmsnorm_pad(x, weight, epsilon, res, x_pad_to_multiple)
+
+
+def rmsnorm2d_fwd_with_smoothquant(
+    out, input, xscale, yscale, weight, epsilon, use_model_sensitive_rmsnorm=0
+):
+    _norm_quant(
+        out,
+        input,
+        yscale,
+        weight,
+        None,
+        epsilon,
+        smooth=xscale,
+        use_model_sensitive_rmsnorm=use_model_sensitive_rmsnorm,
+    )
+
+
+def rmsnorm2d_fwd_with_add_smoothquant(
+    out,
+    input,
+    residual_in,
+    residual_out,
+    xscale,
+    yscale,
+    weight,
+    epsilon,
+    out_before_quant=None,
+    use_model_sensitive_rmsnorm=0,
+):
+    _norm_quant(
+        out,
+        input,
+        yscale,
+        weight,
+        None,
+        epsilon,
+        smooth=xscale,
+        residual_in=residual_in,
+        residual_out=residual_out,
+        out_unquantized=out_before_quant,
+        use_model_sensitive_rmsnorm=use_model_sensitive_rmsnorm,
+    )
+
+
+def rmsnorm2d_fwd_with_dynamicquant(
+    out,
+    input,
+    yscale,
+    weight,
+    epsilon,
+    use_model_sensitive_rmsnorm=0,
+    group_size=0,
+    shuffle_scale=False,
+):
+    _norm_quant(
+        out,
+        input,
+        yscale,
+        weight,
+        None,
+        epsilon,
+        group_size,
+        shuffle_scale,
+        use_model_sensitive_rmsnorm=use_model_sensitive_rmsnorm,
+    )
+
+
+def rmsnorm2d_fwd_with_add_dynamicquant(
+    out,
+    input,
+    residual_in,
+    residual_out,
+    yscale,
+    weight,
+    epsilon,
+    use_model_sensitive_rmsnorm=0,
+    group_size=0,
+    shuffle_scale=False,
+):
+    _norm_quant(
+        out,
+        input,
+        yscale,
+        weight,
+        None,
+        epsilon,
+        group_size,
+        shuffle_scale,
+        residual_in=residual_in,
+        residual_out=residual_out,
+        use_model_sensitive_rmsnorm=use_model_sensitive_rmsnorm,
+    )
+
+
+def rmsnorm_quant(
+    out, input, scale, weight, epsilon, group_size=0, shuffle_scale=False, gemma_norm=False
+):
+    _norm_quant(
+        out, input, scale, weight, None, epsilon, group_size, shuffle_scale, gemma_norm=gemma_norm
+    )
+
+
+def add_rmsnorm_quant(
+    out,
+    input,
+    residual_in,
+    residual_out,
+    scale,
+    weight,
+    epsilon,
+    group_size=0,
+    shuffle_scale=False,
+    gemma_norm=False,
+):
+    _norm_quant(
+        out,
+        input,
+        scale,
+        weight,
+        None,
+        epsilon,
+        group_size,
+        shuffle_scale,
+        residual_in=residual_in,
+        residual_out=residual_out,
+        gemma_norm=gemma_norm,
+    )
+
+
+def layer_norm(input, weight=None, bias=None, epsilon=1e-5, x_bias=None):
+    return _norm.layer_norm(input, weight, bias, epsilon, x_bias)
+
+
+def layernorm2d_fwd(input, weight, bias, epsilon=1e-5, x_bias=None):
+    return _norm.layer_norm(input, weight, bias, epsilon, x_bias)
+
+
+def layernorm2d_fwd_with_add(
+    out, input, residual_in, residual_out, weight, bias, epsilon, x_bias=None
+):
+    _norm.layernorm2d_fwd_with_add(
+        input, residual_in, weight, bias, epsilon, x_bias, out=out, residual_out=residual_out
+    )
+
+
+def layernorm2d_fwd_with_smoothquant(
+    out, input, xscale, yscale, weight, bias, epsilon, x_bias=None
+):
+    _norm_quant(
+        out, input, yscale, weight, bias, epsilon, kind="layer", smooth=xscale, x_bias=x_bias
+    )
+
+
+def layernorm2d_fwd_with_add_smoothquant(
+    out, input, residual_in, residual_out, xscale, yscale, weight, bias, epsilon, x_bias=None
+):
+    _norm_quant(
+        out,
+        input,
+        yscale,
+        weight,
+        bias,
+        epsilon,
+        kind="layer",
+        smooth=xscale,
+        x_bias=x_bias,
+        residual_in=residual_in,
+        residual_out=residual_out,
+    )
+
+
+def layernorm2d_fwd_with_dynamicquant(out, input, yscale, weight, bias, epsilon=1e-5, x_bias=None):
+    _norm_quant(out, input, yscale, weight, bias, epsilon, kind="layer", x_bias=x_bias)
+    return out
+
+
+def layernorm2d_fwd_with_add_dynamicquant(
+    out, input, residual_in, residual_out, yscale, weight, bias, epsilon=1e-5, x_bias=None
+):
+    _norm_quant(
+        out,
+        input,
+        yscale,
+        weight,
+        bias,
+        epsilon,
+        kind="layer",
+        x_bias=x_bias,
+        residual_in=residual_in,
+        residual_out=residual_out,
+    )
+    return out
+
+
+def gated_rmsnorm_fp8_group_quant(
+    out, scale, x, z, weight, epsilon, group_size, transpose_scale=False
+):
+    rows = x.flatten(1)
+    _norm.norm_quant(
+        x,
+        weight,
+        quant=_plan(rows, out, scale, group_size),
+        eps=epsilon,
+        gate=z,
+        flatten=True,
+        out=_bytes(out),
+        out_scale=_scales(rows, scale, group_size, transpose_scale=transpose_scale),
+    )
+
+
+def gated_rmsnorm_fp8_per_token_quant(out, scale, x, z, weight, epsilon):
+    gated_rmsnorm_fp8_group_quant(out, scale, x, z, weight, epsilon, 0)
+
+
+def _qk(q, out, scale, quant, q_weight, q_epsilon, q_out_unquantized, k_out, q_res_out, k,
+        k_weight, k_epsilon, q_residual, gemma_norm):  # fmt: skip
+    _norm.fused_qk_rmsnorm(
+        q,
+        q_weight,
+        q_epsilon,
+        k,
+        k_weight,
+        1e-6 if k_epsilon is None else k_epsilon,
+        q_residual,
+        gemma_norm,
+        quant,
+        q_out=_bytes(out),
+        q_out_scale=scale,
+        q_out_unquantized=q_out_unquantized,
+        q_res_out=q_res_out,
+        k_out=k_out,
+    )
+
+
+def fused_qk_rmsnorm_group_quant(
+    q_out_quantized=None,
+    q_out_scale=None,
+    q=None,
+    q_weight=None,
+    q_epsilon=1e-6,
+    q_out_unquantized=None,
+    k_out=None,
+    q_res_out=None,
+    k=None,
+    k_weight=None,
+    k_epsilon=None,
+    q_residual=None,
+    group_size=128,
+    transpose_scale=False,
+    gemma_norm=False,
+):
+    rest = (k_out, q_res_out, k, k_weight, k_epsilon, q_residual, gemma_norm)
+    if q_out_scale is None:
+        _qk(q, q_out_unquantized, None, None, q_weight, q_epsilon, None, *rest)
+        return
+    quant = _plan(q, q_out_quantized, q_out_scale, group_size)
+    scale = _scales(q, q_out_scale, group_size, transpose_scale=transpose_scale)
+    _qk(q, q_out_quantized, scale, quant, q_weight, q_epsilon, q_out_unquantized, *rest)
+
+
+def fused_qk_rmsnorm_per_token_quant(
+    q_out_quantized,
+    q_out_scale,
+    q,
+    q_weight,
+    q_epsilon,
+    q_out_unquantized=None,
+    k_out=None,
+    q_res_out=None,
+    k=None,
+    k_weight=None,
+    k_epsilon=None,
+    q_residual=None,
+    gemma_norm=False,
+):
+    fused_qk_rmsnorm_group_quant(
+        q_out_quantized,
+        q_out_scale,
+        q,
+        q_weight,
+        q_epsilon,
+        q_out_unquantized,
+        k_out,
+        q_res_out,
+        k,
+        k_weight,
+        k_epsilon,
+        q_residual,
+        0,
+        False,
+        gemma_norm,
+    )
+
+
+def fused_qk_rmsnorm(
+    q_out_quantized=None,
+    q_out_scale=None,
+    q=None,
+    q_weight=None,
+    q_epsilon=1e-6,
+    q_out_unquantized=None,
+    k_out=None,
+    q_res_out=None,
+    k=None,
+    k_weight=None,
+    k_epsilon=None,
+    q_residual=None,
+    gemma_norm=False,
+    quant_type=QuantType.No,
+    group_size=None,
+    transpose_scale=False,
+):
+    if quant_type == QuantType.per_Tensor:
+        raise NotImplementedError("fused_qk_rmsnorm: quant_type per_Tensor needs a given scale")
+    if quant_type == QuantType.No:
+        q_out_unquantized, q_out_quantized, q_out_scale = q_out_quantized, None, None
+    if group_size is None:
+        group_size = {QuantType.per_Token: 0, QuantType.per_1x32: 32}.get(quant_type, 128)
+    fused_qk_rmsnorm_group_quant(
+        q_out_quantized,
+        q_out_scale,
+        q,
+        q_weight,
+        q_epsilon,
+        q_out_unquantized,
+        k_out,
+        q_res_out,
+        k,
+        k_weight,
+        k_epsilon,
+        q_residual,
+        0 if quant_type == QuantType.per_Token else group_size,
+        transpose_scale,
+        gemma_norm,
+    )
+
+
+def _fused_rms(x, weight, epsilon, x2, weight2, epsilon2, quant, out, scale, res, unquantized):
+    """What the fused_rms_..._quant functions return but for codes and scale, None for what is not
+    there: the unquantized norm, the norm of x2, x + res."""
+    plain = torch.empty_like(x) if unquantized else None
+    out2 = None if x2 is None else torch.empty_like(x2)
+    res_out = None if res is None else torch.empty_like(x)
+    _qk(x, out, scale, quant, weight, epsilon, plain, out2, res_out, x2, weight2, epsilon2, res,
+        False)  # fmt: skip
+    return plain, out2, res_out
+
+
+def fused_rms_fp8_per_tensor_static_quant(
+    inp1,
+    inp1_weight,
+    inp1_epsilon,
+    inp1_scale,
+    inp2=None,
+    inp2_weight=None,
+    inp2_epsilon=None,
+    dtype_quant=None,
+    res1=None,
+    output_unquantized_inp1=False,
+    rmsnorm_convert_to_inp1_type=False,
+):
+    if rmsnorm_convert_to_inp1_type:
+        raise NotImplementedError("rmsnorm_convert_to_inp1_type: the norm is quantized unrounded")
+    out = torch.empty(inp1.shape, dtype=dtype_quant or _fp8(), device=inp1.device)
+    quant = _plan(inp1, out, None, static=inp1_scale.reshape(1).float())
+    return out, *_fused_rms(inp1, inp1_weight, inp1_epsilon, inp2, inp2_weight, inp2_epsilon,
+                            quant, out, None, res1, output_unquantized_inp1)  # fmt: skip
+
+
+def fused_rms_fp8_group_quant(
+    inp1,
+    inp1_weight,
+    inp1_epsilon,
+    inp2=None,
+    inp2_weight=None,
+    inp2_epsilon=None,
+    group_size=128,
+    dtype_quant=None,
+    res1=None,
+    output_unquantized_inp1=False,
+    transpose_scale=False,
+):
+    out = torch.empty(inp1.shape, dtype=dtype_quant or _fp8(), device=inp1.device)
+    groups = -(-inp1.shape[1] // group_size)
+    scale = torch.empty((inp1.shape[0], groups), dtype=torch.float32, device=inp1.device)
+    view = _scales(inp1, scale, group_size, transpose_scale=transpose_scale)
+    quant = _plan(inp1, out, scale, group_size)
+    return (out, scale), *_fused_rms(inp1, inp1_weight, inp1_epsilon, inp2, inp2_weight,
+                                     inp2_epsilon, quant, out, view, res1,
+                                     output_unquantized_inp1)  # fmt: skip
+
+
+def fused_rms_mxfp4_quant(
+    x1,
+    x1_weight,
+    x1_epsilon,
+    x2=None,
+    x2_weight=None,
+    x2_epsilon=0.0,
+    res1=None,
+    shuffle=False,
+    scale_shuffle_padding=False,
+    output_unquantized_inp1=False,
+):
+    rows, groups = x1.shape[0], -(-x1.shape[1] // 32)
+    out = torch.empty((rows, x1.shape[1] // 2), dtype=torch.uint8, device=x1.device)
+    if shuffle:
+        rows, groups = -(-rows // 256) * 256, -(-groups // 8) * 8
+    scale = torch.empty((rows, groups), dtype=torch.uint8, device=x1.device)
+    quant = _plan(x1, out, scale, 32, shuffle)._replace(round_mode=2)  # Even, as AITER's Triton
+    return (out, scale), *_fused_rms(x1, x1_weight, x1_epsilon, x2, x2_weight, x2_epsilon, quant,
+                                     out, scale, res1, output_unquantized_inp1)  # fmt: skip
+
+
+def fused_rms_mxfp8_quant(x, weight, eps, y=None, scale=None):
+    if y is None:
+        y = torch.empty(x.shape, dtype=torch.float8_e4m3fn, device=x.device)
+    if scale is None:
+        groups = -(-x.shape[1] // 32)
+        scale = torch.empty((x.shape[0], groups), dtype=torch.uint8, device=x.device)
+    _norm_quant(y, x, scale, weight, None, eps, 32)
+    return y, scale
+
+
+def _fp8():
+    from . import dtypes
+
+    return dtypes.fp8

@@ -1,0 +1,168 @@
+// Norms of rows with a quantized result.
+#pragma once
+
+#include "ck/core/activation.h"
+#include "ck/norm/row_norm.h"
+#include "ck/quant/quantize.h"
+#include "ops/norm/norm_quant.h"
+
+namespace aiter {
+
+// Rows of which each thread takes one pack: it stays in registers, in fp32 from the norm to the
+// codes. Groups as RowQuantizer takes them; one head. Without codes, the norm alone is written.
+template <class T, NormKind kKind>
+AITER_DEVICE void norm_quant_rows(const NormQuantArgs& a, float* scratch) {
+  constexpr int N = kPackSize<T, true>;
+  const QuantOut& q = a.out;
+  RowNorm<T, N, 1, kKind, true> row(a.norm, scratch);
+  row.each_row(block_index_x(), grid_blocks(), [&] AITER_LAMBDA(int64_t r) {
+    row.read(r);
+    const int i = row.t * N;
+    float v[N] = {};
+    if (i < a.norm.hidden) {
+      row.normalize(row.v[0], i, v);
+      float factor[N];
+      if (a.gate) {
+        load_floats<N>(static_cast<const T*>(a.gate) + a.gate_rows.offset(r) + i, factor);
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) v[k] *= factor[k] * sigmoid(factor[k]);
+      }
+      if (a.norm.y) {
+        const int64_t at = a.norm.y_rows.offset(r) + i;
+        if (a.norm.y_dtype == DType::kF32)
+          store_floats<N>(static_cast<float*>(a.norm.y) + at, v);
+        else
+          store_floats<N>(static_cast<T*>(a.norm.y) + at, v);
+      }
+      if (a.smooth) {
+        load_floats<N>(a.smooth + i, factor);
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) v[k] *= factor[k];
+      }
+    }
+    for (int64_t c = a.norm.hidden + row.t; c < a.norm.y_cols; c += row.threads)
+      store_float(a.norm.y, a.norm.y_rows.offset(r) + c, a.norm.y_dtype, 0.0f);
+    if (!q.codes || q.cols == 0) return;
+    float amax = 0;
+    if (needs_row_amax(q)) amax = row.template reduce<Max>(max_magnitude(0.0f, v));
+    with_codec(q.spec.code, [&] AITER_LAMBDA(auto codec) {
+      RowQuantizer<decltype(codec), N>(q, r, amax, row.t == 0).store(i, v);
+    });
+  });
+}
+
+// A number of row r of the norm: of x, or of the sum where that has been written.
+AITER_DEVICE float norm_number(const RowNormArgs& a, int64_t r, int64_t i) {
+  if (a.residual_in) return load_float(a.residual_out, a.residual_out_rows.offset(r) + i, a.dtype);
+  const float x = load_float(a.x, a.x_rows.offset(r) + i, a.dtype);
+  return a.x_bias ? x + load_float(a.x_bias, i, a.dtype) : x;
+}
+
+struct NormQuantShared {
+  float scratch[1024 / kWave];
+  float means[NormQuantArgs::kMaxHeads], scales[NormQuantArgs::kMaxHeads];
+};
+
+// Everything that the contract allows: a block for each row of codes.
+AITER_DEVICE void norm_quant_any(const NormQuantArgs& a, NormQuantShared& shared) {
+  float *scratch = shared.scratch, *means = shared.means, *scales = shared.scales;
+  const RowNormArgs& norm = a.norm;
+  const QuantOut& q = a.out;
+  const bool layer = a.kind == NormKind::kLayer;
+  const int threads = block_threads(), t = thread_index();
+  const int heads = static_cast<int>(a.heads);
+  const float hidden = static_cast<float>(norm.hidden);
+  for (int64_t row = block_index_x(); row < norm.x_rows.count / heads; row += grid_blocks()) {
+    for (int h = 0; h < heads; ++h) {
+      const int64_t r = row * heads + h;
+      if (norm.residual_in)
+        for (int64_t i = t; i < norm.hidden; i += threads) {
+          float sum = load_float(norm.x, norm.x_rows.offset(r) + i, norm.dtype);
+          if (norm.x_bias) sum += load_float(norm.x_bias, i, norm.dtype);
+          sum += load_float(norm.residual_in, norm.residual_in_rows.offset(r) + i, norm.dtype);
+          store_float(norm.residual_out, norm.residual_out_rows.offset(r) + i, norm.dtype, sum);
+        }
+      float mean = 0, squares = 0;
+      if (layer) {
+        for (int64_t i = t; i < norm.hidden; i += threads) mean += norm_number(norm, r, i);
+        mean = block_reduce<Sum>(mean, scratch) / hidden;
+      }
+      for (int64_t i = t; i < norm.hidden; i += threads) {
+        const float x = norm_number(norm, r, i) - mean;
+        squares = fma(x, x, squares);
+      }
+      squares = block_reduce<Sum>(squares, scratch);
+      if (t == 0) means[h] = mean, scales[h] = 1.0f / sqrt(squares / hidden + norm.eps);
+    }
+    barrier();  // what one thread has found and added, others read
+
+    auto value = [&] AITER_LAMBDA(int64_t column, bool smooth) -> float {
+      const int h = heads == 1 ? 0 : static_cast<int>(column / norm.hidden);
+      const int64_t r = row * heads + h, i = column - h * norm.hidden;
+      float v = (norm_number(norm, r, i) - means[h]) * scales[h];
+      if (norm.model_sensitive)
+        v = norm.dtype == DType::kF16    ? to_float(from_float<f16>(v))
+            : norm.dtype == DType::kBF16 ? to_float(from_float<bf16>(v))
+                                         : v;
+      if (norm.w) {
+        const float weight = load_float(norm.w, i, norm.w_dtype);
+        v *= norm.gemma ? weight + 1.0f : weight;
+      }
+      if (norm.b) v += load_float(norm.b, i, norm.w_dtype);
+      if (a.gate) {
+        const float gate = load_float(a.gate, a.gate_rows.offset(r) + i, norm.dtype);
+        v *= gate * sigmoid(gate);
+      }
+      return smooth && a.smooth ? v * a.smooth[column] : v;
+    };
+    if (norm.y)
+      for (int64_t c = t; c < heads * norm.hidden; c += threads) {
+        const int h = heads == 1 ? 0 : static_cast<int>(c / norm.hidden);
+        store_float(norm.y, norm.y_rows.offset(row * heads + h) + c - h * norm.hidden, norm.y_dtype,
+                    value(c, false));
+      }
+    if (q.codes) {
+      // Small groups are each taken by a wave, large ones by the block.
+      const bool by_wave = q.group_cols <= 1024;
+      const int members = by_wave ? kWave : threads, member = t % members;
+      const int64_t groups = (q.cols + q.group_cols - 1) / q.group_cols;
+      for (int64_t g = t / members; g < groups; g += threads / members) {
+        const int64_t begin = g * q.group_cols;
+        const int64_t end = min<int64_t>(begin + q.group_cols, q.cols);
+        const int64_t index = q.scale_index(row, g);
+        float amax = 0;
+        if (!q.static_scale) {
+          for (int64_t c = begin + member; c < end; c += members) {
+            const float v[1] = {value(c, true)};
+            amax = max_magnitude(amax, v);
+          }
+          amax = by_wave ? wave_reduce<Max>(amax) : block_reduce<Max>(amax, scratch);
+        }
+        with_codec(q.spec.code, [&] AITER_LAMBDA(auto codec) {
+          using Codec = decltype(codec);
+          float factor;
+          if (q.static_scale) {
+            factor = 1.0f / load_scale(q, index);
+          } else {
+            const Scale scale = scale_for<Codec>(amax, q.spec);
+            factor = scale.factor;
+            if (member == 0) store_scale(q, index, scale);
+          }
+          // As many codes of a thread at a time as fill bytes.
+          constexpr int kBits = Codec::kBits, kCodes = kBits == 8 ? 1 : kBits == 6 ? 4 : 2;
+          uint8_t* to = static_cast<uint8_t*>(q.codes) + q.codes_rows.offset(row);
+          for (int64_t c = begin + kCodes * member; c < end; c += kCodes * members) {
+            uint32_t codes = 0;
+            for (int k = 0; k < kCodes; ++k)
+              codes |= Codec::encode(value(c + k, true) * factor) << k * kBits;
+            for (int i = 0; i < kCodes * kBits / 8; ++i)
+              to[c * kBits / 8 + i] = static_cast<uint8_t>(codes >> 8 * i);
+          }
+        });
+      }
+    }
+    barrier();  // before means and scales are those of another row
+  }
+}
+
+}  // namespace aiter

@@ -1,0 +1,21 @@
+#pragma once
+
+#include "core/dtype.h"
+
+namespace aiter {
+
+// x is (batch, channels, space) in memory, or (batch, space, channels) with channels_last.
+struct GroupnormArgs {
+  const void* x;
+  const void* w;  // or null
+  const void* b;  // or null
+  void* y;
+  int64_t batch, channels, groups, space;
+  DType dtype;    // of x and y
+  DType w_dtype;  // of w and b: dtype or f32
+  float eps;
+  int32_t channels_last;
+  int32_t silu;
+};
+
+}  // namespace aiter

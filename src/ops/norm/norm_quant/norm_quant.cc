@@ -1,0 +1,74 @@
+#include "aiter/norm.h"
+#include "ops/norm/norm_quant/norm_quant_args.h"
+#include "ops/norm/norm_quant_checks.h"
+
+namespace aiter {
+
+AITER_CPU_ROW(norm_quant_cpu_simd, NormQuantArgs)
+AITER_CPU_ROW(norm_quant_cpu_ref, NormQuantArgs)
+
+static void norm_quant_hip_vec(const NormQuantArgs& given, const Call& call) {
+  static constexpr FloatKernels rms = AITER_FLOAT_KERNELS(norm_quant, hip_vec_rms),
+                                layer = AITER_FLOAT_KERNELS(norm_quant, hip_vec_layer);
+  if (given.norm.hidden == 0) return;
+  NormQuantArgs args = given;
+  args.norm.threads_per_row = norm_quant_threads(args, call);
+  const FloatKernels& kernels = args.kind == NormKind::kRms ? rms : layer;
+  launch(kernels[args.norm.dtype], call,
+         row_grid(args.norm.x_rows.count, args.norm.threads_per_row, call), args);
+}
+
+static void norm_quant_hip_any(const NormQuantArgs& args, const Call& call) {
+  static constexpr Kernel kernel{"norm_quant", "norm_quant_hip_any"};
+  if (args.norm.hidden == 0) return;
+  launch(kernel, call, norm_quant_any_grid(args), args);
+}
+
+static constexpr Row<NormQuantProblem, NormQuantArgs> kRows[] = {
+#include "ops/norm/norm_quant/norm_quant.def"
+};
+AITER_OP(norm, norm_quant)
+
+}  // namespace aiter
+
+extern "C" aiter_status aiter_norm_quant(const aiter_tensor* x, const aiter_tensor* x_bias,
+                                         const aiter_tensor* residual_in, const aiter_tensor* w,
+                                         const aiter_tensor* b, const aiter_tensor* gate,
+                                         const aiter_tensor* smooth, const aiter_tensor* y,
+                                         const aiter_tensor* y_scale,
+                                         const aiter_tensor* unquantized,
+                                         const aiter_tensor* residual_out,
+                                         const aiter_norm_quant_opts* opts_, aiter_stream stream) {
+  return aiter::entry("norm_quant", [&] {
+    using namespace aiter;
+    const Check check("norm_quant");
+    const auto opts = check.options<aiter_norm_quant_opts>(opts_, AITER_NORM_QUANT_OPTS_INIT);
+    check.require(opts.kind == AITER_NORM_RMS || opts.kind == AITER_NORM_LAYER,
+                  "opts.kind is %d, expected 0 (rms) or 1 (layer)", opts.kind);
+    const bool rms = opts.kind == AITER_NORM_RMS;
+    check.require(rms || (!opts.gemma && !opts.model_sensitive),
+                  "opts.gemma and model_sensitive are %d and %d, expected 0 for a layer norm",
+                  opts.gemma, opts.model_sensitive);
+    check.require(!rms || (!b && !x_bias), "%s is given, expected NULL for an RMS norm",
+                  b ? "b" : "x_bias");
+    NormQuantArgs args{};
+    args.kind = rms ? NormKind::kRms : NormKind::kLayer;
+    args.norm.eps = opts.eps;
+    args.norm.gemma = opts.gemma != 0;
+    args.norm.model_sensitive = opts.model_sensitive != 0;
+    const NormQuantTensors tensors{.norm = {.x = x,
+                                            .x_bias = x_bias,
+                                            .residual_in = residual_in,
+                                            .w = w,
+                                            .b = b,
+                                            .y = unquantized,
+                                            .residual_out = residual_out},
+                                   .gate = gate,
+                                   .smooth = smooth,
+                                   .y = y,
+                                   .y_scale = y_scale};
+    const NormQuantProblem problem =
+        check_norm_quant(check, tensors, residual_in || residual_out, opts.quant, &args);
+    dispatch(norm_quant_op, kRows, problem, args, x->device, stream, opts.flags);
+  });
+}

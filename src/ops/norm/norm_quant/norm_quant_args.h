@@ -1,0 +1,3 @@
+#pragma once
+
+#include "ops/norm/norm_quant.h"

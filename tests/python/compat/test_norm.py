@@ -1,0 +1,201 @@
+"""aiter.compat's norms on torch tensors: results in the given tensors, and those that torch computes."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import aiter
+import aiter.compat as compat
+
+EPS = 1e-5
+F = torch.nn.functional
+
+
+def numbers(*shape, dtype=torch.bfloat16, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+M, N = 6, 256
+X, R, Z = (numbers(M, N, seed=s) for s in (0, 1, 2))
+W, B, BIAS = (numbers(N, seed=s) for s in (3, 4, 5))
+XSCALE = numbers(N, dtype=torch.float32, seed=6).abs() + 0.5
+SUM = (X.float() + R.float()).bfloat16()
+
+
+def rms(x, w=W, eps=EPS, gemma=False):
+    w = w.float() + 1 if gemma else w.float()
+    return F.rms_norm(x.float(), w.shape, w, eps)
+
+
+def layer(x, x_bias=None):
+    x = x.float() if x_bias is None else x.float() + x_bias.float()
+    return F.layer_norm(x, W.shape, W.float(), B.float(), EPS)
+
+
+def close(got, want):
+    torch.testing.assert_close(got.float(), want.float(), rtol=2**-7, atol=2**-7)
+
+
+def check_quantized(codes, scale, want, group=0):
+    """codes * scale is the fp32 norm `want`, to the steps of the codes."""
+    groups = want.shape[-1] // group if group else 1
+    wide = scale.reshape(want.shape[0], groups).repeat_interleave(want.shape[-1] // groups, 1)
+    error = (codes.float() * wide.float() - want).abs()
+    step = wide.float() / 2 if codes.dtype == torch.int8 else codes.float().abs() * wide / 16 + wide
+    assert (error <= step * 1.01 + want.abs() * 1e-5).all()
+    most = codes.float().abs().reshape(-1, want.shape[-1] // groups).amax(1)
+    assert (most == (127 if codes.dtype == torch.int8 else torch.finfo(codes.dtype).max)).all()
+
+
+def outputs(dtype=torch.int8, groups=1):
+    return torch.empty(M, N, dtype=dtype), torch.empty(M, groups), torch.empty_like(X)
+
+
+def test_plain_and_added():
+    out, _, residual_out = outputs(torch.bfloat16)
+    close(compat.rms_norm(X, W, EPS), rms(X))
+    close(compat.rmsnorm2d_fwd(X, W, EPS), rms(X))
+    for norm in (compat.rms_norm_cu, compat.rmsnorm):
+        assert norm(out.zero_(), X, W, EPS) is None
+        close(out, rms(X))
+    compat.rmsnorm(out, X, W, EPS, True)
+    close(out, rms(X, gemma=True))
+    for norm in (compat.rmsnorm2d_fwd_with_add, compat.add_rmsnorm):
+        assert norm(out.zero_(), X, R, residual_out.zero_(), W, EPS) is None
+        close(out, rms(SUM))
+        assert torch.equal(residual_out, SUM)
+    x, r = X.clone(), R.clone()
+    compat.fused_add_rms_norm_cu(x, r, W, EPS)
+    close(x, rms(SUM))
+    assert torch.equal(r, SUM)
+    y, total = compat.fused_rmsnorm_add(X, W, EPS, R)
+    close(y, rms(SUM))
+    assert torch.equal(total, SUM)
+    y, total = compat.fused_add_rmsnorm_pad(X, W, EPS, R, 96)
+    assert y.shape == (M, 288) and (y[:, N:] == 0).all() and torch.equal(total, SUM)
+    close(y[:, :N], rms(SUM))
+
+
+def test_layer_norm():
+    out, _, residual_out = outputs(torch.bfloat16)
+    close(compat.layer_norm(X, W, B), layer(X))
+    close(compat.layernorm2d_fwd(X, W, B, EPS, BIAS), layer(X, BIAS))
+    compat.layernorm2d_fwd_with_add(out, X, R, residual_out, W, B, EPS, BIAS)
+    total = (X.float() + BIAS.float() + R.float()).bfloat16()
+    assert torch.equal(residual_out, total)
+    close(out, layer(total))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn, torch.float8_e4m3fnuz])
+def test_quantized_per_token(dtype):
+    out, scale, residual_out = outputs(dtype)
+    before = torch.empty_like(X)
+    compat.rmsnorm2d_fwd_with_dynamicquant(out, X, scale, W, EPS)
+    check_quantized(out, scale, rms(X))
+    compat.rmsnorm2d_fwd_with_smoothquant(out, X, XSCALE, scale, W, EPS)
+    check_quantized(out, scale, rms(X) * XSCALE)
+    compat.rmsnorm2d_fwd_with_add_dynamicquant(out, X, R, residual_out, scale, W, EPS)
+    check_quantized(out, scale, rms(SUM))
+    assert torch.equal(residual_out, SUM)
+    compat.rmsnorm2d_fwd_with_add_smoothquant(
+        out, X, R, residual_out.zero_(), XSCALE, scale, W, EPS, before
+    )
+    check_quantized(out, scale, rms(SUM) * XSCALE)
+    close(before, rms(SUM))
+    assert torch.equal(residual_out, SUM)
+    compat.rmsnorm_quant(out, X, scale, W, EPS, gemma_norm=True)
+    check_quantized(out, scale, rms(X, gemma=True))
+
+    compat.layernorm2d_fwd_with_dynamicquant(out, X, scale, W, B, EPS, BIAS)
+    check_quantized(out, scale, layer(X, BIAS))
+    compat.layernorm2d_fwd_with_smoothquant(out, X, XSCALE, scale, W, B, EPS)
+    check_quantized(out, scale, layer(X) * XSCALE)
+    compat.layernorm2d_fwd_with_add_dynamicquant(out, X, R, residual_out.zero_(), scale, W, B, EPS)
+    check_quantized(out, scale, layer(SUM))
+    assert torch.equal(residual_out, SUM)
+    compat.layernorm2d_fwd_with_add_smoothquant(out, X, R, residual_out, XSCALE, scale, W, B, EPS)
+    check_quantized(out, scale, layer(SUM) * XSCALE)
+
+
+def test_quantized_in_groups():
+    out, scale, residual_out = outputs(torch.float8_e4m3fn, N // 128)
+    compat.add_rmsnorm_quant(out, X, R, residual_out, scale, W, EPS, 128)
+    check_quantized(out, scale, rms(SUM), 128)
+    (codes, scales), plain, _, total = compat.fused_rms_fp8_group_quant(
+        X, W, EPS, dtype_quant=torch.float8_e4m3fn, res1=R, output_unquantized_inp1=True
+    )
+    assert torch.equal(codes.view(torch.uint8), out.view(torch.uint8))
+    assert torch.equal(scales, scale) and torch.equal(total, SUM)
+    close(plain, rms(SUM))
+    (codes, scales), *_ = compat.fused_rms_fp8_group_quant(
+        X, W, EPS, dtype_quant=torch.float8_e4m3fn, res1=R, transpose_scale=True
+    )
+    assert torch.equal(scales.view(N // 128, M).t(), scale)
+
+
+def test_fp4_and_shuffled_scales():
+    want = aiter.rmsnorm_quant(X, W, EPS, 32, quant_dtype="float4_e2m1fnx2")
+    codes = torch.empty(M, N // 2, dtype=torch.uint8)
+    scale = torch.empty(M, N // 32, dtype=torch.uint8)
+    compat.rmsnorm_quant(codes, X, scale, W, EPS, 32)
+    assert torch.equal(codes, want[0]) and torch.equal(scale, want[1].view(torch.uint8))
+    shuffled = torch.zeros(256, 8, dtype=torch.uint8)
+    compat.rmsnorm2d_fwd_with_dynamicquant(codes, X, shuffled, W, EPS, 0, 32, True)
+    assert torch.equal(codes, want[0])
+    order = shuffled.view(8, 1, 4, 16, 2, 2).permute(0, 5, 3, 1, 4, 2).reshape(256, 8)
+    assert torch.equal(order[:M], scale)
+    even = aiter.Quant("float4_e2m1fnx2", 32, scale_dtype="float8_e8m0fnu", round_mode=2)
+    want = aiter.norm_quant(X, W, quant=even, eps=EPS)
+    (codes, scale), *_ = compat.fused_rms_mxfp4_quant(X, W, EPS)
+    assert torch.equal(codes, want[0]) and torch.equal(scale, want[1].view(torch.uint8))
+    codes, scale = compat.fused_rms_mxfp8_quant(X, W, EPS)
+    wide = torch.exp2(scale.float() - 127).repeat_interleave(32, 1)
+    torch.testing.assert_close(codes.float() * wide, rms(X), rtol=2**-4, atol=2**-6)
+
+
+def test_static_scale():
+    scale = torch.tensor([0.01])
+    codes, plain, out2, total = compat.fused_rms_fp8_per_tensor_static_quant(
+        X, W, EPS, scale, Z, W, EPS, torch.float8_e4m3fn, R
+    )
+    assert plain is None and torch.equal(total, SUM)
+    close(out2, rms(Z))
+    want = (rms(SUM) / 0.01).clamp(-448, 448)
+    torch.testing.assert_close(codes.float(), want, rtol=2**-4, atol=2**-6)
+
+
+def test_two_norms():
+    k_w = W[:64]
+    k = Z[:, :64]
+    out, _, residual_out = outputs(torch.bfloat16)
+    k_out = torch.empty(M, 64, dtype=torch.bfloat16)
+    compat.fused_qk_rmsnorm(out, None, X, W, EPS, k_out=k_out, k=k, k_weight=k_w, k_epsilon=EPS)
+    close(out, rms(X))
+    close(k_out, rms(k, k_w))
+    codes, scale, plain = outputs(torch.float8_e4m3fn)
+    compat.fused_qk_rmsnorm(
+        codes, scale, X, W, EPS, plain, k_out.zero_(), residual_out, k, k_w, EPS, R, True,
+        compat.QuantType.per_Token,
+    )  # fmt: skip
+    check_quantized(codes, scale, rms(SUM, gemma=True))
+    close(plain, rms(SUM, gemma=True))
+    close(k_out, rms(k, k_w, gemma=True))
+    assert torch.equal(residual_out, SUM)
+    scale = torch.empty(M, 2)
+    compat.fused_qk_rmsnorm_group_quant(codes, scale, X, W, EPS, transpose_scale=True)
+    check_quantized(codes, scale.view(2, M).t(), rms(X), 128)
+    with pytest.raises(NotImplementedError):
+        compat.fused_qk_rmsnorm(codes, scale, X, W, quant_type=compat.QuantType.per_Tensor)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_gated(transpose):
+    x, z = X.view(M, 2, 128), Z.view(M, 2, 128)
+    w = W[:128]
+    want = (rms(x, w) * F.silu(z.float())).reshape(M, N)
+    codes, scale = torch.empty(M, N, dtype=torch.float8_e4m3fn), torch.empty(M, 2)
+    compat.gated_rmsnorm_fp8_group_quant(codes, scale, x, z, w, EPS, 128, transpose)
+    check_quantized(codes, scale.view(2, M).t() if transpose else scale, want, 128)
+    scale = torch.empty(M)
+    compat.gated_rmsnorm_fp8_per_token_quant(codes, scale, x, z, w, EPS)
+    check_quantized(codes, scale, want)

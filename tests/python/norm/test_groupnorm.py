@@ -1,0 +1,104 @@
+"""groupnorm_run: every row on every case, for every instruction set."""
+
+import aiter
+import cases_groupnorm as cases
+import numpy as np
+import pytest
+from aiter.testing import assert_close, using, variants
+
+CASES = [c for c in cases.CASES if c.tag != "perf"]
+
+
+@pytest.fixture(params=variants("groupnorm"), ids="-".join)
+def row(request):
+    with using("groupnorm", *request.param):
+        yield
+
+
+def check(got, want, scale, case):
+    terms = int(np.prod(case.shape[1:])) // case.groups
+    assert_close(got, want, terms=max(terms, 1), scale=np.where(np.isfinite(scale), scale, 0))
+
+
+def run(x, w, b, num_groups, **options):
+    return aiter.groupnorm_run(x, num_groups, w, b, **options)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_groupnorm(case, row):
+    x, w, b = cases.make(case)
+    options = cases.options(case)
+    check(run(x, w, b, **options), *cases.reference(x, w, b, **options), case)
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_in_place(last, row):
+    case = cases.Case("", shape=(2, 8, 6, 8), groups=2, dtype="fp32", last=last)
+    x, w, b = cases.make(case)
+    options = cases.options(case)
+    want = cases.reference(x, w, b, **options)
+    assert run(x, w, b, **options, out=x) is x
+    check(x, *want, case)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_groups_and_images_do_not_mix(last, row):
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 8)).astype(np.float32)
+    clean = aiter.groupnorm_run(x, 2, channels_last=last)
+    x[(0, 3, 3, 0) if last else (0, 0, 3, 3)] = np.nan
+    got = aiter.groupnorm_run(x, 2, channels_last=last)
+    np.testing.assert_array_equal(got[1], clean[1])
+    others = np.s_[0, ..., 4:] if last else np.s_[0, 4:]
+    np.testing.assert_array_equal(got[others], clean[others])
+    assert np.isnan(got[0, ..., :4] if last else got[0, :4]).all()
+
+
+def test_every_argument_matters(row):
+    case = cases.Case("", shape=(2, 8, 8, 8), groups=2, dtype="fp32", last=0)
+    x, w, b = cases.make(case)
+    base = {"x": x, "num_groups": 2, "weight": w, "bias": b}
+    plain = aiter.groupnorm_run(**base)
+    for change in ({"num_groups": 4}, {"weight": None}, {"bias": None}, {"eps": 1.0},
+                   {"channels_last": True}, {"silu": True}):  # fmt: skip
+        assert not np.array_equal(aiter.groupnorm_run(**base | change), plain), change
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_many_threads_agree(last):
+    x = np.random.default_rng(3).standard_normal((2, 64, 64, 64)).astype(np.float32)
+    with using(threads=1):
+        one = aiter.groupnorm_run(x, 4, channels_last=last)
+    with using(threads=3):
+        np.testing.assert_array_equal(aiter.groupnorm_run(x, 4, channels_last=last), one)
+
+
+def test_the_bound_would_notice():
+    """Negative control: a gain of 1 % must fail."""
+    case = cases.CASES[0]
+    x, w, b = cases.make(case)
+    want, scale = cases.reference(x, w, b, **cases.options(case))
+    check(want.astype(np.float32), want, scale, case)
+    with pytest.raises(AssertionError):
+        check((want * 1.01).astype(np.float32), want, scale, case)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"num_groups": 3}, "x has 8 channels, expected a multiple of opts.num_groups = 3"),
+        ({"num_groups": 0}, "opts.num_groups is 0, expected at least 1"),
+        ({"weight": np.ones(7, np.float32)}, r"w has shape \(7,\), expected \(8,\)"),
+        ({"bias": np.ones(8, np.float16)}, "b has dtype float16, expected x's float32"),
+        ({"eps": -1.0}, "opts.eps is -1, expected at least 0"),
+        ({"x": np.ones(8, np.float32)}, "x has rank 1, expected at least 2"),
+        ({"x": np.ones((2, 8, 8), np.float32)[..., ::2]}, "x has stride 2 in dimension 2"),
+        ({"x": np.ones((2, 8, 4))}, "x has dtype float64, expected float32, float16 or bfloat16"),
+    ],
+    ids=str,
+)
+def test_bad_input(arguments, message):
+    out = np.full((2, 8, 4), 7, np.float32)
+    call = {"x": np.ones((2, 8, 4), np.float32), "num_groups": 2, "out": out} | arguments
+    with pytest.raises(ValueError, match="groupnorm: " + message):
+        aiter.groupnorm_run(**call)
+    assert (out == 7).all()

@@ -1,5 +1,7 @@
 """Problems, data and float64 reference of groupnorm, for its test and its bench."""
 
+import math
+
 import numpy as np
 from aiter.testing import Case, bound, dtype_of
 
@@ -65,7 +67,7 @@ def reference(x, w, b, num_groups, eps, channels_last, silu):
     if channels_last:
         x = np.moveaxis(x, -1, 1)
     shape = x.shape
-    v = x.reshape(shape[0], num_groups, -1)
+    v = x.reshape(shape[0], num_groups, math.prod(shape[1:]) // num_groups)
     count = max(v.shape[-1], 1)
     with np.errstate(invalid="ignore"):
         mean = v.sum(-1, keepdims=True) / count

@@ -10,6 +10,7 @@ from .. import norm as _norm
 from ..quant import Quant, QuantType
 
 __all__ = [
+    "GroupNorm",
     "add_rmsnorm",
     "add_rmsnorm_quant",
     "fused_add_rms_norm_cu",
@@ -24,6 +25,7 @@ __all__ = [
     "fused_rmsnorm_add",
     "gated_rmsnorm_fp8_group_quant",
     "gated_rmsnorm_fp8_per_token_quant",
+    "groupnorm_run",
     "layer_norm",
     "layernorm2d_fwd",
     "layernorm2d_fwd_with_add",
@@ -570,6 +572,23 @@ def fused_rms_mxfp8_quant(x, weight, eps, y=None, scale=None):
         scale = torch.empty((x.shape[0], groups), dtype=torch.uint8, device=x.device)
     _norm_quant(y, x, scale, weight, None, eps, 32)
     return y, scale
+
+
+def groupnorm_run(input, num_groups, weight, bias, eps):
+    """The result has the memory format of the input: channels last stay last."""
+    if not input.is_contiguous() and input.movedim(1, -1).is_contiguous():
+        x = input.movedim(1, -1)
+        y = _norm.groupnorm_run(x, num_groups, weight, bias, eps, channels_last=True)
+        return y.movedim(-1, 1)
+    return _norm.groupnorm_run(input.contiguous(), num_groups, weight, bias, eps)
+
+
+class GroupNorm(torch.nn.GroupNorm):
+    def forward(self, x, use_torch=False):
+        if use_torch or not self.affine:
+            return super().forward(x)
+        weight, bias = self.weight.detach(), self.bias.detach()
+        return groupnorm_run(x, self.num_groups, weight, bias, self.eps)
 
 
 def _fp8():

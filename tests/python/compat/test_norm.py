@@ -199,3 +199,15 @@ def test_gated(transpose):
     scale = torch.empty(M)
     compat.gated_rmsnorm_fp8_per_token_quant(codes, scale, x, z, w, EPS)
     check_quantized(codes, scale, want)
+
+
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+def test_group_norm(format):
+    x = numbers(2, 8, 4, 6).contiguous(memory_format=format)
+    module = compat.GroupNorm(2, 8, dtype=torch.bfloat16)
+    torch.nn.init.normal_(module.weight)
+    torch.nn.init.normal_(module.bias)
+    y = module(x)
+    assert y.is_contiguous(memory_format=format)
+    close(y, module(x, use_torch=True))
+    close(compat.groupnorm_run(x, 2, W[:8], B[:8], EPS), F.group_norm(x, 2, W[:8], B[:8], EPS))

@@ -1,5 +1,7 @@
 """norm_quant: the norm within its bound, and of that norm the codes exactly."""
 
+import mmap
+
 import aiter
 import cases_norm_quant as cases
 import cases_quantize
@@ -156,6 +158,25 @@ def test_rows_do_not_depend_on_batch_or_threads():
     assert_bits(alone["codes"], whole["codes"][17:18], "codes")
     with using(threads=3):
         assert_bits(call(x, options)["codes"], whole["codes"], "codes")
+
+
+@pytest.mark.parametrize("norm", [aiter.rms_norm, aiter.layer_norm, aiter.norm_quant])
+def test_rows_beyond_32_bits(norm):
+    """Rows that are more than 2^31 elements apart, of sparse memory."""
+    stride, width = (1 << 31) + 64, 96
+    near = np.random.default_rng(5).standard_normal((3, width)).astype(np.float16)
+    size = 2 * (2 * stride + width)
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | 0x4000) as memory:  # NORESERVE
+        flat = np.frombuffer(memory, np.float16)
+        far = np.lib.stride_tricks.as_strided(flat, near.shape, (2 * stride, 2))
+        far[...] = near
+        got, want = norm(far), norm(near)
+        for g, n in zip(got, want, strict=True) if isinstance(got, tuple) else [(got, want)]:
+            assert_bits(g, n, "result")
+        if norm is not aiter.norm_quant:
+            norm(far, out=far)
+            assert_bits(far.copy(), want, "in place")
+        del flat, far
 
 
 def test_named_functions_are_what_they_name():

@@ -68,9 +68,11 @@ AITER_DEVICE void groupnorm(const GroupnormArgs& a) {
 
 #define AITER_GROUPNORM(T)                                                 \
   AITER_KERNEL(groupnorm_hip_vec_##T, 512)(const aiter::GroupnormArgs a) { \
+    aiter::wait_for_previous_kernel();                                     \
     aiter::groupnorm<aiter::T, aiter::kPackSize<aiter::T, true>>(a);       \
   }                                                                        \
   AITER_KERNEL(groupnorm_hip_any_##T, 512)(const aiter::GroupnormArgs a) { \
+    aiter::wait_for_previous_kernel();                                     \
     aiter::groupnorm<aiter::T, 1>(a);                                      \
   }
 AITER_GROUPNORM(f32)

@@ -29,9 +29,13 @@ AITER_DEVICE void qk_rmsnorm_any(const QkRmsnormArgs& a) {
 
 #define AITER_QK_RMSNORM(T)                                                  \
   AITER_KERNEL(qk_rmsnorm_hip_vec_##T, 1024)(const aiter::QkRmsnormArgs a) { \
+    aiter::wait_for_previous_kernel();                                       \
     aiter::qk_rmsnorm<aiter::T>(a);                                          \
   }
 AITER_QK_RMSNORM(f32)
 AITER_QK_RMSNORM(f16)
 AITER_QK_RMSNORM(bf16)
-AITER_KERNEL(qk_rmsnorm_hip_any, 512)(const aiter::QkRmsnormArgs a) { aiter::qk_rmsnorm_any(a); }
+AITER_KERNEL(qk_rmsnorm_hip_any, 512)(const aiter::QkRmsnormArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::qk_rmsnorm_any(a);
+}

@@ -7,25 +7,16 @@ the one in `aiter` that does the work; what has the same signature there is simp
 import aiter as _aiter
 from aiter import *
 
-from . import _enums, dtypes
-from ._enums import *
-
-_MODULES = (_aiter, _enums, )
+from . import _enums, activation, dtypes, elementwise, kvcache, norm, quant, rope, sampling
 from ._enums import *
 from .activation import *
 from .elementwise import *
 from .kvcache import *
-<<<<<<< HEAD
+from .norm import *
 from .quant import *
 from .rope import *
 from .sampling import *
 
-_MODULES = (_aiter, _enums, activation, elementwise, kvcache, quant, rope, sampling)
-=======
-from .norm import *
-from .sampling import *
-
-_MODULES = (_aiter, _enums, activation, elementwise, kvcache, norm, sampling)
->>>>>>> 23c1fdd (norm: norm_quant, qk_rmsnorm and groupnorm; aiter.compat.norm; guide)
+_MODULES = (_aiter, _enums, activation, elementwise, kvcache, norm, quant, rope, sampling)
 
 __all__ = sorted({"dtypes"}.union(*(module.__all__ for module in _MODULES)))

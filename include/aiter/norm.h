@@ -177,6 +177,50 @@ AITER_API aiter_status aiter_groupnorm(const aiter_tensor* x, const aiter_tensor
                                        const aiter_tensor* b, const aiter_tensor* y,
                                        const aiter_groupnorm_opts* opts, aiter_stream stream);
 
+typedef struct aiter_norm_backward_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  int32_t kind;             /* aiter_norm_kind */
+  float eps;                /* >= 0 */
+  int32_t gemma;            /* as for aiter_rmsnorm; 0 for a layer norm */
+  void* workspace;          /* on the tensors' device, at a multiple of 16 bytes; */
+  uint64_t workspace_bytes; /* needed with dw or db: see aiter_norm_backward_workspace */
+} aiter_norm_backward_opts;
+
+#define AITER_NORM_BACKWARD_OPTS_INIT \
+  {sizeof(aiter_norm_backward_opts), 0, AITER_NORM_RMS, 1e-6f, 0, NULL, 0}
+
+/* The gradients of y = norm(x) * w + b, given that of y:
+ *
+ * dx = dresidual + (g - mean(g) - n * mean(g * n)) / s,  dw = sum_t(dy * n),  db = sum_t(dy)
+ *
+ * with g = dy * w (or dy * (1 + w)), n = (x - mean(x)) / s, s = sqrt(variance(x) + eps), means over
+ * the row; for an RMS norm without mean(x) and mean(g).
+ *
+ * x:             (..., hidden) bf16 | f16 | f32: what the norm was taken of, so the residual_out of a
+ *                norm with residual. The last stride is 1; the leading dimensions fold into two.
+ * dy, dx:        like x. dx may be dy, x or dresidual. With a residual, dx is also the gradient of
+ *                residual_in.
+ * w:             (hidden), contiguous, x's dtype or f32; NULL = ones.
+ * dresidual:     like x, the gradient of residual_out, or of x from elsewhere; NULL = zeros.
+ * dw, db:        (hidden), contiguous, x's dtype or f32, w's dtype if both are given; NULL = not
+ *                wanted. db is of layer norms only.
+ * Any dimension may be 0; without rows dw and db are 0. Sums are in fp32 and in an order that depends
+ * on the shape alone. The rounding of a model-sensitive norm counts as the identity.
+ * Accuracy: aiter.testing.bound of dx's dtype over `hidden` terms, of dw's over the number of rows.
+ * Source: AITER's Triton rms_norm and layer_norm. @since 0.1 unstable */
+AITER_API aiter_status aiter_norm_backward(const aiter_tensor* dy, const aiter_tensor* x,
+                                           const aiter_tensor* w, const aiter_tensor* dresidual,
+                                           const aiter_tensor* dx, const aiter_tensor* dw,
+                                           const aiter_tensor* db,
+                                           const aiter_norm_backward_opts* opts,
+                                           aiter_stream stream);
+
+/* Bytes of opts.workspace for tensors like x, when `gradients` of dw and db (0 to 2) are wanted. Only
+ * the shape is looked at; the result grows with both extents. @since 0.1 unstable */
+AITER_API aiter_status aiter_norm_backward_workspace(const aiter_tensor* x, int32_t gradients,
+                                                     uint64_t* bytes);
+
 AITER_END_DECLS
 
 #endif /* AITER_NORM_H_ */

@@ -7,6 +7,8 @@ from .quant import Quant
 
 __all__ = [
     "add_rmsnorm_quant",
+    "layer_norm_backward",
+    "rms_norm_backward",
     "fused_add_rmsnorm_pad",
     "fused_qk_rmsnorm",
     "gated_rmsnorm_fp8_group_quant",
@@ -601,3 +603,53 @@ def groupnorm_run(
     Returns an array like x. Source: AITER groupnorm_run.
     """
     return _aiter.groupnorm(x, weight, bias, num_groups, eps, channels_last, silu, out, stream)
+
+
+def rms_norm_backward(
+    dy: ArrayT,
+    x: ArrayLike,
+    w: ArrayLike | None = None,
+    eps: float = 1e-6,
+    *,
+    gemma_norm: bool = False,
+    dresidual: ArrayLike | None = None,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ArrayT]:
+    """Gradients of y = rms_norm(x, w, eps), given that of y.
+
+    dx = dresidual + (g - n * mean(g * n)) / s, dw = sum of dy * n over the rows, with g = dy * w,
+    n = x / s, s = sqrt(mean(x^2) + eps).
+
+    dy, x: (..., hidden) bf16, f16 or f32 of one dtype; strides as in rms_norm. For a norm with
+        residual, x is its residual_out, and dx the gradient of both its inputs.
+    dresidual: like x, the gradient of residual_out; None = zeros.
+    out: dx, like x; may be dy, x or dresidual.
+    Returns (dx, dw), or dx alone without w; dw has w's dtype. The same bits in every run.
+    Source: AITER's Triton rms_norm.
+    """
+    return _aiter.rmsnorm_backward(dy, x, w, dresidual, eps, gemma_norm, out, stream)
+
+
+def layer_norm_backward(
+    dy: ArrayT,
+    x: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: bool = True,
+    eps: float = 1e-5,
+    *,
+    dresidual: ArrayLike | None = None,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ...]:
+    """Gradients of y = layer_norm(x, weight, bias, eps), given that of y.
+
+    dx = dresidual + (g - mean(g) - n * mean(g * n)) / s, dw = sum of dy * n and db = sum of dy over
+    the rows, with g = dy * weight, n = (x - mean(x)) / s, s = sqrt(variance(x) + eps).
+
+    bias: whether there was one, and db is wanted.
+    The other arguments are those of rms_norm_backward.
+    Returns (dx, dw, db), without dw or db where there is no weight or bias.
+    Source: AITER's Triton layer_norm.
+    """
+    return _aiter.layernorm_backward(dy, x, weight, dresidual, eps, bias, out, stream)

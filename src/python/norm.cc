@@ -185,6 +185,44 @@ nb::object groupnorm(nb::handle x, nb::handle w, nb::handle b, int64_t num_group
   return call.result();
 }
 
+nb::object norm_backward(nb::handle dy, nb::handle x, nb::handle w, nb::handle dresidual,
+                         aiter_norm_kind kind, float eps, bool gemma, bool want_dw, bool want_db,
+                         nb::handle out, nb::handle stream) {
+  OpCall call("norm_backward", stream);
+  const aiter_tensor* tdy = call.in("dy", dy);
+  const aiter_tensor* tx = call.in("x", x);
+  const aiter_tensor* tw = call.in("w", w);
+  const aiter_tensor* tdresidual = call.in("dresidual", dresidual);
+  const aiter_tensor* tdx = call.out("out", out, like(tx));
+  if (tx->ndim < 1) want_dw = want_db = false;  // is refused
+  const Spec sums = spec(tw ? tw->dtype : tx->dtype, {tx->ndim < 1 ? 0 : tx->shape[tx->ndim - 1]});
+  const aiter_tensor* tdw = want_dw ? call.out("dw", nb::none(), sums) : nullptr;
+  const aiter_tensor* tdb = want_db ? call.out("db", nb::none(), sums) : nullptr;
+  aiter_norm_backward_opts opts = AITER_NORM_BACKWARD_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.kind = kind;
+  opts.eps = eps;
+  opts.gemma = gemma;
+  check(aiter_norm_backward_workspace(tx, want_dw + want_db, &opts.workspace_bytes));
+  opts.workspace = call.workspace(opts.workspace_bytes);
+  call.run([&] {
+    return aiter_norm_backward(tdy, tx, tw, tdresidual, tdx, tdw, tdb, &opts, call.stream());
+  });
+  return call.result();
+}
+
+nb::object rmsnorm_backward(nb::handle dy, nb::handle x, nb::handle w, nb::handle dresidual,
+                            float eps, bool gemma, nb::handle out, nb::handle stream) {
+  return norm_backward(dy, x, w, dresidual, AITER_NORM_RMS, eps, gemma, !w.is_none(), false, out,
+                       stream);
+}
+
+nb::object layernorm_backward(nb::handle dy, nb::handle x, nb::handle w, nb::handle dresidual,
+                              float eps, bool bias, nb::handle out, nb::handle stream) {
+  return norm_backward(dy, x, w, dresidual, AITER_NORM_LAYER, eps, false, !w.is_none(), bias, out,
+                       stream);
+}
+
 }  // namespace
 
 void bind_norm(nb::module_& m) {
@@ -206,6 +244,10 @@ void bind_norm(nb::module_& m) {
         "q_unquantized"_a.none(), "q_residual_out"_a.none(), "k_out"_a.none(), "stream"_a.none());
   m.def("groupnorm", &groupnorm, "x"_a, "w"_a.none(), "b"_a.none(), "num_groups"_a, "eps"_a,
         "channels_last"_a, "silu"_a, "out"_a.none(), "stream"_a.none());
+  m.def("rmsnorm_backward", &rmsnorm_backward, "dy"_a, "x"_a, "w"_a.none(), "dresidual"_a.none(),
+        "eps"_a, "gemma"_a, "out"_a.none(), "stream"_a.none());
+  m.def("layernorm_backward", &layernorm_backward, "dy"_a, "x"_a, "w"_a.none(),
+        "dresidual"_a.none(), "eps"_a, "bias"_a, "out"_a.none(), "stream"_a.none());
 }
 
 }  // namespace aiter::python

@@ -86,7 +86,7 @@ int32_t norm_quant_threads(const NormQuantArgs& args, const Call& call) {
   const int64_t pack = 16 / dtype_bytes(args.norm.dtype), packs = args.norm.hidden / pack;
   if (packs > wave) return static_cast<int32_t>((packs + wave - 1) / wave * wave);
   return args.out.codes ? quant_threads_per_row(args.out, pack, 1, wave)
-                        : row_norm_threads(args.norm, pack, 1, call);
+                        : row_norm_threads(args.norm.hidden, pack, 1, call);
 }
 
 Grid norm_quant_any_grid(const NormQuantArgs& args) {

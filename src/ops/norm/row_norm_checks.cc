@@ -70,9 +70,9 @@ Grid row_grid(int64_t rows, int64_t threads, const Call& call) {
   return {.x = std::min(blocks, kMaxBlocks), .threads = static_cast<int>(block)};
 }
 
-int32_t row_norm_threads(const RowNormArgs& args, int64_t pack, int64_t chunks, const Call& call) {
+int32_t row_norm_threads(int64_t hidden, int64_t pack, int64_t chunks, const Call& call) {
   const int64_t wave = device_of(call.device).wave;
-  const int64_t packs = (args.hidden + pack - 1) / pack;
+  const int64_t packs = (hidden + pack - 1) / pack;
   int64_t threads = 1;
   while (threads * chunks < packs && threads < wave) threads *= 2;
   if (threads * chunks < packs)
@@ -84,7 +84,7 @@ void row_norm_hip(const FloatKernels& norm, const FloatKernels& add_norm, int pa
                   int chunks, RowNormArgs args, const Call& call) {
   if (args.y_cols == 0) return;
   const int64_t pack = std::max<int64_t>(pack_bytes / dtype_bytes(args.dtype), 1);
-  args.threads_per_row = row_norm_threads(args, pack, chunks, call);
+  args.threads_per_row = row_norm_threads(args.hidden, pack, chunks, call);
   const FloatKernels& kernels = args.residual_in ? add_norm : norm;
   launch(kernels[args.dtype], call, row_grid(args.x_rows.count, args.threads_per_row, call), args);
 }

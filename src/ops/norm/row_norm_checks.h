@@ -30,7 +30,7 @@ RowNormProblem check_row_norm(const Check& check, const RowNormTensors& tensors,
 Grid row_grid(int64_t rows, int64_t threads, const Call& call);
 
 // Threads of a row whose packs have `pack` elements, `chunks` of them for each thread.
-int32_t row_norm_threads(const RowNormArgs& args, int64_t pack, int64_t chunks, const Call& call);
+int32_t row_norm_threads(int64_t hidden, int64_t pack, int64_t chunks, const Call& call);
 
 // A GPU row: kernels without and with residual (see ck/norm/row_norm.h).
 void row_norm_hip(const FloatKernels& norm, const FloatKernels& add_norm, int pack_bytes,

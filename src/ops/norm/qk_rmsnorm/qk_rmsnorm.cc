@@ -22,7 +22,7 @@ static void qk_rmsnorm_hip_vec(const QkRmsnormArgs& given, const Call& call) {
   const int64_t wave = device_of(call.device).wave;
   int32_t &q = args.q.norm.threads_per_row, &k = args.k.threads_per_row;
   q = norm_quant_threads(args.q, call);
-  k = args.k.x ? row_norm_threads(args.k, 16 / dtype_bytes(dtype), 1, call) : 1;
+  k = args.k.x ? row_norm_threads(args.k.hidden, 16 / dtype_bytes(dtype), 1, call) : 1;
   if (q > wave && k > wave) q = k = std::max(q, k);  // what takes a block takes all of it
   Grid grid = row_grid(args.q.norm.x_rows.count, std::max(q, k), call);
   grid.y = args.k.x ? 2 : 1;

@@ -1,0 +1,214 @@
+// Gradients of the norms of rows.
+//
+// A slot is some lanes of a wave, or a block, that takes every slots-th row. The row and its gradient
+// stay in registers between the passes, and so do the slot's sums for dw and db; what does not fit is
+// read again, and its sums are kept in memory.
+#pragma once
+
+#include "ck/core/pack.h"
+#include "ck/core/reduce.h"
+#include "ops/norm/norm_backward/norm_backward_args.h"
+
+namespace aiter {
+
+template <class T, int N, int kChunks, NormKind kKind>
+struct NormBackward {
+  static constexpr bool kLayer = kKind == NormKind::kLayer;
+  const NormBackwardArgs& a;
+  float* scratch;  // of the block: a float for each wave
+  int threads, t;  // threads of the row, and which of them this is
+  int in_registers;
+  Pack<T, N> x[kChunks], dy[kChunks];
+  float dw[kChunks][N], db[kChunks][N];
+
+  AITER_DEVICE NormBackward(const NormBackwardArgs& args, float* block_scratch)
+      : a(args), scratch(block_scratch), threads(args.threads_per_row) {
+    t = thread_index() & (threads <= kWave ? threads - 1 : -1);
+    in_registers = static_cast<int>(min<int64_t>(a.hidden, threads * N * kChunks));
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c) AITER_UNROLL
+    for (int k = 0; k < N; ++k) dw[c][k] = db[c][k] = 0;
+  }
+
+  AITER_DEVICE float reduce(float value) {
+    if (threads > kWave) return block_reduce<Sum>(value, scratch);
+    for (int mask = threads / 2; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
+    return value;
+  }
+
+  // Calls f(x, dy, i, dw, db) for all packs of this thread, with the thread's sums.
+  template <class F>
+  AITER_DEVICE void each_pack(const T* x_row, const T* dy_row, F&& f) {
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c) {
+      const int i = (c * threads + t) * N;
+      if (i >= in_registers) continue;
+      x[c].forget();
+      dy[c].forget();
+      float vx[N], vdy[N];
+      x[c].to_floats(vx);
+      dy[c].to_floats(vdy);
+      f(vx, vdy, i, dw[c], db[c]);
+    }
+    AITER_NO_UNROLL
+    for (int64_t i = in_registers + t * N; i < a.hidden; i += threads * N) {
+      float vx[N], vdy[N], none[N];
+      load_floats<N>(x_row + i, vx);
+      load_floats<N>(dy_row + i, vdy);
+      f(vx, vdy, i, none, none);
+    }
+  }
+
+  AITER_DEVICE void gains(int64_t i, float (&g)[N]) {
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) g[k] = 1.0f;
+    if (!a.w) return;
+    load_floats<N, T>(a.w, a.w_dtype, i, g);
+    if (!kLayer && a.gemma) {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) g[k] += 1.0f;
+    }
+  }
+
+  // sum[i] += value, in memory; the slot's first row starts it.
+  AITER_DEVICE void add_in_memory(float* sum, int64_t i, const float (&value)[N], bool first) {
+    float total[N];
+    load_floats<N>(sum + i, total);
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) total[k] = first ? value[k] : total[k] + value[k];
+    store_floats<N>(sum + i, total);
+  }
+
+  // All threads of the block come here together; there: whether this one's slot has a row r.
+  AITER_DEVICE void row(int64_t r, bool there, bool first, float* dw_slot, float* db_slot) {
+    const int64_t known = there ? r : 0;
+    const T* x_row = static_cast<const T*>(a.x) + a.x_rows.offset(known);
+    const T* dy_row = static_cast<const T*>(a.dy) + a.dy_rows.offset(known);
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c) {
+      const int i = (c * threads + t) * N;
+      if (i >= in_registers) continue;
+      x[c] = load_pack<N>(x_row + i);
+      dy[c] = load_pack<N>(dy_row + i);
+    }
+    const float count = static_cast<float>(a.hidden);
+    float mean = 0;
+    if (kLayer) {
+      float total = 0;
+      each_pack(
+          x_row, dy_row,
+          [&] AITER_LAMBDA(float (&vx)[N], float (&)[N], int64_t, float (&)[N], float (&)[N]) {
+            AITER_UNROLL
+            for (int k = 0; k < N; ++k) total += vx[k];
+          });
+      mean = reduce(total) / count;
+    }
+    float squares = 0, sum_dy = 0, sum_dy_x = 0;  // of x - mean, and of the gradient times the gain
+    each_pack(
+        x_row, dy_row,
+        [&] AITER_LAMBDA(float (&vx)[N], float (&vdy)[N], int64_t i, float (&)[N], float (&)[N]) {
+          float g[N];
+          gains(i, g);
+          AITER_UNROLL
+          for (int k = 0; k < N; ++k) {
+            const float v = kLayer ? vx[k] - mean : vx[k];
+            const float d = vdy[k] * g[k];
+            squares = fma(v, v, squares);
+            sum_dy_x = fma(d, v, sum_dy_x);
+            if (kLayer) sum_dy += d;
+          }
+        });
+    const float scale = 1.0f / sqrt(reduce(squares) / count + a.eps);
+    const float slope = reduce(sum_dy_x) * scale * scale / count;
+    const float offset = kLayer ? reduce(sum_dy) / count : 0.0f;
+    if (!there) return;
+
+    T* dx = static_cast<T*>(a.dx) + a.dx_rows.offset(r);
+    const T* add = nullptr;
+    if (a.dresidual) add = static_cast<const T*>(a.dresidual) + a.dresidual_rows.offset(r);
+    each_pack(x_row, dy_row,
+              [&] AITER_LAMBDA(float (&vx)[N], float (&vdy)[N], int64_t i, float (&dw)[N],
+                               float (&db)[N]) {
+                float g[N], out[N], part[N];
+                gains(i, g);
+                AITER_UNROLL
+                for (int k = 0; k < N; ++k) out[k] = 0;
+                if (add) load_floats<N>(add + i, out);
+                AITER_UNROLL
+                for (int k = 0; k < N; ++k) {
+                  const float v = kLayer ? vx[k] - mean : vx[k];
+                  float d = vdy[k] * g[k];
+                  if (kLayer) d -= offset;
+                  out[k] += scale * fma(-slope, v, d);
+                  part[k] = vdy[k] * (v * scale);
+                }
+                if (i < in_registers) {
+                  AITER_UNROLL
+                  for (int k = 0; k < N; ++k) dw[k] += part[k], db[k] += vdy[k];
+                } else {
+                  if (a.dw) add_in_memory(dw_slot, i, part, first);
+                  if (kLayer && a.db) add_in_memory(db_slot, i, vdy, first);
+                }
+                store_floats<N>(dx + i, out);
+              });
+  }
+
+  AITER_DEVICE void store_sums(const float (&sums)[kChunks][N], float* slot) {
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c) {
+      const int i = (c * threads + t) * N;
+      if (i < in_registers) store_floats<N>(slot + i, sums[c]);
+    }
+  }
+};
+
+template <class T, bool kAligned, int kChunks, NormKind kKind>
+AITER_DEVICE void norm_backward(const NormBackwardArgs& a) {
+  AITER_SHARED float scratch[1024 / kWave];
+  NormBackward<T, kPackSize<T, kAligned>, kChunks, kKind> n(a, scratch);
+  const int rows_per_block = n.threads <= kWave ? block_threads() / n.threads : 1;
+  const int64_t slot = static_cast<int64_t>(block_index_x()) * rows_per_block +
+                       (n.threads <= kWave ? thread_index() / n.threads : 0);
+  float* dw = a.partial + slot * a.hidden;
+  float* db = dw + (a.dw ? a.slots * a.hidden : 0);
+  for (int64_t base = 0; base < a.x_rows.count; base += a.slots)
+    n.row(base + slot, slot < a.slots && base + slot < a.x_rows.count, base == 0, dw, db);
+  if (slot >= a.slots) return;
+  if (a.dw) n.store_sums(n.dw, dw);
+  if (kKind == NormKind::kLayer && a.db) n.store_sums(n.db, db);
+}
+
+// Adds up the slots: 32 columns for a block of 32 times 32 threads.
+template <class W>
+AITER_DEVICE void norm_backward_sum(const NormBackwardArgs& a) {
+  AITER_SHARED float sums[32][33];
+  const bool bias = !a.dw || block_index_y() == 1;
+  const float* partial = a.partial + (a.dw && bias ? a.slots * a.hidden : 0);
+  const int lane = thread_index() % 32, part = thread_index() / 32;
+  const int64_t column = static_cast<int64_t>(block_index_x()) * 32 + lane;
+  float sum = 0;
+  if (column < a.hidden) {
+    _Pragma("unroll 8") for (int64_t s = part; s < a.slots; s += 32) sum +=
+        partial[s * a.hidden + column];
+  }
+  sums[part][lane] = sum;
+  barrier();
+  if (part != 0 || column >= a.hidden) return;
+  sum = 0;
+  for (int p = 0; p < 32; ++p) sum += sums[p][lane];
+  static_cast<W*>(bias ? a.db : a.dw)[column] = from_float<W>(sum);
+}
+
+}  // namespace aiter
+
+#define AITER_NORM_BACKWARD(row, aligned, chunks, T)                                    \
+  AITER_KERNEL(norm_backward_##row##_rms_##T, 512)(const aiter::NormBackwardArgs a) {   \
+    aiter::norm_backward<aiter::T, aligned, chunks, aiter::NormKind::kRms>(a);          \
+  }                                                                                     \
+  AITER_KERNEL(norm_backward_##row##_layer_##T, 512)(const aiter::NormBackwardArgs a) { \
+    aiter::norm_backward<aiter::T, aligned, chunks, aiter::NormKind::kLayer>(a);        \
+  }
+#define AITER_NORM_BACKWARD_SUM(W)                                             \
+  AITER_KERNEL(norm_backward_sum_##W, 1024)(const aiter::NormBackwardArgs a) { \
+    aiter::norm_backward_sum<aiter::W>(a);                                     \
+  }

@@ -1,0 +1,151 @@
+#include <algorithm>
+
+#include "aiter/norm.h"
+#include "core/check.h"
+#include "dispatch/dispatch.h"
+#include "launch/launch.h"
+#include "ops/norm/norm_backward/norm_backward_args.h"
+#include "ops/norm/row_norm_checks.h"
+
+namespace aiter {
+
+AITER_CPU_ROW(norm_backward_cpu_simd, NormBackwardArgs)
+AITER_CPU_ROW(norm_backward_cpu_ref, NormBackwardArgs)
+
+// Enough to fill a GPU with rows, and few enough that their sums are little beside the rows.
+static int64_t gpu_slots(int64_t rows, int64_t hidden) {
+  const int64_t narrow = std::min<int64_t>(2048, (1 << 19) / std::max<int64_t>(hidden, 1));
+  return std::min(rows, std::max<int64_t>(512, narrow));
+}
+
+static int64_t cpu_slots(int64_t rows) { return std::min<int64_t>((rows + 7) / 8, 64); }
+
+// At least slots * hidden of either kind, and never less for a larger problem.
+static int64_t partial_floats(int64_t rows, int64_t hidden) {
+  const int64_t most = std::max(512 * hidden, std::min<int64_t>(2048 * hidden, 1 << 19));
+  return std::min(rows * hidden, most);
+}
+
+static void norm_backward_hip(const Kernel& rms, const Kernel& layer, const Kernel& sum, int pack,
+                              int chunks, NormBackwardArgs args, const Call& call) {
+  if (args.hidden == 0) return;
+  args.slots = gpu_slots(args.x_rows.count, args.hidden);
+  const int64_t threads = row_norm_threads(args.hidden, pack, chunks, call);
+  args.threads_per_row = static_cast<int32_t>(threads);
+  const int64_t block = std::max<int64_t>(threads, 128), rows_per_block = block / threads;
+  launch(
+      args.kind == NormKind::kRms ? rms : layer, call,
+      {.x = (args.slots + rows_per_block - 1) / rows_per_block, .threads = static_cast<int>(block)},
+      args);
+  const int sums = (args.dw != nullptr) + (args.db != nullptr);
+  if (sums) launch(sum, call, {.x = (args.hidden + 31) / 32, .y = sums, .threads = 1024}, args);
+}
+
+#define AITER_NORM_BACKWARD_ROW(row, pack_bytes, chunks)                                         \
+  static void norm_backward_##row(const NormBackwardArgs& args, const Call& call) {              \
+    static constexpr FloatKernels rms = AITER_FLOAT_KERNELS(norm_backward, row##_rms),           \
+                                  layer = AITER_FLOAT_KERNELS(norm_backward, row##_layer),       \
+                                  sum = AITER_FLOAT_KERNELS(norm_backward, sum);                 \
+    const int pack = std::max<int>(pack_bytes / static_cast<int>(dtype_bytes(args.dtype)), 1);   \
+    norm_backward_hip(rms[args.dtype], layer[args.dtype], sum[args.w_dtype], pack, chunks, args, \
+                      call);                                                                     \
+  }
+AITER_NORM_BACKWARD_ROW(hip_vec, 16, 2)
+AITER_NORM_BACKWARD_ROW(hip_any, 1, 4)
+
+static constexpr Row<RowNormProblem, NormBackwardArgs> kRows[] = {
+#include "ops/norm/norm_backward/norm_backward.def"
+};
+AITER_OP(norm, norm_backward)
+
+static void norm_backward(const Check& check, const aiter_tensor* dy_, const aiter_tensor* x_,
+                          const aiter_tensor* w_, const aiter_tensor* dresidual_,
+                          const aiter_tensor* dx_, const aiter_tensor* dw_, const aiter_tensor* db_,
+                          const aiter_norm_backward_opts* opts_, aiter_stream stream) {
+  const auto opts = check.options<aiter_norm_backward_opts>(opts_, AITER_NORM_BACKWARD_OPTS_INIT);
+  check.require(opts.kind == AITER_NORM_RMS || opts.kind == AITER_NORM_LAYER,
+                "opts.kind is %d, expected AITER_NORM_RMS or AITER_NORM_LAYER", opts.kind);
+  check.require(opts.eps >= 0, "opts.eps is %g, expected at least 0", opts.eps);
+  NormBackwardArgs args{};
+  args.kind = opts.kind == AITER_NORM_RMS ? NormKind::kRms : NormKind::kLayer;
+  if (args.kind == NormKind::kLayer)
+    check.require(!opts.gemma, "opts.gemma is %d, expected 0 for a layer norm", opts.gemma);
+  args.eps = opts.eps, args.gemma = opts.gemma != 0;
+
+  const Arg x = check.tensor("x", x_);
+  x.dtype({DType::kF32, DType::kF16, DType::kBF16}).min_rank(1).unit_last_stride();
+  const int64_t hidden = x.dim(-1), bytes = dtype_bytes(x.dtype());
+  args.hidden = hidden, args.dtype = args.w_dtype = x.dtype();
+  bool aligned16 = hidden * bytes % 16 == 0;
+  auto rows_of = [&](const Arg& arg, Rows* rows) {
+    arg.dtype_of(x).shape_of(x).unit_last_stride().on_device_of(x);
+    *rows = arg.rows();
+    aligned16 = aligned16 && is_aligned16(arg.data(), *rows, bytes);
+    return arg.data();
+  };
+  args.x = rows_of(x, &args.x_rows);
+  args.dy = rows_of(check.tensor("dy", dy_), &args.dy_rows);
+  if (const Arg dresidual = check.optional("dresidual", dresidual_))
+    args.dresidual = rows_of(dresidual, &args.dresidual_rows);
+  args.dx = rows_of(check.tensor("dx", dx_), &args.dx_rows);
+
+  Arg first;  // of w, dw and db, which have one dtype
+  auto vector = [&](const char* name, const aiter_tensor* tensor) -> void* {
+    const Arg arg = check.optional(name, tensor);
+    if (!arg) return nullptr;
+    if (first)
+      arg.dtype_of(first);
+    else if (arg.dtype() != DType::kF32)
+      arg.dtype_of(x);
+    arg.shape({hidden}).contiguous().on_device_of(x);
+    aligned16 = aligned16 && is_aligned16(arg.data());
+    first = arg, args.w_dtype = arg.dtype();
+    return arg.data();
+  };
+  args.w = vector("w", w_), args.dw = vector("dw", dw_), args.db = vector("db", db_);
+  if (args.kind == NormKind::kRms)
+    check.require(!args.db, "db is given, expected NULL for an RMS norm, which has no bias");
+
+  args.slots = cpu_slots(args.x_rows.count);
+  const int64_t floats =
+      partial_floats(args.x_rows.count, hidden) * ((args.dw != nullptr) + (args.db != nullptr));
+  if (floats) {
+    if (!opts.workspace || opts.workspace_bytes < static_cast<uint64_t>(floats * 4) ||
+        !is_aligned16(opts.workspace))
+      fail(AITER_WORKSPACE_TOO_SMALL,
+           "norm_backward: opts.workspace has %llu bytes at %p, expected %lld at a multiple of 16",
+           static_cast<unsigned long long>(opts.workspace_bytes), opts.workspace,
+           static_cast<long long>(floats * 4));
+    args.partial = static_cast<float*>(opts.workspace);
+  }
+  const RowNormProblem problem{x.dtype(), args.x_rows.count, hidden, aligned16};
+  dispatch(norm_backward_op, kRows, problem, args, x.device(), stream, opts.flags);
+}
+
+}  // namespace aiter
+
+extern "C" aiter_status aiter_norm_backward(const aiter_tensor* dy, const aiter_tensor* x,
+                                            const aiter_tensor* w, const aiter_tensor* dresidual,
+                                            const aiter_tensor* dx, const aiter_tensor* dw,
+                                            const aiter_tensor* db,
+                                            const aiter_norm_backward_opts* opts,
+                                            aiter_stream stream) {
+  return aiter::entry("norm_backward", [&] {
+    aiter::norm_backward(aiter::Check("norm_backward"), dy, x, w, dresidual, dx, dw, db, opts,
+                         stream);
+  });
+}
+
+extern "C" aiter_status aiter_norm_backward_workspace(const aiter_tensor* x, int32_t gradients,
+                                                      uint64_t* bytes) {
+  return aiter::entry("norm_backward_workspace", [&] {
+    const aiter::Check check("norm_backward_workspace");
+    check.require(gradients >= 0 && gradients <= 2, "gradients is %d, expected 0, 1 or 2",
+                  gradients);
+    check.require(bytes, "bytes is NULL, expected where to store the size");
+    const aiter::Arg arg = check.tensor("x", x);
+    arg.min_rank(1);
+    *bytes =
+        static_cast<uint64_t>(aiter::partial_floats(arg.rows().count, arg.dim(-1)) * 4 * gradients);
+  });
+}

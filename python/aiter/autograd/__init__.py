@@ -117,3 +117,54 @@ _turning(aiter.rope_cached_positions_offsets_fwd, 1, 4)
 _turning(aiter.rope_cached_positions_offsets_2c_fwd, 2, 4)
 _turning(aiter.rope_thd_fwd, 1, 2)
 _turning(aiter.rope_2d_fwd, 1, 4)
+
+
+# ---- norm ---------------------------------------------------------------------------------------
+
+
+def _gradients(found, *arrays):
+    """The gradients for arrays, from those of the ones that are there."""
+    found = iter(found if isinstance(found, tuple) else (found,))
+    return tuple(None if a is None else next(found) for a in arrays)
+
+
+@differentiable(aiter.rms_norm, arrays=2)
+def _rms_norm(saved, grads, eps, use_model_sensitive_rmsnorm, gemma_norm):
+    x, w = saved
+    return _gradients(aiter.rms_norm_backward(grads[0], x, w, eps, gemma_norm=gemma_norm), x, w)
+
+
+def _save_the_sum(function):
+    def forward(x, residual_in, *weights, **options):
+        y, residual_out = function(x, residual_in, *weights, **options)
+        return (y, residual_out), (residual_out, *weights)
+
+    return forward
+
+
+@differentiable(aiter.rmsnorm2d_fwd_with_add, 3, _save_the_sum(aiter.rmsnorm2d_fwd_with_add))
+def _rms_norm_with_add(saved, grads, eps, use_model_sensitive_rmsnorm, gemma_norm):
+    (x, w), (dy, dresidual) = saved, grads
+    found = aiter.rms_norm_backward(dy, x, w, eps, gemma_norm=gemma_norm, dresidual=dresidual)
+    dx, dw = _gradients(found, x, w)
+    return dx, dx, dw
+
+
+def _layer_norm_gradients(saved, dy, eps, x_bias, dresidual=None):
+    if x_bias is not None:
+        raise NotImplementedError("x_bias has no gradient; add it to x before the norm")
+    x, weight, bias = saved
+    has_bias = bias is not None
+    found = aiter.layer_norm_backward(dy, x, weight, has_bias, eps, dresidual=dresidual)
+    return _gradients(found, x, weight, bias)
+
+
+@differentiable(aiter.layer_norm, arrays=3)
+def _layer_norm(saved, grads, eps, x_bias):
+    return _layer_norm_gradients(saved, grads[0], eps, x_bias)
+
+
+@differentiable(aiter.layernorm2d_fwd_with_add, 4, _save_the_sum(aiter.layernorm2d_fwd_with_add))
+def _layer_norm_with_add(saved, grads, eps, x_bias):
+    dx, dw, db = _layer_norm_gradients(saved, grads[0], eps, x_bias, grads[1])
+    return dx, dx, dw, db

@@ -7,7 +7,13 @@ from aiter import autograd
 
 # Arrays and options that each function is tried with.
 GATED = [np.random.default_rng(0).standard_normal((3, 16)).astype(np.float32) * 2]
+ROWS = [np.random.default_rng(i).standard_normal((3, 16)).astype(np.float32) for i in (3, 4)]
+COLUMNS = [np.random.default_rng(i).standard_normal(16).astype(np.float32) for i in (5, 6)]
 CALLS = {
+    "rms_norm": ([ROWS[0], COLUMNS[0]], {"gemma_norm": True}),
+    "rmsnorm2d_fwd_with_add": ([*ROWS, COLUMNS[0]], {}),
+    "layer_norm": ([ROWS[0], *COLUMNS], {}),
+    "layernorm2d_fwd_with_add": ([*ROWS, *COLUMNS], {}),
     "silu_and_mul": (GATED, {"limit": 3.0}),
     "gelu_and_mul": (GATED, {}),
     "gelu_tanh_and_mul": (GATED, {}),

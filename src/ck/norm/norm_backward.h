@@ -188,8 +188,10 @@ AITER_DEVICE void norm_backward_sum(const NormBackwardArgs& a) {
   const int64_t column = static_cast<int64_t>(block_index_x()) * 32 + lane;
   float sum = 0;
   if (column < a.hidden) {
-    _Pragma("unroll 8") for (int64_t s = part; s < a.slots; s += 32) sum +=
-        partial[s * a.hidden + column];
+    const float* from = partial + part * a.hidden + column;
+    _Pragma("unroll 8") for (int64_t s = part; s < a.slots; s += 32, from += 32 * a.hidden) {
+      sum += *from;
+    }
   }
   sums[part][lane] = sum;
   barrier();

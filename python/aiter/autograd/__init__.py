@@ -1,7 +1,7 @@
 """Operators with gradients, for torch (`aiter.autograd.torch`) and JAX (`aiter.autograd.jax`).
 
 Both modules have the functions of RULES under their own names, with the signatures that they have
-in `aiter` (`out` and `stream` apart, which make no sense there). An operator is added here, in a few
+in `aiter` (`out`, `..._out` and `stream` apart, which make no sense there). An operator is added here, in a few
 lines, and nowhere else.
 """
 
@@ -58,7 +58,11 @@ def differentiable(function, arrays=1, forward=None):
 
     def register(backward):
         signature = inspect.signature(function)
-        kept = [p for n, p in signature.parameters.items() if n not in ("out", "stream")]
+        kept = [
+            p
+            for n, p in signature.parameters.items()
+            if n not in ("out", "stream") and not n.endswith("_out")
+        ]
         RULES[function.__name__] = Rule(
             signature.replace(parameters=kept), arrays, forward or saving_the_arrays, backward
         )

@@ -1,8 +1,8 @@
 """Operators with gradients, for torch (`aiter.autograd.torch`) and JAX (`aiter.autograd.jax`).
 
 Both modules have the functions of RULES under their own names, with the signatures that they have
-in `aiter` (`out`, `..._out` and `stream` apart, which make no sense there). An operator is added here, in a few
-lines, and nowhere else.
+in `aiter` (`out`, `..._out` and `stream` apart, which make no sense there). An operator is added
+here, in a few lines, and nowhere else.
 """
 
 from __future__ import annotations

@@ -30,13 +30,9 @@ static void norm_backward_hip(const Kernel& rms, const Kernel& layer, const Kern
                               int chunks, NormBackwardArgs args, const Call& call) {
   if (args.hidden == 0) return;
   args.slots = gpu_slots(args.x_rows.count, args.hidden);
-  const int64_t threads = row_norm_threads(args.hidden, pack, chunks, call);
-  args.threads_per_row = static_cast<int32_t>(threads);
-  const int64_t block = std::max<int64_t>(threads, 128), rows_per_block = block / threads;
-  launch(
-      args.kind == NormKind::kRms ? rms : layer, call,
-      {.x = (args.slots + rows_per_block - 1) / rows_per_block, .threads = static_cast<int>(block)},
-      args);
+  args.threads_per_row = row_norm_threads(args.hidden, pack, chunks, call);
+  launch(args.kind == NormKind::kRms ? rms : layer, call,
+         row_grid(args.slots, args.threads_per_row, call), args);
   const int sums = (args.dw != nullptr) + (args.db != nullptr);
   if (sums) launch(sum, call, {.x = (args.hidden + 31) / 32, .y = sums, .threads = 1024}, args);
 }

@@ -42,9 +42,9 @@ typedef struct aiter_quantize_opts {
   float global_scale;   /* factor of every e4m3fn scale (NVFP4); > 0 */
   aiter_dtype
       code_dtype; /* dtype of `codes` when that is a uint8 tensor; bits = 0: as the tensor says */
-  aiter_dtype scale_dtype; /* likewise of `scale` */
-  int32_t scale_layout;    /* aiter_scale_layout */
-  int32_t num_rows_factor; /* num_rows counts as many rows each; > 0 */
+  aiter_dtype scale_dtype;        /* likewise of `scale` */
+  int32_t scale_layout;           /* aiter_scale_layout */
+  int32_t num_rows_factor;        /* num_rows counts as many rows each; > 0 */
   const aiter_tensor* smooth_map; /* quantize: which row of `smooth` each row takes, or NULL */
 } aiter_quantize_opts;
 

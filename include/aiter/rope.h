@@ -111,12 +111,12 @@ AITER_API aiter_status aiter_rope(const aiter_tensor* x, const aiter_tensor* y,
 typedef struct aiter_fused_qk_norm_rope_opts {
   uint32_t struct_size;
   uint32_t flags;
-  float eps;                    /* added to the mean square */
-  int32_t norm;                 /* nonzero: q and k are normalized */
-  int32_t gemma;                /* nonzero: by (1 + weight) */
-  int32_t interleaved;          /* as in aiter_rope_opts */
-  int32_t nope_first;           /* as in aiter_rope_opts */
-  int32_t sections_interleaved; /* as in aiter_rope_opts */
+  float eps;                            /* added to the mean square */
+  int32_t norm;                         /* nonzero: q and k are normalized */
+  int32_t gemma;                        /* nonzero: by (1 + weight) */
+  int32_t interleaved;                  /* as in aiter_rope_opts */
+  int32_t nope_first;                   /* as in aiter_rope_opts */
+  int32_t sections_interleaved;         /* as in aiter_rope_opts */
   int64_t section0, section1, section2; /* as in aiter_rope_opts */
 } aiter_fused_qk_norm_rope_opts;
 

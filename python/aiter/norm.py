@@ -325,7 +325,7 @@ def rmsnorm_quant(
     group_size: int = 0,
     shuffle_scale: bool = False,
     gemma_norm: bool = False,
-    **options,
+    **options: object,
 ) -> tuple[ArrayT, ArrayT]:
     """rmsnorm2d_fwd_with_dynamicquant by its other name. Source: AITER rmsnorm_quant."""
     return rmsnorm2d_fwd_with_dynamicquant(
@@ -341,7 +341,7 @@ def add_rmsnorm_quant(
     group_size: int = 0,
     shuffle_scale: bool = False,
     gemma_norm: bool = False,
-    **options,
+    **options: object,
 ) -> tuple[ArrayT, ArrayT, ArrayT]:
     """rmsnorm2d_fwd_with_add_dynamicquant by its other name. Source: AITER add_rmsnorm_quant."""
     return rmsnorm2d_fwd_with_add_dynamicquant(
@@ -421,7 +421,7 @@ def layernorm2d_fwd_with_dynamicquant(
     bias: ArrayLike | None = None,
     eps: float = 1e-5,
     x_bias: ArrayLike | None = None,
-    **options,
+    **options: object,
 ) -> tuple[ArrayT, ArrayT]:
     """Layer norm, quantized per token. Returns (codes, scale).
 
@@ -438,7 +438,7 @@ def layernorm2d_fwd_with_add_dynamicquant(
     bias: ArrayLike | None = None,
     eps: float = 1e-5,
     x_bias: ArrayLike | None = None,
-    **options,
+    **options: object,
 ) -> tuple[ArrayT, ArrayT, ArrayT]:
     """Layer norm of x + x_bias + residual_in, quantized per token.
 
@@ -455,7 +455,7 @@ def layernorm2d_fwd_with_smoothquant(
     bias: ArrayLike | None = None,
     eps: float = 1e-5,
     x_bias: ArrayLike | None = None,
-    **options,
+    **options: object,
 ) -> tuple[ArrayT, ArrayT]:
     """Layer norm times xscale (columns,) f32, quantized per token. Returns (codes, scale).
 
@@ -473,7 +473,7 @@ def layernorm2d_fwd_with_add_smoothquant(
     bias: ArrayLike | None = None,
     eps: float = 1e-5,
     x_bias: ArrayLike | None = None,
-    **options,
+    **options: object,
 ) -> tuple[ArrayT, ArrayT, ArrayT]:
     """layernorm2d_fwd_with_smoothquant of x + x_bias + residual_in.
 
@@ -523,7 +523,7 @@ def gated_rmsnorm_fp8_group_quant(
 
 
 def gated_rmsnorm_fp8_per_token_quant(
-    x: ArrayT, z: ArrayLike, w: ArrayLike | None = None, eps: float = 1e-6, **options
+    x: ArrayT, z: ArrayLike, w: ArrayLike | None = None, eps: float = 1e-6, **options: object
 ) -> tuple[ArrayT, ArrayT]:
     """gated_rmsnorm_fp8_group_quant with one scale for all heads of a token: scale (..., 1).
 

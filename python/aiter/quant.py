@@ -144,10 +144,11 @@ def quantize(
         multiples of 256 rows and 8 columns; scales of the padding are undefined.
     out, out_scale: arrays for the results; out_scale may be a transposed view, for column-major
         scales.
-    Returns (codes, scale): codes like x, or uint8 with fewer columns where they are packed; scale (...,
-    ceil(columns / group columns)), (row groups, column groups) for blocks, (1,) per tensor.
+    Returns (codes, scale): codes like x, or uint8 with fewer columns where they are packed; scale
+    (..., ceil(columns / group columns)), (row groups, column groups) for blocks, (1,) per tensor.
     Exact: codes and scales are those of the arithmetic written in include/aiter/quant.h. NaN
-    becomes an integer's 0, the float's NaN, or fp4's or fp6's largest number, and leaves the scale alone.
+    becomes an integer's 0, the float's NaN, or fp4's or fp6's largest number, and leaves the scale
+    alone.
     """
     bound = math.inf if scale_ub is None else scale_ub
     return _aiter.quantize(
@@ -752,7 +753,7 @@ def per_tensor_quant_hip(
 
 def per_token_quant_hip(
     x: ArrayT,
-    scale: None = None,
+    scale: ArrayLike | None = None,
     quant_dtype: DType = "int8",
     num_rows: ArrayLike | None = None,
     num_rows_factor: int = 1,
@@ -772,7 +773,7 @@ def per_token_quant_hip(
 
 def per_group_quant_hip(
     x: ArrayT,
-    scale: None = None,
+    scale: ArrayLike | None = None,
     quant_dtype: DType = "int8",
     group_size: int = 128,
     transpose_scale: bool = False,
@@ -802,7 +803,7 @@ def per_group_quant_hip(
 
 def per_1x32_mx_quant_hip(
     x: ArrayT,
-    scale: None = None,
+    scale: ArrayLike | None = None,
     quant_dtype: DType = "float4_e2m1fnx2",
     shuffle: bool = False,
     num_rows: ArrayLike | None = None,
@@ -827,7 +828,7 @@ def per_1x32_mx_quant_hip(
 
 def per_1x32_f4_quant(
     x: ArrayT,
-    scale: None = None,
+    scale: ArrayLike | None = None,
     quant_dtype: DType = "float4_e2m1fnx2",
     shuffle: bool = False,
     *,

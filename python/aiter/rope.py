@@ -918,8 +918,10 @@ def rope_2d_fwd(
     out: ArrayT | None = None,
     stream: Stream = None,
 ) -> ArrayT:
-    """Turn images x (B, img_height * img_width, heads, head_size): the first half of each head by its line,
-    with cos_h and sin_h (1, >= img_height, 1, R or R/2), the second by its column, with cos_w, sin_w.
+    """Turn images x (B, img_height * img_width, heads, head_size) by line and column.
+
+    The first half of each head turns by its line, with cos_h and sin_h (1, >= img_height, 1, R or
+    R/2), the second by its column, with cos_w, sin_w.
 
     Each half is like a head of its own, of which R <= head_size / 2 dimensions turn.
     """

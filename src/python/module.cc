@@ -18,7 +18,6 @@ NB_MODULE(_aiter, m) {
   aiter::python::bind_elementwise(m);
   aiter::python::bind_embedding(m);
   aiter::python::bind_gemm(m);
-  aiter::python::bind_kvcache(m);
   aiter::python::bind_norm(m);
   aiter::python::bind_rope(m);
   aiter::python::bind_sampling(m);

@@ -36,8 +36,7 @@ Graph* end_capture(const Stream& s) {
 void bind_stream(nb::module_& m) {
   nb::class_<Stream>(m, "Stream", "A stream of a device; calls take it as stream=.")
       .def(nb::init<nb::handle>(), "device"_a)
-      .def_prop_ro("device",
-                   [](const Stream& s) { return nb::str(device_text(s.device).c_str()); })
+      .def_prop_ro("device", [](const Stream& s) { return nb::str(device_text(s.device).c_str()); })
       .def("__cuda_stream__",
            [](const Stream& s) { return nb::make_tuple(0, reinterpret_cast<uintptr_t>(s.handle)); })
       .def(

@@ -20,6 +20,8 @@ if (library / "libaiter_gfxemu.so").exists() and not (
     built = [arch for arch in archs if (library / "aiter_kernels" / arch).is_dir()]
     os.environ["AITER_EMULATE"] = ",".join(built or archs[:1])
 
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # tests/gpu/interop.py has JAX on a GPU
+
 # Test modules of a family import their own cases_<op>.py by name.
 for family in Path(__file__).parent.iterdir():
     if family.is_dir():

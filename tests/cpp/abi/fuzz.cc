@@ -505,7 +505,7 @@ void one_round(const char* name, const std::vector<std::string>& names, Function
     (bend_one(std::integral_constant<size_t, I>{}), ...);
   }
 
-  bool inside = true;            // no tensor reaches beyond the original memory
+  bool inside = true;  // no tensor reaches beyond the original memory
   // Neither does an integer tensor or an option of each row: dry runs may read those, to check them.
   bool readable_indices = true;
   uint32_t* flags = nullptr;

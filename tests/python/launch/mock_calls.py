@@ -54,7 +54,10 @@ def calls():
     cu_pages, value_out = ints(0, 2, 4), bf16(4, 2, 32)
     bf16_weights, narrow_key = bf16(4, 2), bf16(4, 32)
     indexer = on_gpu(np.zeros((2, 16, 36), np.uint8))
-    q_codes, q_weights = on_gpu(np.zeros((4, 2, 32), np.uint8)), on_gpu(np.zeros((4, 2), np.float32))
+    q_codes, q_weights = (
+        on_gpu(np.zeros((4, 2, 32), np.uint8)),
+        on_gpu(np.zeros((4, 2), np.float32)),
+    )
     norms = [on_gpu(np.ones(32, np.float32)) for _ in range(2)]
     cos, sin = bf16(16, 16), bf16(16, 16)
     q, q_out, pages, used = bf16(2, 4, 32), bf16(2, 4, 32), ints([0, 1], [1, 0]), ints(5, 20)
@@ -72,6 +75,19 @@ def calls():
         "fused_mul_add": lambda: aiter.fused_mul_add(x, w, 1.0, out=y, stream=STREAM),
         "softmax": lambda: aiter.softmax(x, out=y, stream=STREAM),
         "layernorm": lambda: aiter.layer_norm(x, w, out=y, stream=STREAM),
+        "norm_backward": lambda: aiter.rms_norm_backward(y, x, out=y, stream=STREAM),
+        "norm_quant": lambda: aiter.norm_quant(
+            x, w, out=small, out_scale=small_scale, stream=STREAM
+        ),
+        "qk_rmsnorm": lambda: aiter.fused_qk_rmsnorm(x, w, q_out=y, stream=STREAM),
+        "groupnorm": lambda: aiter.groupnorm_run(x, 4, out=y, stream=STREAM),
+        "requantize": lambda: aiter.requantize(
+            small, small_scale, out=small, out_scale=small_scale, stream=STREAM
+        ),
+        "rotate_activation": lambda: aiter.rotate_activation(x, out=y, stream=STREAM),
+        "exponential": lambda: aiter.exponential(floats, stream=STREAM),
+        "random_sample": lambda: aiter.random_sample(x, out=ids, stream=STREAM),
+        "renorm_probs": lambda: aiter.top_k_renorm_probs(floats, 4, out=floats, stream=STREAM),
         "topk": lambda: aiter.topk(x, 4, out=(best, best_ids), stream=STREAM),
         "top_k_top_p_sampling": lambda: aiter.top_k_top_p_sampling_from_logits(
             x, 4, 0.9, out=ids, stream=STREAM
@@ -87,8 +103,17 @@ def calls():
             key, key, value, *cache, slots, ids, cos, sin, q_out=key_out, stream=STREAM
         ),
         "indexer_qk_rope_quant_and_cache": lambda: aiter.indexer_qk_rope_quant_and_cache(
-            key, bf16_weights, narrow_key, indexer, slots, *norms, ids, cos, sin,
-            out=(q_codes, q_weights), stream=STREAM,
+            key,
+            bf16_weights,
+            narrow_key,
+            indexer,
+            slots,
+            *norms,
+            ids,
+            cos,
+            sin,
+            out=(q_codes, q_weights),
+            stream=STREAM,
         ),
         "gather_cache": lambda: aiter.gather_cache(
             *cache, pages, cu_pages, 4, out=(key_out, value_out), stream=STREAM

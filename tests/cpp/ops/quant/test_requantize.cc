@@ -24,7 +24,8 @@ int main() {
   out.assign(4, 77);
   Tensor wrong(scale.data(), {2, 2});
   CHECK_FAILS(aiter_requantize(tcodes, wrong, tout, tout_scale, nullptr, &to, nullptr),
-              AITER_INVALID_ARGUMENT, "requantize: scale has extent 2 in dimension 1, expected 1");
+              AITER_INVALID_ARGUMENT,
+              "requantize: from: scale has extent 2 in dimension 1, expected 1");
   CHECK_FAILS(aiter_requantize(tcodes, tscale, nullptr, tout_scale, nullptr, &to, nullptr),
               AITER_INVALID_ARGUMENT, "requantize: out_codes is NULL");
   CHECK(out[0] == 77);

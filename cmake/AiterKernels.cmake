@@ -196,16 +196,14 @@ function(aiter_kernels_finish target)
     if(PREBUILD_KERNELS EQUAL 3 AND NOT family STREQUAL "attention")
       continue()
     endif()
-    aiter_args_headers(${home} own)
-    file(GLOB shared CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/ck/core/*.h
-                                       ${PROJECT_SOURCE_DIR}/src/ck/${family}/*.h)
     foreach(arch ${archs})
       set(manifest ${PROJECT_BINARY_DIR}/kernel_manifests/${arch}/${op}.txt)
       add_custom_command(OUTPUT ${manifest}
         COMMAND ${CMAKE_COMMAND} -E env ${environment} $<TARGET_FILE:aiter_build_kernels>
                 ${op} ${arch} ${PROJECT_SOURCE_DIR}/src ${source} ${folder} ${manifest}
         # Not the tool itself, which is linked anew whenever any operator's arguments change.
-        DEPENDS ${source} ${own} ${shared} ${launch}/compiler.cc ${core}
+        DEPENDS ${source} ${launch}/compiler.cc
+        DEPFILE ${manifest}.d
         COMMENT "Building ${op} for ${arch}" JOB_POOL kernels VERBATIM)
       list(APPEND manifests ${manifest})
     endforeach()

@@ -2,7 +2,8 @@
 //
 //   aiter_build_kernels <op> <arch> <src folder> <op.hip> <kernels folder> <manifest>
 //
-// writes <kernels folder>/<arch>/<op>.{co,cubin,ptx}, and a manifest with a line for each kernel. An
+// writes <kernels folder>/<arch>/<op>.{co,cubin,ptx}, a manifest with a line for each kernel, and
+// <manifest>.d, which headers it was made from (for make and ninja). An
 // object without kernels, or a kernel whose arguments are no struct of <op>_args.h, fails the build;
 // spilled registers are reported.
 #include <sys/stat.h>
@@ -49,6 +50,13 @@ void make_parent(const std::string& path) {
     mkdir(path.substr(0, slash).c_str(), 0777);
 }
 
+// For a list of dependencies.
+std::string escaped(const std::string& path) {
+  std::string text;
+  for (char c : path) text += c == ' ' ? std::string("\\ ") : std::string(1, c);
+  return text;
+}
+
 std::string compile(const std::string& op, const std::string& arch, const std::string& source) {
   std::string log;
   for (const Compiler* compiler : compilers(arch, CompileFor::kBuild)) {
@@ -68,8 +76,11 @@ void build(const std::string& op, const std::string& arch, const std::string& sr
            const std::string& hip, const std::string& folder, const std::string& manifest) {
   std::string text;
   if (!read_file(hip, &text)) fail(AITER_INTERNAL, "cannot read %s", hip.c_str());
+  std::string headers;
   const std::string source = expand_includes(text, [&](std::string_view path, std::string* header) {
-    return read_file(src + "/" + std::string(path), header);
+    const std::string file = src + "/" + std::string(path);
+    headers += " " + escaped(file);
+    return read_file(file, header);
   });
   const std::string bytes = compile(op, arch, source);
   const CodeObject object = read_code_object(bytes);
@@ -94,7 +105,8 @@ void build(const std::string& op, const std::string& arch, const std::string& sr
   for (const char* old : {".co", ".cubin", ".ptx"}) unlink((path + old).c_str());
   make_parent(path);
   make_parent(manifest);
-  if (!write_file(path + ending, bytes) || !write_file(manifest, lines))
+  if (!write_file(path + ending, bytes) || !write_file(manifest, lines) ||
+      !write_file(manifest + ".d", escaped(manifest) + ":" + headers + "\n"))
     fail(AITER_INTERNAL, "cannot write %s%s", path.c_str(), ending.c_str());
 }
 

@@ -37,7 +37,7 @@ def test_annotations(name):
         if parameter.default is None:
             assert optional, f"{parameter.name} may be None, its annotation says {hint}"
     parameters = signature.parameters
-    if "stream" in parameters:
+    if "stream" in parameters and parameters["stream"].default is not inspect.Parameter.empty:
         assert parameters["stream"].kind is inspect.Parameter.KEYWORD_ONLY
         assert hints["stream"] == aiter.typing.Stream
     if "out" in parameters and parameters["out"].default is not inspect.Parameter.empty:

@@ -210,7 +210,7 @@ AITER_DEVICE void norm_backward_sum(const NormBackwardArgs& a) {
   AITER_KERNEL(norm_backward_##row##_layer_##T, 512)(const aiter::NormBackwardArgs a) { \
     aiter::norm_backward<aiter::T, aligned, chunks, aiter::NormKind::kLayer>(a);        \
   }
-#define AITER_NORM_BACKWARD_SUM(W)                                             \
-  AITER_KERNEL(norm_backward_sum_##W, 1024)(const aiter::NormBackwardArgs a) { \
-    aiter::norm_backward_sum<aiter::W>(a);                                     \
+#define AITER_NORM_BACKWARD_SUM(W)                                                 \
+  AITER_KERNEL(norm_backward_hip_sum_##W, 1024)(const aiter::NormBackwardArgs a) { \
+    aiter::norm_backward_sum<aiter::W>(a);                                         \
   }

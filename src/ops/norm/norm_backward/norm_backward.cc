@@ -41,7 +41,7 @@ static void norm_backward_hip(const Kernel& rms, const Kernel& layer, const Kern
   static void norm_backward_##row(const NormBackwardArgs& args, const Call& call) {              \
     static constexpr FloatKernels rms = AITER_FLOAT_KERNELS(norm_backward, row##_rms),           \
                                   layer = AITER_FLOAT_KERNELS(norm_backward, row##_layer),       \
-                                  sum = AITER_FLOAT_KERNELS(norm_backward, sum);                 \
+                                  sum = AITER_FLOAT_KERNELS(norm_backward, hip_sum);             \
     const int pack = std::max<int>(pack_bytes / static_cast<int>(dtype_bytes(args.dtype)), 1);   \
     norm_backward_hip(rms[args.dtype], layer[args.dtype], sum[args.w_dtype], pack, chunks, args, \
                       call);                                                                     \

@@ -27,6 +27,14 @@ AITER_DEVICE T wave_reduce(T value) {
   return value;
 }
 
+// The same where the number of lanes, a power of two, is known at run time.
+template <class Op, class T>
+AITER_DEVICE T lanes_reduce(T value, int lanes) {
+  for (int mask = lanes / 2; mask > 0; mask /= 2)
+    value = Op::combine(value, shuffle_xor(value, mask));
+  return value;
+}
+
 // Every thread gets the result over the block, whose threads are a multiple of kWave. All threads of
 // the block must take part. `scratch` holds one T for each wave; it may be used again after the call.
 template <class Op, class T>
@@ -50,6 +58,13 @@ AITER_DEVICE float block_sum_once(float value, float* scratch) {
   if (lane == 0) scratch[thread_index() / kWave] = value;
   barrier();
   return wave_reduce<Sum>(lane < waves ? scratch[lane] : 0.0f);
+}
+
+// Every thread gets the result over the `threads` threads of its row: a power of two of them up to the
+// wave, or the block.
+template <class Op, class T>
+AITER_DEVICE T row_reduce(T value, int threads, T* scratch) {
+  return threads > kWave ? block_reduce<Op>(value, scratch) : lanes_reduce<Op>(value, threads);
 }
 
 }  // namespace aiter

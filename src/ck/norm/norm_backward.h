@@ -30,11 +30,7 @@ struct NormBackward {
     for (int k = 0; k < N; ++k) dw[c][k] = db[c][k] = 0;
   }
 
-  AITER_DEVICE float reduce(float value) {
-    if (threads > kWave) return block_reduce<Sum>(value, scratch);
-    for (int mask = threads / 2; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
-    return value;
-  }
+  AITER_DEVICE float reduce(float value) { return row_reduce<Sum>(value, threads, scratch); }
 
   // Calls f(x, dy, i, dw, db) for all packs of this thread, with the thread's sums.
   template <class F>

@@ -41,10 +41,7 @@ struct RowNorm {
 
   template <class Op>
   AITER_DEVICE float reduce(float value) {
-    if (threads > kWave) return block_reduce<Op>(value, scratch);
-    for (int mask = threads / 2; mask > 0; mask /= 2)
-      value = Op::combine(value, shuffle_xor(value, mask));
-    return value;
+    return row_reduce<Op>(value, threads, scratch);
   }
 
   AITER_DEVICE bool add() const { return kAdd && a.residual_in; }

@@ -239,7 +239,7 @@ AITER_DEVICE void quantize_groups(const QuantOut& q, int64_t rows, int64_t group
 //   float amax = 0;
 //   if (needs_row_amax(q)) {
 //     for (c ...) amax = max_magnitude(amax, v[c]);     // columns that are not there count as 0
-//     amax = row_max(amax, threads, scratch);
+//     amax = row_reduce<Max>(amax, threads, scratch);
 //   }
 //   const AnyRowQuantizer<N> quantizer(q, row, amax, t == 0);
 //   for (c ...) quantizer.store((c * threads + t) * N, v[c]);
@@ -259,13 +259,6 @@ AITER_DEVICE float max_magnitude(float amax, const float (&v)[N]) {
     amax = fmin(fmax(amax, abs(v[k])), kLargest);
   }
   return amax;
-}
-
-// The maximum over the threads of a row; scratch as for block_reduce.
-AITER_DEVICE float row_max(float value, int threads, float* scratch) {
-  if (threads > kWave) return block_reduce<Max>(value, scratch);
-  for (int mask = threads / 2; mask > 0; mask /= 2) value = max(value, shuffle_xor(value, mask));
-  return value;
 }
 
 template <int N>
@@ -336,7 +329,7 @@ class AnyRowQuantizer {
       }
     }
     const int lanes = static_cast<int>(q_.group_cols) / N;
-    for (int mask = lanes / 2; mask > 0; mask /= 2) amax = max(amax, shuffle_xor(amax, mask));
+    amax = lanes_reduce<Max>(amax, lanes);
     const Scale scale = scale_for(amax, q_.spec, format_);
     if (there && (column & (q_.group_cols - 1)) == 0) store_scale(q_, index, scale);
     return scale.factor;

@@ -97,7 +97,7 @@ AITER_DEVICE void act_and_mul_quant(const ActAndMulArgs& a) {
         results<X, kAligned>(a, x, bias, known, r, start + t * N, rest);
         amax = max_magnitude(amax, rest);
       }
-      amax = row_max(amax, threads, scratch);
+      amax = row_reduce<Max>(amax, threads, scratch);
     }
     with_codec(q.spec.code, [&] AITER_LAMBDA(auto codec) {
       const RowQuantizer<decltype(codec), N> quantizer(q, r, amax, t == 0);

@@ -81,7 +81,7 @@ AITER_DEVICE void cache_packs(const ReshapeAndCacheArgs& a) {
             static_cast<const T*>(rows.from) + token * rows.from_token + head * rows.from_head + d,
             v);
       float amax = 0;
-      if (dynamic) amax = row_max(max_magnitude(amax, v), lanes, nullptr);
+      if (dynamic) amax = lanes_reduce<Max>(max_magnitude(amax, v), lanes);
       float* scale_at = rows.scale.data + page * rows.scale.page + slot * rows.scale.slot +
                         head * rows.scale.head + g * rows.scale.group;
       with_cache_codec(a.spec.code, [&] AITER_LAMBDA(auto codec) {

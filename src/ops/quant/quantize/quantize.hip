@@ -79,7 +79,7 @@ AITER_DEVICE void quantize_rows(const QuantizeArgs& a) {
         numbers(load_pack<N>(x + column), column, v);
         amax = max_magnitude(amax, v);
       }
-      amax = row_max(amax, threads, scratch);
+      amax = row_reduce<Max>(amax, threads, scratch);
     }
     const AnyRowQuantizer<N> quantizer(q, r, amax, t == 0, there);
     float v[N];

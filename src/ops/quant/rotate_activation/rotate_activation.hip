@@ -40,7 +40,7 @@ AITER_DEVICE void rotate_activation(const RotateActivationArgs& a) {
           values(i, v);
           amax = max_magnitude(amax, v);
         }
-        amax = row_max(amax, threads, scratch);
+        amax = row_reduce<Max>(amax, threads, scratch);
       }
       const AnyRowQuantizer<N> quantizer(q, r, amax, t == 0);
       for (int start = 0; start < cols; start += threads * N) {

@@ -1,11 +1,9 @@
-#include <algorithm>
-
 #include "aiter/sampling.h"
 #include "core/check.h"
 #include "core/rows.h"
 #include "dispatch/dispatch.h"
-#include "launch/launch.h"
 #include "ops/sampling/greedy_sample/greedy_sample_args.h"
+#include "ops/sampling/vocab_rows.h"
 
 namespace aiter {
 
@@ -20,9 +18,7 @@ AITER_CPU_ROW(greedy_sample_cpu_ref, GreedySampleArgs)
 
 static void greedy_sample_hip(const FloatKernels& kernels, const GreedySampleArgs& args,
                               const Call& call) {
-  launch(kernels[args.dtype], call,
-         {.x = std::min<int64_t>(args.batch, 1 << 20), .threads = args.vocab < 4096 ? 256 : 1024},
-         args);
+  launch(kernels[args.dtype], call, vocab_grid(args.batch, args.vocab), args);
 }
 
 static void greedy_sample_hip_vec(const GreedySampleArgs& args, const Call& call) {
@@ -46,10 +42,7 @@ static void greedy_sample(const aiter_tensor* logits_, const aiter_tensor* out_,
   const auto opts = check.options<aiter_greedy_sample_opts>(opts_, AITER_GREEDY_SAMPLE_OPTS_INIT);
 
   const Arg logits = check.tensor("logits", logits_);
-  logits.dtype({DType::kF32, DType::kF16, DType::kBF16}).rank(2).unit_last_stride();
-  const int64_t batch = logits.dim(0), vocab = logits.dim(1);
-  if (vocab < 1 || vocab > INT32_MAX)
-    logits.refuse("has vocab %lld, expected 1 to 2^31 - 1", static_cast<long long>(vocab));
+  const int64_t vocab = check_vocab_rows(logits), batch = logits.dim(0);
   const Arg out = check.tensor("out", out_);
   out.dtype({DType::kI32, DType::kI64}).shape({batch}).on_device_of(logits);
 

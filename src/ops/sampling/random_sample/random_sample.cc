@@ -1,10 +1,8 @@
-#include <algorithm>
-
 #include "aiter/sampling.h"
 #include "dispatch/dispatch.h"
-#include "launch/launch.h"
 #include "ops/sampling/option_checks.h"
 #include "ops/sampling/random_sample/random_sample_args.h"
+#include "ops/sampling/vocab_rows.h"
 
 namespace aiter {
 
@@ -20,9 +18,7 @@ AITER_CPU_ROW(random_sample_cpu_ref, RandomSampleArgs)
 
 static void random_sample_hip(const FloatKernels& kernels, const RandomSampleArgs& args,
                               const Call& call) {
-  launch(kernels[args.dtype], call,
-         {.x = std::min<int64_t>(args.batch, 1 << 20), .threads = args.vocab < 4096 ? 256 : 1024},
-         args);
+  launch(kernels[args.dtype], call, vocab_grid(args.batch, args.vocab), args);
 }
 
 static void random_sample_hip_vec(const RandomSampleArgs& args, const Call& call) {
@@ -48,10 +44,7 @@ static void random_sample(const aiter_tensor* logits_, const aiter_tensor* tempe
   const auto opts = check.options<aiter_random_sample_opts>(opts_, AITER_RANDOM_SAMPLE_OPTS_INIT);
 
   const Arg logits = check.tensor("logits", logits_);
-  logits.dtype({DType::kF32, DType::kF16, DType::kBF16}).rank(2).unit_last_stride();
-  const int64_t batch = logits.dim(0), vocab = logits.dim(1);
-  if (vocab < 1 || vocab > INT32_MAX)
-    logits.refuse("has vocab %lld, expected 1 to 2^31 - 1", static_cast<long long>(vocab));
+  const int64_t vocab = check_vocab_rows(logits), batch = logits.dim(0);
 
   RandomSampleArgs args{};
   const OptionChecks options{check, logits, batch};

@@ -1,10 +1,8 @@
-#include <algorithm>
-
 #include "aiter/sampling.h"
 #include "dispatch/dispatch.h"
-#include "launch/launch.h"
 #include "ops/sampling/option_checks.h"
 #include "ops/sampling/renorm_probs/renorm_probs_args.h"
+#include "ops/sampling/vocab_rows.h"
 
 namespace aiter {
 
@@ -19,9 +17,7 @@ AITER_CPU_ROW(renorm_probs_cpu_ref, RenormProbsArgs)
 
 static void renorm_probs_hip(const FloatKernels& kernels, const RenormProbsArgs& args,
                              const Call& call) {
-  launch(kernels[args.dtype], call,
-         {.x = std::min<int64_t>(args.rows, 1 << 20), .threads = args.vocab < 4096 ? 256 : 1024},
-         args);
+  launch(kernels[args.dtype], call, vocab_grid(args.rows, args.vocab), args);
 }
 
 static void renorm_probs_hip_vec(const RenormProbsArgs& args, const Call& call) {
@@ -46,10 +42,7 @@ static void renorm_probs(const aiter_tensor* probs_, const aiter_tensor* top_k_,
   const Check check("renorm_probs");
   const auto opts = check.options<aiter_renorm_probs_opts>(opts_, AITER_RENORM_PROBS_OPTS_INIT);
   const Arg probs = check.tensor("probs", probs_);
-  probs.dtype({DType::kF32, DType::kF16, DType::kBF16}).rank(2).unit_last_stride();
-  const int64_t rows = probs.dim(0), vocab = probs.dim(1);
-  if (vocab < 1 || vocab > INT32_MAX)
-    probs.refuse("has vocab %lld, expected 1 to 2^31 - 1", static_cast<long long>(vocab));
+  const int64_t vocab = check_vocab_rows(probs), rows = probs.dim(0);
   const OptionChecks options{check, probs, rows};
   RenormProbsArgs args{};
   args.top_k = options.integer("top_k", top_k_, opts.top_k);

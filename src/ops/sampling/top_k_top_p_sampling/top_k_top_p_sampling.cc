@@ -1,10 +1,8 @@
-#include <algorithm>
-
 #include "aiter/sampling.h"
 #include "dispatch/dispatch.h"
-#include "launch/launch.h"
 #include "ops/sampling/option_checks.h"
 #include "ops/sampling/top_k_top_p_sampling/top_k_top_p_sampling_args.h"
+#include "ops/sampling/vocab_rows.h"
 
 namespace aiter {
 
@@ -20,9 +18,7 @@ AITER_CPU_ROW(top_k_top_p_sampling_cpu_ref, TopKTopPSamplingArgs)
 
 static void top_k_top_p_sampling_hip(const FloatKernels& kernels, const TopKTopPSamplingArgs& args,
                                      const Call& call) {
-  launch(kernels[args.dtype], call,
-         {.x = std::min<int64_t>(args.batch, 1 << 20), .threads = args.vocab < 4096 ? 256 : 1024},
-         args);
+  launch(kernels[args.dtype], call, vocab_grid(args.batch, args.vocab), args);
 }
 
 static void top_k_top_p_sampling_hip_vec(const TopKTopPSamplingArgs& args, const Call& call) {
@@ -52,10 +48,7 @@ static void top_k_top_p_sampling(const aiter_tensor* input_, const aiter_tensor*
       check.options<aiter_top_k_top_p_sampling_opts>(opts_, AITER_TOP_K_TOP_P_SAMPLING_OPTS_INIT);
 
   const Arg input = check.tensor("input", input_);
-  input.dtype({DType::kF32, DType::kF16, DType::kBF16}).rank(2).unit_last_stride();
-  const int64_t vocab = input.dim(1);
-  if (vocab < 1 || vocab > INT32_MAX)
-    input.refuse("has vocab %lld, expected 1 to 2^31 - 1", static_cast<long long>(vocab));
+  const int64_t vocab = check_vocab_rows(input);
 
   TopKTopPSamplingArgs args{};
   const Arg indices = check.optional("indices", indices_);

@@ -180,15 +180,16 @@ AITER_API aiter_status aiter_groupnorm(const aiter_tensor* x, const aiter_tensor
 typedef struct aiter_norm_backward_opts {
   uint32_t struct_size;
   uint32_t flags;
-  int32_t kind;             /* aiter_norm_kind */
-  float eps;                /* >= 0 */
-  int32_t gemma;            /* as for aiter_rmsnorm; 0 for a layer norm */
-  void* workspace;          /* on the tensors' device, at a multiple of 16 bytes; */
-  uint64_t workspace_bytes; /* needed with dw or db: see aiter_norm_backward_workspace */
+  int32_t kind;                /* aiter_norm_kind */
+  float eps;                   /* >= 0 */
+  int32_t gemma;               /* as for aiter_rmsnorm; 0 for a layer norm */
+  void* workspace;             /* on the tensors' device, at a multiple of 16 bytes; */
+  uint64_t workspace_bytes;    /* needed for sums over rows: see aiter_norm_backward_workspace */
+  const aiter_tensor* dx_bias; /* sum_t(dx): the gradient of a vector that was added to all rows */
 } aiter_norm_backward_opts;
 
 #define AITER_NORM_BACKWARD_OPTS_INIT \
-  {sizeof(aiter_norm_backward_opts), 0, AITER_NORM_RMS, 1e-6f, 0, NULL, 0}
+  {sizeof(aiter_norm_backward_opts), 0, AITER_NORM_RMS, 1e-6f, 0, NULL, 0, NULL}
 
 /* The gradients of y = norm(x) * w + b, given that of y:
  *
@@ -205,7 +206,9 @@ typedef struct aiter_norm_backward_opts {
  * dresidual:     like x, the gradient of residual_out, or of x from elsewhere; NULL = zeros.
  * dw, db:        (hidden), contiguous, x's dtype or f32, w's dtype if both are given; NULL = not
  *                wanted. db is of layer norms only.
- * Any dimension may be 0; without rows dw and db are 0. Sums are in fp32 and in an order that depends
+ * opts.dx_bias:  (hidden), contiguous, x's dtype or f32; NULL = not wanted. Of aiter_layernorm's
+ *                x_bias, where x is the sum with it. It adds up dx before that is rounded.
+ * Any dimension may be 0; without rows the sums are 0. Sums are in fp32 and in an order that depends
  * on the shape alone. The rounding of a model-sensitive norm counts as the identity.
  * Accuracy: aiter.testing.bound of dx's dtype over `hidden` terms, of dw's over the number of rows.
  * Source: AITER's Triton rms_norm and layer_norm. @since 0.1 unstable */
@@ -216,8 +219,8 @@ AITER_API aiter_status aiter_norm_backward(const aiter_tensor* dy, const aiter_t
                                            const aiter_norm_backward_opts* opts,
                                            aiter_stream stream);
 
-/* Bytes of opts.workspace for tensors like x, when `gradients` of dw and db (0 to 2) are wanted. Only
- * the shape is looked at; the result grows with both extents. @since 0.1 unstable */
+/* Bytes of opts.workspace for tensors like x, when `gradients` of dw, db and dx_bias (0 to 3) are
+ * wanted. Only the shape is looked at; the result grows with both extents. @since 0.1 unstable */
 AITER_API aiter_status aiter_norm_backward_workspace(const aiter_tensor* x, int32_t gradients,
                                                      uint64_t* bytes);
 

@@ -10,12 +10,14 @@
 AITER_BEGIN_DECLS
 
 /* How the exponent of an e8m0 scale follows from the group's largest magnitude `amax`, for elements
- * whose largest number is max = m * 2^emax. Numbers as AITER's MxScaleRoundMode. */
+ * whose largest number is max = m * 2^emax. 0 to 3 as AITER's MxScaleRoundMode. */
 typedef enum aiter_mx_round {
   AITER_MX_ROUND_DOWN = 0, /* floor(log2 amax) - emax (the OCP specification) */
   AITER_MX_ROUND_UP = 1,   /* the smallest power of two >= amax / max: nothing saturates */
   AITER_MX_ROUND_EVEN = 2, /* amax rounded to the element's mantissa first, then as DOWN */
   AITER_MX_ROUND_CEIL = 3, /* ceil(log2 amax) - emax */
+  /* EVEN with fp4's mantissa, whatever the codes: what AITER's Triton kernels do for fp8. */
+  AITER_MX_ROUND_EVEN_FP4 = 4,
   AITER_MX_ROUND_MAX_ENUM = 0x7fffffff
 } aiter_mx_round;
 
@@ -46,6 +48,7 @@ typedef struct aiter_quantize_opts {
   int32_t scale_layout;           /* aiter_scale_layout */
   int32_t num_rows_factor;        /* num_rows counts as many rows each; > 0 */
   const aiter_tensor* smooth_map; /* quantize: which row of `smooth` each row takes, or NULL */
+  const aiter_tensor* global_scale_tensor; /* a factor of global_scale on the device, or NULL */
 } aiter_quantize_opts;
 
 /* One scale per row (token), computed. */
@@ -62,6 +65,7 @@ typedef struct aiter_quantize_opts {
    {0, 0, 0},                    \
    AITER_SCALE_STRIDED,          \
    1,                            \
+   NULL,                         \
    NULL}
 
 /* codes = round(x * smooth / scale), scale = amax(group of x * smooth) / max(code dtype)
@@ -89,6 +93,9 @@ typedef struct aiter_quantize_opts {
  * bf16 scales are rounded when they are stored; the codes are those of the unrounded scale.
  * e8m0 scales are powers of two chosen by mx_round, for codes of floats. e4m3fn scales are for
  * fp4: scale = e4m3(amax / (max * global_scale)), and a number is code * scale * global_scale.
+ * opts.global_scale_tensor: one f32 on x's device, read when the kernel runs, so that a captured
+ *           graph follows it: global_scale is then its product with opts.global_scale. Only with
+ *           e4m3fn scales, as any opts.global_scale but 1. What is not > 0 gives codes of 0.
  *
  * The arithmetic, so that codes can be compared exactly (all in fp32):
  *   v = x * smooth; amax = min(max |v|, amax_bound) over the group, where NaN does not count and
@@ -179,7 +186,7 @@ typedef struct aiter_shuffle_weight_opts {
  *         gate_up), the padded K one of tile_elements.
  * packed: (aiter_shuffled_weight_bytes(w, opts)) uint8, contiguous: a head of 64 bytes, which
  *         describes layout, shape and padding, then the elements.
- * Host memory only. AITER's layouts are tile_rows = 16 | 32 and, for 4-bit codes in bytes of their
+ * AITER's layouts are tile_rows = 16 | 32 and, for 4-bit codes in bytes of their
  * own, pack_elements = 32; of a16w4, tile_rows = 16, tile_elements = 64, gate_up.
  * Source: AITER shuffle_weight. @since 0.1 unstable */
 AITER_API aiter_status aiter_shuffle_weight(const aiter_tensor* w, const aiter_tensor* packed,
@@ -187,7 +194,10 @@ AITER_API aiter_status aiter_shuffle_weight(const aiter_tensor* w, const aiter_t
                                             aiter_stream stream);
 
 /* The exact inverse, by the description at the head of `packed`; w has the shape that was packed.
- * Bytes of another format, layout version or size are an INVALID_ARGUMENT. @since 0.1 unstable */
+ * Bytes of another format, layout version or size are an INVALID_ARGUMENT.
+ * On a GPU no call reads the head: opts are those of the packing there, and where the head does not
+ * agree with them and with w, w is left as it is. aiter_shuffled_weight_info tells what a copy of
+ * the head in host memory says. @since 0.1 unstable */
 AITER_API aiter_status aiter_unshuffle_weight(const aiter_tensor* packed, const aiter_tensor* w,
                                               const aiter_shuffle_weight_opts* opts,
                                               aiter_stream stream);
@@ -207,27 +217,29 @@ typedef struct aiter_shuffled_weight {
   int32_t tile_rows, tile_elements, pack_elements, gate_up;
 } aiter_shuffled_weight;
 
-/* Reads the description at the head of shuffled weights. @since 0.1 unstable */
+/* Reads the description at the head of shuffled weights. packed: in host memory; the whole, whose
+ * size is checked, or the first 64 bytes of it alone. @since 0.1 unstable */
 AITER_API aiter_status aiter_shuffled_weight_info(const aiter_tensor* packed,
                                                   aiter_shuffled_weight* info);
 
 typedef struct aiter_shuffle_scale_opts {
   uint32_t struct_size;
   uint32_t flags;
-  int64_t experts; /* matrices, one below the other */
-  int32_t gate_up; /* nonzero: rows of the first and second half of a matrix alternate */
+  int64_t experts;  /* matrices, one below the other */
+  int32_t gate_up;  /* nonzero: rows of the first and second half of a matrix alternate */
+  int32_t unpadded; /* nonzero: without padding also for one matrix without gate_up */
 } aiter_shuffle_scale_opts;
 
-#define AITER_SHUFFLE_SCALE_OPTS_INIT {sizeof(aiter_shuffle_scale_opts), 0, 1, 0}
+#define AITER_SHUFFLE_SCALE_OPTS_INIT {sizeof(aiter_shuffle_scale_opts), 0, 1, 0, 0}
 
 /* Scales in the order AITER_SCALE_SHUFFLED, or back.
  *
  * scale:    (rows, cols), of one byte each (e8m0, e4m3fn, uint8), last stride 1.
  * shuffled: contiguous, of one byte each: (rows rounded up to 256, cols rounded up to 8), with zeros
- *           for the padding. With experts > 1 or gate_up there is no padding: rows / experts is a
- *           multiple of 32, cols one of 8, and shuffled has the shape of scale.
+ *           for the padding. With experts > 1, gate_up or unpadded there is no padding: rows /
+ *           experts is a multiple of 32, cols one of 8, and shuffled has the shape of scale.
  * With gate_up the two rows of a pair are those of the halves, not 16 apart.
- * Host memory only. Source: AITER shuffle_scale, e8m0_shuffle, moe_shuffle_scale. @since 0.1
+ * Source: AITER shuffle_scale, e8m0_shuffle, moe_shuffle_scale. @since 0.1
  * unstable */
 AITER_API aiter_status aiter_shuffle_scale(const aiter_tensor* scale, const aiter_tensor* shuffled,
                                            const aiter_shuffle_scale_opts* opts,
@@ -236,6 +248,29 @@ AITER_API aiter_status aiter_unshuffle_scale(const aiter_tensor* shuffled,
                                              const aiter_tensor* scale,
                                              const aiter_shuffle_scale_opts* opts,
                                              aiter_stream stream);
+
+/* ---- Transposed scales ------------------------------------------------------------------------- */
+
+typedef struct aiter_partial_transpose_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+} aiter_partial_transpose_opts;
+
+#define AITER_PARTIAL_TRANSPOSE_OPTS_INIT {sizeof(aiter_partial_transpose_opts), 0}
+
+/* The valid rows of x, transposed and dense: y seen as (cols, n) is x[:n]^T, with n = *num_rows, at
+ * least 0 and at most rows. For buffers with room for more rows than there are, whose column-major
+ * form a kernel reads with the stride n: the scales of activations.
+ *
+ * x:        (rows, cols) f32 | f16 | bf16 | uint8 | float8_e8m0fnu, any strides.
+ * num_rows: (1) int32 on x's device, read when the kernel runs.
+ * y:        (cols, rows), dtype of x, contiguous; its first cols * n elements are written. No
+ *           overlap with x.
+ * rows or cols may be 0. Exact. Source: AITER partial_transpose. @since 0.1 unstable */
+AITER_API aiter_status aiter_partial_transpose(const aiter_tensor* x, const aiter_tensor* num_rows,
+                                               const aiter_tensor* y,
+                                               const aiter_partial_transpose_opts* opts,
+                                               aiter_stream stream);
 
 AITER_END_DECLS
 

@@ -638,6 +638,7 @@ def layer_norm_backward(
     bias: bool = True,
     eps: float = 1e-5,
     *,
+    x_bias: bool = False,
     dresidual: ArrayLike | None = None,
     out: ArrayT | None = None,
     stream: Stream = None,
@@ -648,8 +649,9 @@ def layer_norm_backward(
     the rows, with g = dy * weight, n = (x - mean(x)) / s, s = sqrt(variance(x) + eps).
 
     bias: whether there was one, and db is wanted.
+    x_bias: whether x is the sum with one, and its gradient, the sum of dx over the rows, is wanted.
     The other arguments are those of rms_norm_backward.
-    Returns (dx, dw, db), without dw or db where there is no weight or bias.
+    Returns (dx, dw, db, dx_bias), without those of what there is not.
     Source: AITER's Triton layer_norm.
     """
-    return _aiter.layernorm_backward(dy, x, weight, dresidual, eps, bias, out, stream)
+    return _aiter.layernorm_backward(dy, x, weight, dresidual, eps, bias, x_bias, out, stream)

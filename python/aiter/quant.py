@@ -34,6 +34,7 @@ __all__ = [
     "moe_shuffle_weight",
     "moe_smoothquant",
     "normalize_fp8",
+    "partial_transpose",
     "per_1x32_f4_quant",
     "per_1x32_f4_quant_hip",
     "per_1x32_f8_scale_f8_quant",
@@ -86,6 +87,7 @@ class MxScaleRoundMode(enum.IntEnum):
     RoundUp = 1  # the smallest power of two >= amax / max: nothing saturates
     Even = 2  # amax rounded to the element's mantissa first, then as RoundDown
     Ceil = 3  # ceil(log2 amax) - emax
+    EvenFp4 = 4  # as Even with fp4's mantissa, for all codes: AITER's Triton kernels for fp8
 
 
 class Quant(NamedTuple):
@@ -103,7 +105,7 @@ class Quant(NamedTuple):
     scale_layout: str = "strided"
     round_mode: int = MxScaleRoundMode.RoundUp
     scale_ub: float | None = None
-    global_scale: float = 1.0
+    global_scale: float | ArrayLike = 1.0
 
 
 def quantize(
@@ -119,7 +121,7 @@ def quantize(
     num_rows_factor: int = 1,
     scale_ub: float | None = None,
     round_mode: int = MxScaleRoundMode.RoundUp,
-    global_scale: float = 1.0,
+    global_scale: float | ArrayLike = 1.0,
     scale_layout: str = "strided",
     out: ArrayT | None = None,
     out_scale: ArrayT | None = None,
@@ -140,6 +142,8 @@ def quantize(
     num_rows: (1,) int32; rows from num_rows * num_rows_factor on are padding: not read, not
         written.
     scale_ub: the largest magnitude that a scale makes room for.
+    global_scale: of e4m3fn scales, a factor of all; a number, or an array (1,) f32 on x's device,
+        read when the kernel runs.
     scale_layout: "strided", or "shuffled": the order of gfx950's matrix kernels, padded to
         multiples of 256 rows and 8 columns; scales of the padding are undefined.
     out, out_scale: arrays for the results; out_scale may be a transposed view, for column-major
@@ -179,7 +183,7 @@ def dequantize(
     *,
     quant_dtype: DType | None = None,
     scale_dtype: DType | None = None,
-    global_scale: float = 1.0,
+    global_scale: float | ArrayLike = 1.0,
     scale_layout: str = "strided",
     out: ArrayT | None = None,
     stream: Stream = None,
@@ -332,7 +336,7 @@ def dynamic_mxfp4_quant(
 
 def dynamic_nvfp4_quant(
     x: ArrayT,
-    global_scale: float = 1.0,
+    global_scale: float | ArrayLike = 1.0,
     *,
     out: ArrayT | None = None,
     out_scale: ArrayT | None = None,
@@ -340,7 +344,8 @@ def dynamic_nvfp4_quant(
 ) -> tuple[ArrayT, ArrayT]:
     """NVFP4: fp4 codes, groups of 16 with e4m3 scales, and one fp32 factor for all.
 
-    x ~ code * scale * global_scale; a good global_scale is amax(x) / (6 * 448).
+    x ~ code * scale * global_scale; a good global_scale is amax(x) / (6 * 448). It may be an array
+    (1,) f32 on x's device: it is read when the kernel runs.
     Returns (codes, scale (..., columns / 16) float8_e4m3fn). Source: AITER dynamic_nvfp4_quant.
     """
     return quantize(
@@ -359,7 +364,7 @@ def dynamic_mxfp8_quant(
     x: ArrayT,
     quant_dtype: DType = "float8_e4m3fn",
     *,
-    scaling_mode: int = MxScaleRoundMode.Even,
+    scaling_mode: int = MxScaleRoundMode.EvenFp4,
     out: ArrayT | None = None,
     stream: Stream = None,
 ) -> tuple[ArrayT, ArrayT]:
@@ -372,26 +377,44 @@ def quant_mxfp4_hip(
     group_size: int = 32,
     round_mode: int = MxScaleRoundMode.RoundUp,
     e8m0_shuffle: bool = False,
+    a16w4_shuffle: bool = False,
+    gate_up: bool = False,
+    shuffle_weight: bool = False,
     *,
     out: ArrayT | None = None,
     out_scale: ArrayT | None = None,
     stream: Stream = None,
 ) -> tuple[ArrayT, ArrayT]:
-    """MXFP4 with any group size, rounding and order of scales. Source: AITER quant_mxfp4_hip.
+    """MXFP4 with any group size, rounding and order of scales and codes. Source: AITER
+    quant_mxfp4_hip.
 
-    For its weight layouts, see `shuffle_weight_a16w4` and `shuffle_scale_a16w4`.
+    e8m0_shuffle: scales as by `e8m0_shuffle`. a16w4_shuffle: as by `shuffle_scale_a16w4` for one
+        expert, with gate_up if that is given.
+    shuffle_weight: with one of them, codes as by `shuffle_weight` or `shuffle_weight_a16w4`.
     """
-    return quantize(
+    if e8m0_shuffle and a16w4_shuffle:
+        raise ValueError("quant_mxfp4_hip: e8m0_shuffle and a16w4_shuffle exclude each other")
+    if shuffle_weight and not (e8m0_shuffle or a16w4_shuffle):
+        raise ValueError("quant_mxfp4_hip: shuffle_weight needs e8m0_shuffle or a16w4_shuffle")
+    if gate_up and not a16w4_shuffle:
+        raise ValueError("quant_mxfp4_hip: gate_up needs a16w4_shuffle")
+    codes, scale = quantize(
         x,
         (1, group_size),
         "float4_e2m1fnx2",
         scale_dtype="float8_e8m0fnu",
         round_mode=round_mode,
         scale_layout="shuffled" if e8m0_shuffle else "strided",
-        out=out,
-        out_scale=out_scale,
+        out=None if shuffle_weight else out,
+        out_scale=None if a16w4_shuffle else out_scale,
         stream=stream,
     )
+    if a16w4_shuffle:
+        scale = _aiter.shuffle_scale(scale, 1, gate_up, True, out_scale, stream)
+    if shuffle_weight:
+        tile = 64 if a16w4_shuffle else 32
+        codes = _aiter.shuffle_weight(codes, 16, tile, 16, gate_up, 0, out, stream)
+    return codes, scale
 
 
 def per_1x32_i4_quant(
@@ -491,10 +514,10 @@ def requantize(
     given_scale: ArrayLike | None = None,
     from_dtype: DType | None = None,
     from_scale_dtype: DType | None = None,
-    from_global_scale: float = 1.0,
+    from_global_scale: float | ArrayLike = 1.0,
     from_scale_layout: str = "strided",
     scale_dtype: DType = "float32",
-    global_scale: float = 1.0,
+    global_scale: float | ArrayLike = 1.0,
     scale_layout: str = "strided",
     round_mode: int = MxScaleRoundMode.RoundUp,
     out: ArrayT | None = None,
@@ -560,7 +583,7 @@ def fp8_legacy_to_mxfp8(
     x_fnuz: ArrayT,
     x_scale: ArrayLike,
     *,
-    round_mode: int = MxScaleRoundMode.Even,
+    round_mode: int = MxScaleRoundMode.EvenFp4,
     scale_layout: str = "strided",
     out: ArrayT | None = None,
     out_scale: ArrayT | None = None,
@@ -604,6 +627,18 @@ def rotate_activation(
     return _aiter.rotate_activation(x, quant, dtype, out, out_scale, stream)
 
 
+def partial_transpose(
+    x: ArrayT, num_rows: ArrayLike, *, out: ArrayT | None = None, stream: Stream = None
+) -> ArrayT:
+    """The valid rows of x, transposed and dense: column-major scales of a buffer with room to spare.
+
+    x: (rows, columns) f32, f16, bf16 or uint8, any strides. num_rows: (1,) int32 on x's device, n.
+    Returns (columns, rows), whose first columns * n elements are x[:n] transposed, as (columns, n);
+    the rest is not written. Source: AITER partial_transpose.
+    """
+    return _aiter.partial_transpose(x, num_rows, out, stream)
+
+
 class ShuffledWeight(NamedTuple):
     """What a shuffled weight holds: the plain shape and dtype, K with padding, and the layout."""
 
@@ -645,14 +680,25 @@ def shuffle_weight(
     )
 
 
-def unshuffle_weight(packed: ArrayT, *, out: ArrayT | None = None, stream: Stream = None) -> ArrayT:
-    """The exact inverse of `shuffle_weight`, whatever its layout."""
-    return _aiter.unshuffle_weight(packed, out, stream)
+def unshuffle_weight(
+    packed: ArrayT,
+    *,
+    info: ShuffledWeight | None = None,
+    out: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """The exact inverse of `shuffle_weight`, whatever its layout.
+
+    info: what `shuffled_weight_info` told, which is asked for by default: on a GPU that waits for the
+        stream. There, where it is not what the weight says of itself, nothing is written.
+    """
+    info = info or shuffled_weight_info(packed, stream=stream)
+    return _aiter.unshuffle_weight(packed, *info, out, stream)
 
 
-def shuffled_weight_info(packed: ArrayLike) -> ShuffledWeight:
-    """Describe what `shuffle_weight` made."""
-    return ShuffledWeight(*_aiter.shuffled_weight_info(packed))
+def shuffled_weight_info(packed: ArrayLike, *, stream: Stream = None) -> ShuffledWeight:
+    """Describe what `shuffle_weight` made. On a GPU it waits for the stream."""
+    return ShuffledWeight(*_aiter.shuffled_weight_info(packed, stream))
 
 
 def shuffle_weight_a16w4(
@@ -685,7 +731,8 @@ def shuffle_scale(
     rows from the gate's and the up projection's half if gate_up. Source: AITER shuffle_scale.
     """
     experts = experts_cnt if is_guinterleave and experts_cnt else 1
-    return _aiter.shuffle_scale(src, experts, is_guinterleave and gate_up, out, stream)
+    gate_up = is_guinterleave and gate_up
+    return _aiter.shuffle_scale(src, experts, gate_up, is_guinterleave, out, stream)
 
 
 def unshuffle_scale(

@@ -14,6 +14,11 @@ struct QuantSpec {
   MxRound round;       // of an e8m0 scale
   float amax_bound;    // the largest magnitude that a scale makes room for; infinity = no bound
   float global_scale;  // of an e4m3fn scale
+  const float* global_scale_at;  // in the memory of the codes: a factor of it, or null
+
+  AITER_HOST_DEVICE float whole_global_scale() const {
+    return global_scale_at ? *global_scale_at * global_scale : global_scale;
+  }
 };
 
 // Bits of one code.

@@ -105,12 +105,13 @@ AITER_HOST_DEVICE float e8m0_decode(uint32_t code) {
   return __builtin_bit_cast(float, code ? code << 23 : 0x00400000u);
 }
 
-// How the exponent of an MX block is chosen from its largest magnitude (AITER's MxScaleRoundMode).
+// How the exponent of an MX block is chosen from its largest magnitude (aiter_mx_round).
 enum class MxRound : int32_t {
-  kDown = 0,  // floor(log2 amax) - emax: the OCP specification's
-  kUp = 1,    // the smallest power of two >= amax / max: nothing saturates
-  kEven = 2,  // amax rounded to the element's mantissa first, then as kDown
-  kCeil = 3,  // ceil(log2 amax) - emax
+  kDown = 0,     // floor(log2 amax) - emax: the OCP specification's
+  kUp = 1,       // the smallest power of two >= amax / max: nothing saturates
+  kEven = 2,     // amax rounded to the element's mantissa first, then as kDown
+  kCeil = 3,     // ceil(log2 amax) - emax
+  kEvenFp4 = 4,  // as kEven with the mantissa of fp4
 };
 
 // What the exponent of a block depends on: its elements' mantissa bits, largest code and exponent.
@@ -145,6 +146,9 @@ AITER_HOST_DEVICE uint32_t mx_scale(float amax, MxRound mode, const MxElement& e
     }
     case MxRound::kEven:
       u += 1u << (22 - element.mantissa);
+      break;
+    case MxRound::kEvenFp4:
+      u += 1u << 21;
       break;
     case MxRound::kCeil:
       u += 0x7fffffu;

@@ -187,14 +187,14 @@ nb::object groupnorm(nb::handle x, nb::handle w, nb::handle b, int64_t num_group
 
 nb::object norm_backward(nb::handle dy, nb::handle x, nb::handle w, nb::handle dresidual,
                          aiter_norm_kind kind, float eps, bool gemma, bool want_dw, bool want_db,
-                         nb::handle out, nb::handle stream) {
+                         bool want_dx_bias, nb::handle out, nb::handle stream) {
   OpCall call("norm_backward", stream);
   const aiter_tensor* tdy = call.in("dy", dy);
   const aiter_tensor* tx = call.in("x", x);
   const aiter_tensor* tw = call.in("w", w);
   const aiter_tensor* tdresidual = call.in("dresidual", dresidual);
   const aiter_tensor* tdx = call.out("out", out, like(tx));
-  if (tx->ndim < 1) want_dw = want_db = false;  // is refused
+  if (tx->ndim < 1) want_dw = want_db = want_dx_bias = false;  // is refused
   const Spec sums = spec(tw ? tw->dtype : tx->dtype, {tx->ndim < 1 ? 0 : tx->shape[tx->ndim - 1]});
   const aiter_tensor* tdw = want_dw ? call.out("dw", nb::none(), sums) : nullptr;
   const aiter_tensor* tdb = want_db ? call.out("db", nb::none(), sums) : nullptr;
@@ -203,7 +203,10 @@ nb::object norm_backward(nb::handle dy, nb::handle x, nb::handle w, nb::handle d
   opts.kind = kind;
   opts.eps = eps;
   opts.gemma = gemma;
-  check(aiter_norm_backward_workspace(tx, want_dw + want_db, &opts.workspace_bytes));
+  Spec dx_bias = sums;
+  dx_bias.dtype = tx->dtype;
+  if (want_dx_bias) opts.dx_bias = call.out("dx_bias", nb::none(), dx_bias);
+  check(aiter_norm_backward_workspace(tx, want_dw + want_db + want_dx_bias, &opts.workspace_bytes));
   opts.workspace = call.workspace(opts.workspace_bytes);
   call.run([&] {
     return aiter_norm_backward(tdy, tx, tw, tdresidual, tdx, tdw, tdb, &opts, call.stream());
@@ -213,14 +216,15 @@ nb::object norm_backward(nb::handle dy, nb::handle x, nb::handle w, nb::handle d
 
 nb::object rmsnorm_backward(nb::handle dy, nb::handle x, nb::handle w, nb::handle dresidual,
                             float eps, bool gemma, nb::handle out, nb::handle stream) {
-  return norm_backward(dy, x, w, dresidual, AITER_NORM_RMS, eps, gemma, !w.is_none(), false, out,
-                       stream);
+  return norm_backward(dy, x, w, dresidual, AITER_NORM_RMS, eps, gemma, !w.is_none(), false, false,
+                       out, stream);
 }
 
 nb::object layernorm_backward(nb::handle dy, nb::handle x, nb::handle w, nb::handle dresidual,
-                              float eps, bool bias, nb::handle out, nb::handle stream) {
-  return norm_backward(dy, x, w, dresidual, AITER_NORM_LAYER, eps, false, !w.is_none(), bias, out,
-                       stream);
+                              float eps, bool bias, bool x_bias, nb::handle out,
+                              nb::handle stream) {
+  return norm_backward(dy, x, w, dresidual, AITER_NORM_LAYER, eps, false, !w.is_none(), bias,
+                       x_bias, out, stream);
 }
 
 }  // namespace
@@ -247,7 +251,7 @@ void bind_norm(nb::module_& m) {
   m.def("rmsnorm_backward", &rmsnorm_backward, "dy"_a, "x"_a, "w"_a.none(), "dresidual"_a.none(),
         "eps"_a, "gemma"_a, "out"_a.none(), "stream"_a.none());
   m.def("layernorm_backward", &layernorm_backward, "dy"_a, "x"_a, "w"_a.none(),
-        "dresidual"_a.none(), "eps"_a, "bias"_a, "out"_a.none(), "stream"_a.none());
+        "dresidual"_a.none(), "eps"_a, "bias"_a, "x_bias"_a, "out"_a.none(), "stream"_a.none());
 }
 
 }  // namespace aiter::python

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <utility>
 
 namespace aiter::python {
 namespace {
@@ -52,6 +53,15 @@ int32_t parse_layout(nb::handle layout) {
           .c_str());
 }
 
+// A number, or an array of one on the device of the others.
+void give_global_scale(OpCall& call, const char* name, nb::handle value,
+                       aiter_quantize_opts* opts) {
+  if (nb::hasattr(value, "__dlpack__"))
+    opts->global_scale_tensor = call.in(name, value);
+  else
+    opts->global_scale = nb::cast<float>(value);
+}
+
 // A view that the call makes of an array.
 struct View {
   aiter_tensor tensor;
@@ -71,7 +81,7 @@ int64_t stride_of(const aiter_tensor* t, int dim) {
 
 nb::object quantize(nb::handle x, nb::handle smooth, nb::handle smooth_map, nb::handle num_rows,
                     nb::handle scale, int64_t group_rows, int64_t group_cols, nb::handle code_dtype,
-                    nb::handle scale_dtype, int mx_round, float amax_bound, float global_scale,
+                    nb::handle scale_dtype, int mx_round, float amax_bound, nb::handle global_scale,
                     nb::handle scale_layout, int num_rows_factor, nb::handle out,
                     nb::handle out_scale, nb::handle stream) {
   OpCall call("quantize", stream);
@@ -83,7 +93,7 @@ nb::object quantize(nb::handle x, nb::handle smooth, nb::handle smooth_map, nb::
   opts.flags = call.flags();
   opts.group_rows = group_rows;
   opts.group_cols = group_cols;
-  opts.global_scale = global_scale;
+  give_global_scale(call, "global_scale", global_scale, &opts);
   opts.code_dtype = parse_dtype(code_dtype, {});
   opts.scale_dtype = parse_dtype(scale_dtype, {});
   opts.static_scale = !scale.is_none();
@@ -135,13 +145,12 @@ nb::object moe_smoothquant(nb::handle x, nb::handle smooth, nb::handle topk_ids,
 }
 
 aiter_quantize_opts grouped(const nb::tuple& group, nb::handle code_dtype, nb::handle scale_dtype,
-                            float global_scale, nb::handle scale_layout) {
+                            nb::handle scale_layout) {
   aiter_quantize_opts opts = AITER_QUANTIZE_OPTS_INIT;
   opts.group_rows = nb::cast<int64_t>(group[0]);
   opts.group_cols = nb::cast<int64_t>(group[1]);
   opts.code_dtype = parse_dtype(code_dtype, {});
   opts.scale_dtype = parse_dtype(scale_dtype, {});
-  opts.global_scale = global_scale;
   opts.scale_layout = parse_layout(scale_layout);
   return opts;
 }
@@ -155,18 +164,18 @@ int64_t numbers_of(const aiter_tensor* codes, aiter_dtype code) {
 }
 
 nb::object requantize(nb::handle codes, nb::handle scale, nb::tuple group, nb::handle code_dtype,
-                      nb::handle scale_dtype, float global_scale, nb::handle scale_layout,
+                      nb::handle scale_dtype, nb::handle global_scale, nb::handle scale_layout,
                       nb::tuple out_group, nb::handle out_code_dtype, nb::handle out_scale_dtype,
-                      float out_global_scale, nb::handle out_scale_layout, int mx_round,
+                      nb::handle out_global_scale, nb::handle out_scale_layout, int mx_round,
                       nb::handle given_scale, nb::handle out, nb::handle out_scale,
                       nb::handle stream) {
   OpCall call("requantize", stream);
   const aiter_tensor* tcodes = call.in("codes", codes);
   const aiter_tensor* tscale = call.in("scale", scale);
-  const aiter_quantize_opts from =
-      grouped(group, code_dtype, scale_dtype, global_scale, scale_layout);
-  aiter_quantize_opts to =
-      grouped(out_group, out_code_dtype, out_scale_dtype, out_global_scale, out_scale_layout);
+  aiter_quantize_opts from = grouped(group, code_dtype, scale_dtype, scale_layout);
+  aiter_quantize_opts to = grouped(out_group, out_code_dtype, out_scale_dtype, out_scale_layout);
+  give_global_scale(call, "from.global_scale", global_scale, &from);
+  give_global_scale(call, "global_scale", out_global_scale, &to);
   to.flags = call.flags();
   to.mx_round = mx_round;
   to.static_scale = !given_scale.is_none();
@@ -215,45 +224,86 @@ nb::object shuffle_weight(nb::handle w, int tile_rows, int tile_elements, int pa
   return call.result();
 }
 
-aiter_shuffled_weight read_info(const aiter_tensor* packed) {
+// What the head says; waits for the stream where that is on a GPU.
+aiter_shuffled_weight read_info(nb::handle packed, nb::handle stream) {
+  OpCall call("shuffled_weight_info", stream);
+  const aiter_tensor* tpacked = call.in("packed", packed);
   aiter_shuffled_weight info{};
   info.struct_size = sizeof(info);
-  check(aiter_shuffled_weight_info(packed, &info));
+  const aiter_device device = tpacked->device;
+  const bool on_gpu = device.type == AITER_CUDA || device.type == AITER_ROCM;
+  if (!on_gpu || tpacked->ndim != 1 || tpacked->shape[0] < 64) {
+    check(aiter_shuffled_weight_info(tpacked, &info));
+    return info;
+  }
+  uint8_t head[64];
+  aiter_tensor host = *tpacked;
+  host.data = head, host.byte_offset = 0, host.device = {AITER_CPU, 0};
+  call.run([&] {
+    const void* at = static_cast<const uint8_t*>(tpacked->data) + tpacked->byte_offset;
+    aiter_status status = aiter_copy(device, head, at, sizeof(head), call.stream());
+    if (status == AITER_OK) status = aiter_stream_synchronize(device, call.stream());
+    return status == AITER_OK ? aiter_shuffled_weight_info(&host, &info) : status;
+  });
   return info;
 }
 
-nb::object unshuffle_weight(nb::handle packed, nb::handle out, nb::handle stream) {
+nb::object unshuffle_weight(nb::handle packed, nb::tuple shape, nb::handle dtype_name,
+                            int64_t padded_k, int tile_rows, int tile_elements, int pack_elements,
+                            bool gate_up, nb::handle out, nb::handle stream) {
   OpCall call("unshuffle_weight", stream);
   const aiter_tensor* tpacked = call.in("packed", packed);
-  const aiter_shuffled_weight info = read_info(tpacked);
-  const Spec shape = info.rank == 3 ? spec(info.dtype, {info.experts, info.n, info.k})
-                                    : spec(info.dtype, {info.n, info.k});
-  const aiter_tensor* tw = call.out("out", out, shape);
+  Spec s = spec(parse_dtype(dtype_name, {}), {0, 0, 0});
+  s.ndim = shape.size() == 3 ? 3 : 2;
+  for (int i = 0; i < s.ndim; ++i) s.shape[i] = nb::cast<int64_t>(shape[i]);
+  const aiter_tensor* tw = call.out("out", out, s);
+  if (!(tw->dtype == s.dtype))
+    throw nb::value_error(("unshuffle_weight: w has dtype " + dtype_text(tw->dtype) +
+                           ", expected " + dtype_text(s.dtype) + ", which was packed")
+                              .c_str());
   aiter_shuffle_weight_opts opts = AITER_SHUFFLE_WEIGHT_OPTS_INIT;
   opts.flags = call.flags();
+  opts.tile_rows = tile_rows;
+  opts.tile_elements = tile_elements;
+  opts.pack_elements = pack_elements;
+  opts.gate_up = gate_up;
+  opts.pad_k_to = padded_k;
   call.run([&] { return aiter_unshuffle_weight(tpacked, tw, &opts, call.stream()); });
   return call.result();
 }
 
-nb::tuple shuffled_weight_info(nb::handle packed) {
-  OpCall call("shuffled_weight_info", nb::none());
-  const aiter_shuffled_weight info = read_info(call.in("packed", packed));
+nb::tuple shuffled_weight_info(nb::handle packed, nb::handle stream) {
+  const aiter_shuffled_weight info = read_info(packed, stream);
   const nb::tuple shape = info.rank == 3 ? nb::make_tuple(info.experts, info.n, info.k)
                                          : nb::make_tuple(info.n, info.k);
   return nb::make_tuple(shape, dtype_text(info.dtype).c_str(), info.padded_k, info.tile_rows,
                         info.tile_elements, info.pack_elements, info.gate_up != 0);
 }
 
-nb::object shuffle_scale(nb::handle scale, int64_t experts, bool gate_up, nb::handle out,
-                         nb::handle stream) {
+nb::object partial_transpose(nb::handle x, nb::handle num_rows, nb::handle out, nb::handle stream) {
+  OpCall call("partial_transpose", stream);
+  const aiter_tensor* tx = call.in("x", x);
+  const aiter_tensor* tnum_rows = call.in("num_rows", num_rows);
+  Spec s = like(tx);
+  if (s.ndim == 2) std::swap(s.shape[0], s.shape[1]);
+  const aiter_tensor* ty = call.out("y", out, s);
+  aiter_partial_transpose_opts opts = AITER_PARTIAL_TRANSPOSE_OPTS_INIT;
+  opts.flags = call.flags();
+  call.run([&] { return aiter_partial_transpose(tx, tnum_rows, ty, &opts, call.stream()); });
+  return call.result();
+}
+
+nb::object shuffle_scale(nb::handle scale, int64_t experts, bool gate_up, bool unpadded,
+                         nb::handle out, nb::handle stream) {
   OpCall call("shuffle_scale", stream);
   const aiter_tensor* tscale = call.in("scale", scale);
   aiter_shuffle_scale_opts opts = AITER_SHUFFLE_SCALE_OPTS_INIT;
   opts.flags = call.flags();
   opts.experts = experts;
   opts.gate_up = gate_up;
+  opts.unpadded = unpadded;
   Spec s = like(tscale);
-  if (s.ndim == 2 && experts == 1 && !gate_up)
+  if (s.ndim == 2 && experts == 1 && !gate_up && !unpadded)
     s = spec(tscale->dtype, {ceil_div(s.shape[0], 256) * 256, ceil_div(s.shape[1], 8) * 8});
   const aiter_tensor* tout = call.out("out", out, s);
   call.run([&] { return aiter_shuffle_scale(tscale, tout, &opts, call.stream()); });
@@ -268,13 +318,15 @@ nb::object unshuffle_scale(nb::handle shuffled, int64_t rows, int64_t cols, int6
   opts.flags = call.flags();
   opts.experts = experts;
   opts.gate_up = gate_up;
+  opts.unpadded = cols % 8 == 0 && tshuffled->ndim == 2 && tshuffled->shape[0] == rows &&
+                  tshuffled->shape[1] == cols;
   const aiter_tensor* tout = call.out("out", out, spec(tshuffled->dtype, {rows, cols}));
   call.run([&] { return aiter_unshuffle_scale(tshuffled, tout, &opts, call.stream()); });
   return call.result();
 }
 
 nb::object dequantize(nb::handle codes, nb::handle scale, int64_t group_rows, int64_t group_cols,
-                      nb::handle code_dtype, nb::handle scale_dtype, float global_scale,
+                      nb::handle code_dtype, nb::handle scale_dtype, nb::handle global_scale,
                       nb::handle scale_layout, nb::handle dtype, nb::handle out,
                       nb::handle stream) {
   OpCall call("dequantize", stream);
@@ -284,7 +336,7 @@ nb::object dequantize(nb::handle codes, nb::handle scale, int64_t group_rows, in
   opts.flags = call.flags();
   opts.group_rows = group_rows;
   opts.group_cols = group_cols;
-  opts.global_scale = global_scale;
+  give_global_scale(call, "global_scale", global_scale, &opts);
   opts.code_dtype = parse_dtype(code_dtype, {});
   opts.scale_dtype = parse_dtype(scale_dtype, {});
   opts.scale_layout = parse_layout(scale_layout);
@@ -310,7 +362,7 @@ QuantResult::QuantResult(OpCall& call, nb::handle quant) : call_(call) {
   opts_.scale_layout = parse_layout(items[4]);
   opts_.mx_round = nb::cast<int>(items[5]);
   opts_.amax_bound = items[6].is_none() ? INFINITY : nb::cast<float>(items[6]);
-  opts_.global_scale = nb::cast<float>(items[7]);
+  give_global_scale(call, "quant.global_scale", items[7], &opts_);
 }
 
 const aiter_tensor* QuantResult::codes(const char* name, nb::handle given, const aiter_tensor* x,
@@ -337,12 +389,16 @@ void bind_quant(nb::module_& m) {
         "stream"_a.none());
   m.def("rotate_activation", &rotate_activation, "x"_a, "quant"_a.none(), "dtype"_a.none(),
         "out"_a.none(), "out_scale"_a.none(), "stream"_a.none());
+  m.def("partial_transpose", &partial_transpose, "x"_a, "num_rows"_a, "out"_a.none(),
+        "stream"_a.none());
   m.def("shuffle_weight", &shuffle_weight, "w"_a, "tile_rows"_a, "tile_elements"_a,
         "pack_elements"_a, "gate_up"_a, "pad_k_to"_a, "out"_a.none(), "stream"_a.none());
-  m.def("unshuffle_weight", &unshuffle_weight, "packed"_a, "out"_a.none(), "stream"_a.none());
-  m.def("shuffled_weight_info", &shuffled_weight_info, "packed"_a);
-  m.def("shuffle_scale", &shuffle_scale, "scale"_a, "experts"_a, "gate_up"_a, "out"_a.none(),
+  m.def("unshuffle_weight", &unshuffle_weight, "packed"_a, "shape"_a, "dtype"_a, "padded_k"_a,
+        "tile_rows"_a, "tile_elements"_a, "pack_elements"_a, "gate_up"_a, "out"_a.none(),
         "stream"_a.none());
+  m.def("shuffled_weight_info", &shuffled_weight_info, "packed"_a, "stream"_a.none());
+  m.def("shuffle_scale", &shuffle_scale, "scale"_a, "experts"_a, "gate_up"_a, "unpadded"_a,
+        "out"_a.none(), "stream"_a.none());
   m.def("unshuffle_scale", &unshuffle_scale, "shuffled"_a, "rows"_a, "cols"_a, "experts"_a,
         "gate_up"_a, "out"_a.none(), "stream"_a.none());
   m.def("quantize", &quantize, "x"_a, "smooth"_a.none(), "smooth_map"_a.none(), "num_rows"_a.none(),

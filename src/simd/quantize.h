@@ -337,6 +337,8 @@ AITER_INLINE Words mx_scales(Vec amax, MxRound mode, const MxElement& element) {
     u = (u & 0x7fffffu) > max_mantissa ? u + 0x800000u : u;
   } else if (mode == MxRound::kEven) {
     u += 1u << (22 - element.mantissa);
+  } else if (mode == MxRound::kEvenFp4) {
+    u += 1u << 21;
   } else if (mode == MxRound::kCeil) {
     u += 0x7fffffu;
   }
@@ -366,9 +368,10 @@ AITER_INLINE void scales_for(Vec amax, const QuantSpec& spec, Scales* s) {
     const Words inverse = 254 - code;
     factor = to_vec(inverse == 0 ? words1(0x00400000u) : inverse << 23);
   } else if (spec.scale == DType::kF8E4M3FN) {
-    const Words code = encode_lanes(E4M3FN{}, amax / set1(Codec::max() * spec.global_scale));
+    const float global_scale = spec.whole_global_scale();
+    const Words code = encode_lanes(E4M3FN{}, amax / set1(Codec::max() * global_scale));
     memcpy(s->code, &code, sizeof(code));
-    const Vec scale = decode_lanes(E4M3FN{}, code) * set1(spec.global_scale);
+    const Vec scale = decode_lanes(E4M3FN{}, code) * set1(global_scale);
     factor = to_vec(scale.v > zero().v ? to_words(set1(1.0f) / scale) : Words{});
   } else {
     const Vec least = set1(1.1754943508222875e-38f);
@@ -408,7 +411,7 @@ AITER_INLINE float load_scale(const QuantOut& q, int64_t index) {
   if (q.spec.scale == DType::kBF16) return to_float(static_cast<const bf16*>(q.scale)[index]);
   const uint8_t code = static_cast<const uint8_t*>(q.scale)[index];
   return q.spec.scale == DType::kF8E8M0 ? e8m0_decode(code)
-                                        : E4M3FN::decode(code) * q.spec.global_scale;
+                                        : E4M3FN::decode(code) * q.spec.whole_global_scale();
 }
 
 // ---- rows ---------------------------------------------------------------------------------------

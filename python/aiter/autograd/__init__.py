@@ -23,7 +23,7 @@ __all__ = ["RULES", "Rule", "differentiable"]
 class Rule(NamedTuple):
     """How a function is computed, and its gradients.
 
-    arrays: number of its leading parameters that are arrays; each has a gradient.
+    arrays: names of its parameters that are arrays; each has a gradient.
     forward(*arrays, **options): (results, saved): results is an array or a tuple, saved a tuple of
         arrays (or None) for the backward pass.
     backward(saved, grads, **options): a gradient for each array, or None for one that has none.
@@ -31,7 +31,7 @@ class Rule(NamedTuple):
     """
 
     signature: inspect.Signature
-    arrays: int
+    arrays: tuple[str, ...]
     forward: Callable
     backward: Callable
 
@@ -39,9 +39,8 @@ class Rule(NamedTuple):
         """(arrays, options) of a call."""
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        values = list(bound.arguments.values())
-        names = list(bound.arguments)[self.arrays :]
-        return values[: self.arrays], dict(zip(names, values[self.arrays :], strict=True))
+        options = dict(bound.arguments)
+        return [options.pop(name) for name in self.arrays], options
 
 
 RULES: dict[str, Rule] = {}
@@ -50,21 +49,23 @@ RULES: dict[str, Rule] = {}
 def differentiable(function, arrays=1, forward=None):
     """Decorate the backward pass of `function`: it joins RULES under the function's name.
 
+    arrays: as in Rule, or the number of leading parameters.
     forward: as in Rule; by default the function itself, which then saves its arrays.
     """
+    signature = inspect.signature(function)
+    names = tuple(signature.parameters)[:arrays] if isinstance(arrays, int) else arrays
 
     def saving_the_arrays(*args, **options):
-        return function(*args, **options), args[:arrays]
+        return function(**dict(zip(names, args, strict=True)), **options), args
 
     def register(backward):
-        signature = inspect.signature(function)
         kept = [
             p
             for n, p in signature.parameters.items()
             if n not in ("out", "stream") and not n.endswith("_out")
         ]
         RULES[function.__name__] = Rule(
-            signature.replace(parameters=kept), arrays, forward or saving_the_arrays, backward
+            signature.replace(parameters=kept), names, forward or saving_the_arrays, backward
         )
         return backward
 
@@ -154,21 +155,34 @@ def _rms_norm_with_add(saved, grads, eps, use_model_sensitive_rmsnorm, gemma_nor
     return dx, dx, dw
 
 
-def _layer_norm_gradients(saved, dy, eps, x_bias, dresidual=None):
-    if x_bias is not None:
-        raise NotImplementedError("x_bias has no gradient; add it to x before the norm")
-    x, weight, bias = saved
-    has_bias = bias is not None
-    found = aiter.layer_norm_backward(dy, x, weight, has_bias, eps, dresidual=dresidual)
-    return _gradients(found, x, weight, bias)
+def _layer_norm_gradients(saved, dy, eps, dresidual=None):
+    x, weight, bias, x_bias = saved
+    found = aiter.layer_norm_backward(
+        dy, x, weight, bias is not None, eps, x_bias=x_bias is not None, dresidual=dresidual
+    )
+    return _gradients(found, x, weight, bias, x_bias)
 
 
-@differentiable(aiter.layer_norm, arrays=3)
-def _layer_norm(saved, grads, eps, x_bias):
-    return _layer_norm_gradients(saved, grads[0], eps, x_bias)
+def _save_what_is_normed(x, weight, bias, x_bias, eps):
+    v = x if x_bias is None else aiter.add(x, x_bias)
+    return aiter.layer_norm(x, weight, bias, eps, x_bias), (v, weight, bias, x_bias)
 
 
-@differentiable(aiter.layernorm2d_fwd_with_add, 4, _save_the_sum(aiter.layernorm2d_fwd_with_add))
-def _layer_norm_with_add(saved, grads, eps, x_bias):
-    dx, dw, db = _layer_norm_gradients(saved, grads[0], eps, x_bias, grads[1])
-    return dx, dx, dw, db
+@differentiable(aiter.layer_norm, ("x", "weight", "bias", "x_bias"), _save_what_is_normed)
+def _layer_norm(saved, grads, eps):
+    return _layer_norm_gradients(saved, grads[0], eps)
+
+
+def _save_the_sum_of_three(x, residual_in, weight, bias, x_bias, eps):
+    y, residual_out = aiter.layernorm2d_fwd_with_add(x, residual_in, weight, bias, eps, x_bias)
+    return (y, residual_out), (residual_out, weight, bias, x_bias)
+
+
+@differentiable(
+    aiter.layernorm2d_fwd_with_add,
+    ("x", "residual_in", "weight", "bias", "x_bias"),
+    _save_the_sum_of_three,
+)
+def _layer_norm_with_add(saved, grads, eps):
+    dx, *others = _layer_norm_gradients(saved, grads[0], eps, grads[1])
+    return dx, dx, *others

@@ -8,6 +8,8 @@ __all__ = [
     "act_mul_and_fp8_group_quant",
     "act_mul_and_mxfp4_quant",
     "fused_clamp_act_mul",
+    "fused_reduce_act_mul_and_mxfp4_quant",
+    "fused_reduce_act_mul_fp8_group_quant",
     "fused_silu_mul",
     "fused_silu_mul_fp8_per_tensor_static_quant",
     "gelu_and_mul",
@@ -99,9 +101,46 @@ def act_mul_and_fp8_group_quant(x, activation, group_size, dtype_quant=None):
 def fused_silu_mul_fp8_per_tensor_static_quant(
     inp, inp_scale, dtype_quant=None, silu_convert_to_inp_type=False
 ):
+    """silu_convert_to_inp_type: the product is rounded to inp's dtype before it is quantized."""
     if silu_convert_to_inp_type:
-        raise NotImplementedError("silu_convert_to_inp_type: silu is not rounded here")
+        codes, _ = _aiter.per_tensor_quant(
+            _aiter.silu_and_mul(inp), inp_scale.reshape(1), dtype_quant or dtypes.fp8
+        )
+        return codes
     return _aiter.scaled_silu_and_mul(inp, inp_scale.reshape(1), dtype_quant or dtypes.fp8)
+
+
+def _sum_of_parts(x, x2, dtype):
+    """(x, x2), added up in f32 over their first dimension where they are parts of split sums."""
+    if x.dim() == 2:
+        if x2 is not None:
+            raise ValueError("x2 is given, expected None for an x of two dimensions")
+        return x, None
+    return x.sum(0, dtype=dtypes.fp32), x2.sum(0, dtype=dtypes.fp32).to(dtype)
+
+
+def fused_reduce_act_mul_fp8_group_quant(
+    x, activation="silu", x2=None, group_size=128, dtype_quant=None, dtype=dtypes.bf16
+):
+    """Parts of split sums are added up first, in f32: x (parts, M, 2 N), x2 (parts, M, N2)."""
+    x, y2 = _sum_of_parts(x, x2, dtype)
+    return act_mul_and_fp8_group_quant(x, activation, group_size, dtype_quant), y2
+
+
+def fused_reduce_act_mul_and_mxfp4_quant(
+    x,
+    activation,
+    x2=None,
+    scaling_mode="even",
+    shuffle=False,
+    scale_shuffle_padding=False,
+    dtype=dtypes.bf16,
+):
+    x, y2 = _sum_of_parts(x, x2, dtype)
+    return (
+        act_mul_and_mxfp4_quant(x, activation, scaling_mode, shuffle, scale_shuffle_padding),
+        y2,
+    )
 
 
 def fused_silu_mul(x, out=None):

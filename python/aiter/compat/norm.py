@@ -7,19 +7,24 @@ e8m0 for scales.
 import torch
 
 from .. import norm as _norm
-from ..quant import Quant, QuantType
+from ..quant import MxScaleRoundMode, Quant, QuantType, quantize
 
 __all__ = [
     "GroupNorm",
     "add_rmsnorm",
     "add_rmsnorm_quant",
     "fused_add_rms_norm_cu",
+    "fused_add_rms_norm_opus",
     "fused_add_rmsnorm_pad",
+    "fused_dual_rmsnorm_mxfp8_quant",
     "fused_qk_rmsnorm",
     "fused_qk_rmsnorm_group_quant",
     "fused_qk_rmsnorm_per_token_quant",
+    "fused_reduce_rms_fp8_group_quant",
+    "fused_reduce_rms_mxfp4_quant",
     "fused_rms_fp8_group_quant",
     "fused_rms_fp8_per_tensor_static_quant",
+    "fused_rms_gated_fp8_group_quant",
     "fused_rms_mxfp4_quant",
     "fused_rms_mxfp8_quant",
     "fused_rmsnorm_add",
@@ -35,13 +40,21 @@ __all__ = [
     "layernorm2d_fwd_with_smoothquant",
     "rms_norm",
     "rms_norm_cu",
+    "rms_norm_opus",
     "rmsnorm",
     "rmsnorm2d_fwd",
+    "rmsnorm2d_fwd_opus",
     "rmsnorm2d_fwd_with_add",
     "rmsnorm2d_fwd_with_add_dynamicquant",
+    "rmsnorm2d_fwd_with_add_dynamicquant_opus",
+    "rmsnorm2d_fwd_with_add_opus",
     "rmsnorm2d_fwd_with_add_smoothquant",
+    "rmsnorm2d_fwd_with_add_smoothquant_opus",
     "rmsnorm2d_fwd_with_dynamicquant",
+    "rmsnorm2d_fwd_with_dynamicquant_opus",
     "rmsnorm2d_fwd_with_smoothquant",
+    "rmsnorm2d_fwd_with_smoothquant_opus",
+    "rmsnorm_forward_inference",
     "rmsnorm_quant",
 ]
 
@@ -140,6 +153,37 @@ def add_rmsnorm(out, input, residual_in, residual_out, weight, epsilon, gemma_no
 
 def fused_add_rms_norm_cu(input, residual_in, weight, epsilon):
     rmsnorm2d_fwd_with_add(input, input, residual_in, residual_in, weight, epsilon)
+
+
+def rms_norm_opus(out, input, weight, epsilon, model_sensitive=0, gemma_norm=False):
+    _norm.rms_norm(input, weight, epsilon, model_sensitive, gemma_norm=gemma_norm, out=out)
+
+
+def fused_add_rms_norm_opus(input, residual, weight, epsilon, model_sensitive=0, gemma_norm=False):
+    rmsnorm2d_fwd_with_add(input, input, residual, residual, weight, epsilon, gemma_norm,
+                           model_sensitive)  # fmt: skip
+
+
+def rmsnorm2d_fwd_opus(input, weight, epsilon, use_model_sensitive_rmsnorm=0):
+    return rms_norm(input, weight, epsilon, use_model_sensitive_rmsnorm)
+
+
+def rmsnorm2d_fwd_with_add_opus(
+    out,
+    input,
+    residual_in,
+    residual_out,
+    weight,
+    epsilon,
+    use_model_sensitive_rmsnorm=0,
+    gemma_norm=False,
+):
+    rmsnorm2d_fwd_with_add(out, input, residual_in, residual_out, weight, epsilon, gemma_norm,
+                           use_model_sensitive_rmsnorm)  # fmt: skip
+
+
+def rmsnorm_forward_inference(x, weight, eps):
+    return _norm.rms_norm(x, weight, eps)
 
 
 def fused_rmsnorm_add(x, weight, epsilon, res1=None):
@@ -242,6 +286,31 @@ def rmsnorm2d_fwd_with_add_dynamicquant(
         residual_out=residual_out,
         use_model_sensitive_rmsnorm=use_model_sensitive_rmsnorm,
     )
+
+
+def rmsnorm2d_fwd_with_dynamicquant_opus(
+    out, input, yscale, weight, epsilon, use_model_sensitive_rmsnorm=0
+):
+    rmsnorm2d_fwd_with_dynamicquant(out, input, yscale, weight, epsilon,
+                                    use_model_sensitive_rmsnorm)  # fmt: skip
+
+
+def rmsnorm2d_fwd_with_add_dynamicquant_opus(
+    out,
+    input,
+    residual_in,
+    residual_out,
+    yscale,
+    weight,
+    epsilon,
+    use_model_sensitive_rmsnorm=0,
+):
+    rmsnorm2d_fwd_with_add_dynamicquant(out, input, residual_in, residual_out, yscale, weight,
+                                        epsilon, use_model_sensitive_rmsnorm)  # fmt: skip
+
+
+rmsnorm2d_fwd_with_smoothquant_opus = rmsnorm2d_fwd_with_smoothquant
+rmsnorm2d_fwd_with_add_smoothquant_opus = rmsnorm2d_fwd_with_add_smoothquant
 
 
 def rmsnorm_quant(
@@ -511,10 +580,15 @@ def fused_rms_fp8_per_tensor_static_quant(
     output_unquantized_inp1=False,
     rmsnorm_convert_to_inp1_type=False,
 ):
-    if rmsnorm_convert_to_inp1_type:
-        raise NotImplementedError("rmsnorm_convert_to_inp1_type: the norm is quantized unrounded")
+    """rmsnorm_convert_to_inp1_type: the norm is rounded to inp1's dtype before it is quantized."""
     out = torch.empty(inp1.shape, dtype=dtype_quant or _fp8(), device=inp1.device)
     quant = _plan(inp1, out, None, static=inp1_scale.reshape(1).float())
+    if rmsnorm_convert_to_inp1_type:
+        plain = torch.empty_like(inp1)
+        _, *rest = _fused_rms(inp1, inp1_weight, inp1_epsilon, inp2, inp2_weight, inp2_epsilon,
+                              None, plain, None, res1, False)  # fmt: skip
+        quantize(plain, (0, 0), quant.quant_dtype, scale=quant.scale, out=_bytes(out))
+        return out, plain if output_unquantized_inp1 else None, *rest
     return out, *_fused_rms(inp1, inp1_weight, inp1_epsilon, inp2, inp2_weight, inp2_epsilon,
                             quant, out, None, res1, output_unquantized_inp1)  # fmt: skip
 
@@ -531,12 +605,16 @@ def fused_rms_fp8_group_quant(
     res1=None,
     output_unquantized_inp1=False,
     transpose_scale=False,
+    is_x_scale_strided=False,
 ):
+    """is_x_scale_strided: transposed scales come as a view with the strides (1, M)."""
     out = torch.empty(inp1.shape, dtype=dtype_quant or _fp8(), device=inp1.device)
     groups = -(-inp1.shape[1] // group_size)
     scale = torch.empty((inp1.shape[0], groups), dtype=torch.float32, device=inp1.device)
     view = _scales(inp1, scale, group_size, transpose_scale=transpose_scale)
     quant = _plan(inp1, out, scale, group_size)
+    if transpose_scale and is_x_scale_strided:
+        scale = view
     return (out, scale), *_fused_rms(inp1, inp1_weight, inp1_epsilon, inp2, inp2_weight,
                                      inp2_epsilon, quant, out, view, res1,
                                      output_unquantized_inp1)  # fmt: skip
@@ -553,7 +631,9 @@ def fused_rms_mxfp4_quant(
     shuffle=False,
     scale_shuffle_padding=False,
     output_unquantized_inp1=False,
+    inargs="auto",
 ):
+    """inargs chooses among AITER's kernels; there is one here."""
     rows, groups = x1.shape[0], -(-x1.shape[1] // 32)
     out = torch.empty((rows, x1.shape[1] // 2), dtype=torch.uint8, device=x1.device)
     if shuffle:
@@ -570,8 +650,155 @@ def fused_rms_mxfp8_quant(x, weight, eps, y=None, scale=None):
     if scale is None:
         groups = -(-x.shape[1] // 32)
         scale = torch.empty((x.shape[0], groups), dtype=torch.uint8, device=x.device)
-    _norm_quant(y, x, scale, weight, None, eps, 32)
+    quant = _plan(x, y, scale, 32)._replace(round_mode=MxScaleRoundMode.EvenFp4)
+    _norm.norm_quant(x, weight, None, quant, eps=eps, out=_bytes(y), out_scale=_bytes(scale))
     return y, scale
+
+
+def fused_dual_rmsnorm_mxfp8_quant(
+    q, k, q_weight, k_weight, eps_q, eps_k=None, yq=None, sq=None, yk=None
+):
+    if yq is None:
+        yq = torch.empty(q.shape, dtype=torch.float8_e4m3fn, device=q.device)
+    if sq is None:
+        sq = torch.empty((q.shape[0], q.shape[1] // 32), dtype=torch.uint8, device=q.device)
+    if yk is None:
+        yk = torch.empty_like(k)
+    quant = _plan(q, yq, sq, 32)._replace(round_mode=MxScaleRoundMode.EvenFp4)
+    _qk(q, yq, sq, quant, q_weight, eps_q, None, yk, None, k, k_weight,
+        eps_q if eps_k is None else eps_k, None, False)  # fmt: skip
+    return yq, sq, yk
+
+
+def _sum_of_parts(dtype, *parts):
+    """Added up in f32 over the first dimension, where they are parts of split sums; the dtype of the
+    results."""
+    dtype = dtype or parts[0].dtype
+    if parts[0].dim() == 2:
+        return dtype, *parts
+    return dtype, *(p if p is None else p.sum(0, dtype=torch.float32) for p in parts)
+
+
+def _reduced(function, dtype, x1, weight1, eps1, x2, weight2, eps2, x3, res1, out3, **options):
+    """A fused norm of what was added up: results of the wanted dtype."""
+    dtype, x1, x2, x3 = _sum_of_parts(dtype, x1, x2, x3)
+    if dtype != x1.dtype:
+        weight1, weight2, res1 = (
+            t if t is None else t.to(x1.dtype) for t in (weight1, weight2, res1)
+        )
+    quantized, *rest = function(x1, weight1, eps1, x2, weight2, eps2, res1=res1, **options)
+    rest = [t if t is None else t.to(dtype) for t in rest]
+    if x3 is not None:
+        out3 = x3.to(dtype) if out3 is None else out3.copy_(x3)
+    return quantized, *rest, out3
+
+
+def fused_reduce_rms_fp8_group_quant(
+    inp1,
+    inp1_weight,
+    inp1_epsilon,
+    inp2=None,
+    inp2_weight=None,
+    inp2_epsilon=None,
+    inp3=None,
+    group_size=128,
+    dtype_quant=None,
+    dtype=None,
+    res1=None,
+    output_unquantized_inp1=False,
+    out3=None,
+    transpose_scale=False,
+    is_x_scale_strided=False,
+):
+    """Parts of split sums, (parts, M, N), are added up first, in f32."""
+    return _reduced(
+        fused_rms_fp8_group_quant,
+        dtype,
+        inp1,
+        inp1_weight,
+        inp1_epsilon,
+        inp2,
+        inp2_weight,
+        inp2_epsilon,
+        inp3,
+        res1,
+        out3,
+        group_size=group_size,
+        dtype_quant=dtype_quant,
+        output_unquantized_inp1=output_unquantized_inp1,
+        transpose_scale=transpose_scale,
+        is_x_scale_strided=is_x_scale_strided,
+    )
+
+
+def fused_reduce_rms_mxfp4_quant(
+    x1,
+    x1_weight,
+    x1_epsilon,
+    x2=None,
+    x2_weight=None,
+    x2_epsilon=0.0,
+    x3=None,
+    res1=None,
+    shuffle=False,
+    scale_shuffle_padding=False,
+    output_unquantized_inp1=False,
+    dtype=None,
+    out3=None,
+):
+    """Parts of split sums, (parts, M, N), are added up first, in f32."""
+    return _reduced(
+        fused_rms_mxfp4_quant,
+        dtype,
+        x1,
+        x1_weight,
+        x1_epsilon,
+        x2,
+        x2_weight,
+        x2_epsilon,
+        x3,
+        res1,
+        out3,
+        shuffle=shuffle,
+        scale_shuffle_padding=scale_shuffle_padding,
+        output_unquantized_inp1=output_unquantized_inp1,
+    )
+
+
+def fused_rms_gated_fp8_group_quant(
+    x,
+    weight,
+    bias,
+    z,
+    eps,
+    *,
+    norm_before_gate=True,
+    use_ue8m0=False,
+    activation="silu",
+    out_dtype=None,
+    fp8_min=None,
+    fp8_max=None,
+    fp8_min_scaling_factor=None,
+    group_size=None,
+):
+    """Scales may be as small as f32 allows: there is no fp8_min_scaling_factor."""
+    if (fp8_min, fp8_max, fp8_min_scaling_factor) != (None, None, None):
+        raise NotImplementedError("fp8_min, fp8_max and fp8_min_scaling_factor are the dtype's own")
+    if activation not in ("silu", "swish", "sigmoid"):
+        raise ValueError(f'activation is "{activation}", expected "silu", "swish" or "sigmoid"')
+    code = _name(out_dtype or _fp8())
+    group, kind = group_size or 0, _E8M0 if use_ue8m0 else "float32"
+    if bias is None and norm_before_gate and activation != "sigmoid":
+        quant = Quant(code, group, scale_dtype=kind)
+        codes, scale = _norm.norm_quant(x, weight, quant=quant, eps=eps, gate=z)
+    else:  # in f32, step by step
+        v, gate = x.float(), torch.sigmoid(z.float())
+        gate = gate if activation == "sigmoid" else gate * z.float()
+        v = _norm.rms_norm(v if norm_before_gate else v * gate, weight.float(), eps)
+        v = v if bias is None else v + bias.float()
+        v = v * gate if norm_before_gate else v
+        codes, scale = quantize(v, (1, group), code, scale_dtype=kind)
+    return codes, scale.float() if group else scale.float().view(-1)
 
 
 def groupnorm_run(input, num_groups, weight, bias, eps):

@@ -1,33 +1,82 @@
 """AITER's quantization functions: outputs first, in place, on torch tensors."""
 
+import functools
+
+import torch
+
 import aiter as _aiter
 from aiter.quant import _aiter as _core
 
+from . import dtypes
+from ._enums import ActivationType
+
 __all__ = [
+    "dynamic_mxfp4_quant",
+    "dynamic_mxfp8_quant",
+    "dynamic_nvfp4_quant",
     "dynamic_per_group_scaled_quant",
     "dynamic_per_group_scaled_quant_fp4",
     "dynamic_per_tensor_quant",
+    "dynamic_per_tensor_quant_fp8_i8",
+    "dynamic_per_token_quant_fp8_i8",
     "dynamic_per_token_scaled_quant",
+    "e8m0_shuffle",
+    "fp8_legacy_to_mxfp8",
+    "fused_dynamic_mx_quant_moe_sort",
+    "fused_dynamic_mx_quant_moe_sort_hip",
+    "fused_dynamic_mxfp4_quant_moe_sort",
+    "fused_dynamic_mxfp8_quant_moe_sort",
+    "fused_flatten_fp8_group_quant",
+    "fused_flatten_mxfp4_quant",
+    "fused_flatten_mxfp8_quant",
+    "get_dtype_max",
+    "get_hip_quant",
+    "get_torch_act",
+    "get_torch_quant",
+    "get_triton_quant",
+    "interleave_gate_up_rows",
+    "moe_shuffle_scale",
+    "moe_shuffle_weight",
+    "moe_smooth_per_token_scaled_quant",
     "moe_smooth_per_token_scaled_quant_v1",
+    "moe_smooth_per_token_scaled_quant_v2",
     "moe_smoothquant_fwd",
+    "mxfp4_moe_sort_fwd",
+    "mxfp4_moe_sort_hip",
+    "pack_int8_to_packed_int4",
+    "partial_transpose",
+    "per_1x32_f4_quant",
+    "per_1x32_f4_quant_for_dot_scaled",
     "per_1x32_f4_quant_hip",
+    "per_1x32_f4_quant_triton",
+    "per_1x32_f8_scale_f8_quant",
     "per_1x32_i4_quant",
     "per_1x32_mx_quant_hip",
+    "per_block_quant_wrapper",
     "per_group_quant_hip",
     "per_tensor_quant",
     "per_tensor_quant_hip",
+    "per_tensor_quant_triton",
     "per_token_quant_hip",
+    "per_token_quant_triton",
     "pertoken_quant",
     "quant_mxfp4",
+    "quant_mxfp4_hip",
     "rotate_activation",
+    "shuffle_scale",
+    "shuffle_scale_a16w4",
+    "shuffle_scale_for_int4",
     "shuffle_weight",
+    "shuffle_weight_NK",
     "shuffle_weight_a16w4",
     "smooth_per_token_scaled_quant",
     "smoothquant_fwd",
     "static_per_tensor_quant",
+    "static_per_tensor_quant_fp8_i8",
 ]
 
 _FP4, _E8M0 = "float4_e2m1fnx2", "float8_e8m0fnu"
+_HEAD = 64  # bytes in front of shuffled weights, which describe them
 
 
 def _name(dtype):
@@ -100,11 +149,8 @@ def dynamic_per_group_scaled_quant(
     shuffle_scale=True,
     num_rows=None,
     num_rows_factor=1,
-    scale_layout_m32k4=False,
 ):
     """shuffle_scale: e8m0 scales of groups of 32 in their shuffled order, others column-major."""
-    if scale_layout_m32k4:
-        raise NotImplementedError("scale_layout_m32k4 is a layout of gfx1250")
     x = input.view(-1, input.shape[-1])
     e8m0 = _name(scales.dtype) in ("uint8", _E8M0)
     shuffled = shuffle_scale and e8m0 and group_size == 32
@@ -153,7 +199,9 @@ def smooth_per_token_scaled_quant(
     if smooth_scale_map is not None:
         if smooth_scale_map_hash is not None:
             smooth_scale_map = smooth_scale_map_hash[smooth_scale_map.long()]
-        smooth_scale_map = smooth_scale_map.to(dtype=_int32(), copy=False).reshape(input.shape[:-1])
+        smooth_scale_map = smooth_scale_map.to(dtype=torch.int32, copy=False).reshape(
+            input.shape[:-1]
+        )
     _aiter.quantize(
         input,
         (1, 0),
@@ -165,12 +213,6 @@ def smooth_per_token_scaled_quant(
         out=out,
         out_scale=scales.view(*input.shape[:-1], 1),
     )
-
-
-def _int32():
-    import torch
-
-    return torch.int32
 
 
 def moe_smoothquant_fwd(out, input, x_scale, topk_ids, y_scale):
@@ -200,7 +242,7 @@ def moe_smooth_per_token_scaled_quant_v1(
     ids = smooth_scale_map
     if smooth_scale_map_hash is not None:
         ids = smooth_scale_map_hash[ids.long()]
-    moe_smoothquant_fwd(out, input, smooth_scale, ids.to(_int32()), scales)
+    moe_smoothquant_fwd(out, input, smooth_scale, ids.to(torch.int32), scales)
 
 
 def quant_mxfp4(
@@ -214,11 +256,39 @@ def quant_mxfp4(
     gate_up=False,
     shuffle_weight=False,
 ):
-    if a16w4_shuffle or gate_up or shuffle_weight:
-        raise NotImplementedError("quantize first, then shuffle_weight and shuffle_scale")
-    _aiter.quant_mxfp4_hip(
-        inp, group_size, round_mode, e8m0_shuffle, out=out_packed, out_scale=out_scale
+    """Where they are shuffled, weights keep their shape."""
+    codes, _ = _aiter.quant_mxfp4_hip(
+        inp,
+        group_size,
+        round_mode,
+        e8m0_shuffle,
+        a16w4_shuffle,
+        gate_up and a16w4_shuffle,
+        shuffle_weight,
+        out=None if shuffle_weight else out_packed.view(torch.uint8),
+        out_scale=out_scale.view(torch.uint8),
     )
+    if shuffle_weight:
+        out_packed.view(torch.uint8).copy_(codes[_HEAD:].view(out_packed.shape))
+
+
+def quant_mxfp4_hip(
+    x,
+    group_size=32,
+    round_mode=1,
+    e8m0_shuffle=False,
+    a16w4_shuffle=False,
+    gate_up=False,
+    shuffle_weight=False,
+):
+    rows, groups = x.shape[0], x.shape[1] // group_size
+    if e8m0_shuffle:
+        rows, groups = -(-rows // 256) * 256, -(-groups // 8) * 8
+    codes = torch.empty((x.shape[0], x.shape[1] // 2), dtype=torch.uint8, device=x.device)
+    scale = torch.empty((rows, groups), dtype=torch.uint8, device=x.device)
+    quant_mxfp4(x, codes, scale, group_size, int(round_mode), e8m0_shuffle, a16w4_shuffle, gate_up,
+                shuffle_weight)  # fmt: skip
+    return codes.view(dtypes.fp4x2), scale.view(dtypes.fp8_e8m0)
 
 
 def rotate_activation(out, input, scale=None, group_size=None, shuffle_scale=True):
@@ -230,30 +300,40 @@ def rotate_activation(out, input, scale=None, group_size=None, shuffle_scale=Tru
         _aiter.rotate_activation(input, out=out)
 
 
+def _scale_for(amax, largest):
+    scale = amax / largest
+    return torch.where(scale == 0, 1, scale)
+
+
 def pertoken_quant(
-    x, scale=None, x_scale=None, scale_dtype=None, quant_dtype="int8", dtypeMax=None
+    x, scale=None, x_scale=None, scale_dtype=torch.float32, quant_dtype=torch.int8, dtypeMax=None
 ):
-    if dtypeMax is not None:
-        raise NotImplementedError("dtypeMax: the largest number of quant_dtype is used")
+    """dtypeMax: what the largest number of a row becomes, for codes that use a part of their range."""
+    if dtypeMax is not None and scale is None:
+        v = x.float() if x_scale is None else x.float() * x_scale
+        scale = _scale_for(v.abs().amax(-1, keepdim=True), dtypeMax)
     codes, scale = _aiter.pertoken_quant(x, scale, x_scale, quant_dtype=_name(quant_dtype))
-    return codes, scale if scale_dtype is None else scale.to(scale_dtype)
+    return codes, scale.to(scale_dtype)
 
 
-def per_tensor_quant(x, scale=None, scale_dtype=None, quant_dtype="int8", dtypeMax=None):
-    if dtypeMax is not None:
-        raise NotImplementedError("dtypeMax: the largest number of quant_dtype is used")
+def per_tensor_quant(
+    x, scale=None, scale_dtype=torch.float32, quant_dtype=torch.int8, dtypeMax=None
+):
+    if dtypeMax is not None and scale is None:
+        scale = _scale_for(x.float().abs().max(), dtypeMax)
+    scale = scale if scale is None else scale.view(1).float()
     codes, scale = _aiter.per_tensor_quant(x, scale, _name(quant_dtype))
-    return codes, scale.view(1) if scale_dtype is None else scale.view(1).to(scale_dtype)
+    return codes, scale.view(1).to(scale_dtype)
 
 
-def per_tensor_quant_hip(x, scale=None, quant_dtype="int8", num_rows=None, num_rows_factor=1):
+def per_tensor_quant_hip(x, scale=None, quant_dtype=torch.int8, num_rows=None, num_rows_factor=1):
     if num_rows is not None:
         raise NotImplementedError("num_rows is not supported for per_tensor_quant_hip")
     codes, scale = _aiter.per_tensor_quant(x, scale, _name(quant_dtype))
     return codes, scale.view(1)
 
 
-def per_token_quant_hip(x, scale=None, quant_dtype="int8", num_rows=None, num_rows_factor=1):
+def per_token_quant_hip(x, scale=None, quant_dtype=torch.int8, num_rows=None, num_rows_factor=1):
     if scale is not None:
         raise ValueError("unsupported: static per token quant")
     return _aiter.per_token_quant_hip(x, None, _name(quant_dtype), num_rows, num_rows_factor)
@@ -262,17 +342,14 @@ def per_token_quant_hip(x, scale=None, quant_dtype="int8", num_rows=None, num_ro
 def per_group_quant_hip(
     x,
     scale=None,
-    quant_dtype="int8",
+    quant_dtype=torch.int8,
     group_size=128,
     transpose_scale=False,
     num_rows=None,
     num_rows_factor=1,
-    scale_type="float32",
-    scale_layout_m32k4=False,
+    scale_type=torch.float32,
 ):
     """With transpose_scale the bytes of scale are in another order than its shape says, as in AITER."""
-    import torch
-
     if scale is not None:
         raise ValueError("unsupported: static per token quant")
     code, kind = _name(quant_dtype), _name(scale_type)
@@ -290,7 +367,7 @@ def per_group_quant_hip(
             "per_1x32_mx_quant_hip(shuffle=True) has room for shuffled scales"
         )
     dynamic_per_group_scaled_quant(
-        y, x, scale, group_size, transpose_scale, num_rows, num_rows_factor, scale_layout_m32k4
+        y, x, scale, group_size, transpose_scale, num_rows, num_rows_factor
     )
     return y, scale
 
@@ -321,24 +398,480 @@ def per_1x32_f4_quant_hip(
 
 def per_1x32_i4_quant(weight, group_size=32):
     """Codes of one byte each, (..., N, K), and bf16 scales (..., K / group_size, N), as in AITER."""
-    import torch
-
     packed, scale = _aiter.per_1x32_i4_quant(weight, group_size)
     pairs = torch.stack([packed << 4, packed & 0xF0], dim=-1).view(torch.int8) >> 4
     return pairs.view(weight.shape), scale.transpose(-1, -2).contiguous()
 
 
-def shuffle_weight(x, layout=(16, 16), use_int4=False, is_guinterleave=False, gate_up=False):
-    """A tensor like x with its elements in the new order, tagged `is_shuffled` as in AITER.
+# ---- layouts of weights and scales ---------------------------------------------------------------
 
-    `packed` of it is what aiter.shuffle_weight made, whose head describes layout and shape.
+
+def _shuffled(packed, like):
+    """A tensor like `like` of what aiter.shuffle_weight packed, tagged `is_shuffled` as in AITER.
+
+    `packed` of it is the whole, whose head describes layout and shape.
     """
-    packed = _aiter.shuffle_weight(x, layout, use_int4, is_guinterleave, gate_up)
-    shuffled = packed[64:].view(x.dtype).view(x.shape)
+    shuffled = packed[_HEAD:].view(like.dtype).view(like.shape)
     shuffled.is_shuffled = True
     shuffled.packed = packed
     return shuffled
 
 
+def shuffle_weight(
+    x, layout=(16, 16), use_int4=False, is_guinterleave=False, gate_up=False, pad_k_to=0
+):
+    """A tensor like x (with K padded) in the new order, tagged as in AITER: `is_shuffled`, and with
+    pad_k_to `aiter_original_k` and `aiter_padded_k`. `packed` is what aiter.shuffle_weight made."""
+    if pad_k_to and (use_int4 or is_guinterleave):
+        raise NotImplementedError("pad_k_to with use_int4 or is_guinterleave")
+    w = x.view(torch.uint8) if x.dtype == dtypes.fp4x2 else x
+    packed = _aiter.shuffle_weight(w, layout, use_int4, is_guinterleave, gate_up, pad_k_to)
+    k, padded = x.shape[-1], -(-x.shape[-1] // max(pad_k_to, 1)) * max(pad_k_to, 1)
+    shuffled = _shuffled(packed, x if padded == k else x.new_empty((*x.shape[:-1], padded)))
+    if pad_k_to:
+        shuffled.aiter_original_k, shuffled.aiter_padded_k = k, padded
+    return shuffled
+
+
 def shuffle_weight_a16w4(src, NLane, gate_up):
     return shuffle_weight(src, (NLane, 16), is_guinterleave=True, gate_up=gate_up)
+
+
+def moe_shuffle_weight(
+    src, experts_cnt=None, is_guinterleave=False, gate_up=False, layout=(16, 16)
+):
+    return shuffle_weight(src, layout, False, is_guinterleave, gate_up)
+
+
+def shuffle_weight_NK(x, inst_N, inst_K, use_int4=False):
+    """Tiles of inst_N rows of inst_K elements, of which a lane of 64 has its part together."""
+    pack = inst_K // (64 // inst_N) * (2 if use_int4 else 1)
+    tile = 64 // inst_N * pack
+    return _shuffled(_core.shuffle_weight(x, inst_N, tile, pack, False, 0, None, None), x)
+
+
+def interleave_gate_up_rows(w):
+    return torch.stack(w.chunk(2, dim=1), dim=2).flatten(1, 2).contiguous()
+
+
+def pack_int8_to_packed_int4(x_shuf_i8):
+    """Eight numbers in four bytes: the first four in the lower halves, the others in the upper."""
+    pairs = x_shuf_i8.contiguous().view(-1, 2, 4).view(torch.uint8)
+    return (pairs[:, 0] & 15 | pairs[:, 1] << 4).view(torch.int8).view(-1)
+
+
+def shuffle_scale_for_int4(scale, group_size=32):
+    """(experts, groups, N): bf16 scales of two groups come together."""
+    if group_size != 32:
+        raise ValueError(f"shuffle_scale_for_int4: group_size is {group_size}, expected 32")
+    if scale.dtype != torch.bfloat16:
+        return scale.contiguous()
+    experts, groups, n = scale.shape
+    return scale.view(experts, groups // 2, 2, n).transpose(2, 3).contiguous()
+
+
+def shuffle_scale(src, experts_cnt=None, is_guinterleave=False, gate_up=False):
+    if src is None or src.dtype == torch.float32:
+        return src
+    if is_guinterleave and experts_cnt is None:
+        raise ValueError("experts_cnt is required when is_guinterleave=True")
+    scale = src.view(torch.uint8)
+    if is_guinterleave and src.shape[1] % 8:
+        scale = torch.nn.functional.pad(scale, (0, -src.shape[1] % 8), value=0x7F)
+    return _aiter.shuffle_scale(scale, experts_cnt, is_guinterleave, gate_up).view(src.dtype)
+
+
+moe_shuffle_scale = shuffle_scale
+
+
+def shuffle_scale_a16w4(src, experts_cnt, gate_up):
+    return shuffle_scale(src, experts_cnt, True, gate_up)
+
+
+def e8m0_shuffle(scale):
+    return shuffle_scale(scale)
+
+
+def partial_transpose(out, input, num_rows):
+    x = input.view(-1, input.shape[-1])
+    _aiter.partial_transpose(x, num_rows, out=out.view(x.shape[::-1]))
+
+
+# ---- mixtures of experts -------------------------------------------------------------------------
+
+
+def moe_smooth_per_token_scaled_quant_v2(
+    out,
+    input,
+    scales,
+    smooth_scale,
+    sorted_token_ids,
+    sorted_expert_ids,
+    num_valid_ids,
+    block_m,
+    shuffle_scale=False,
+    transpose_out=False,
+):
+    """The experts of tokens come from the sorted ids. input: (tokens, columns), or (tokens, topk,
+    columns)."""
+    tokens, cols = input.shape[0], input.shape[-1]
+    topk = out.numel() // (tokens * cols)
+    ids = sorted_token_ids[: sorted_expert_ids.shape[0] * block_m]
+    place = torch.arange(ids.shape[0], device=ids.device)
+    token, k = (ids & 0xFFFFFF).long(), (ids >> 24).long()
+    expert = sorted_expert_ids[place // block_m].to(torch.int32)
+    valid = (place < num_valid_ids[0]) & (token < tokens) & (k < topk)
+    experts = torch.full((tokens * topk + 1,), -1, dtype=torch.int32, device=ids.device)
+    experts[torch.where(valid, token * topk + k, tokens * topk)] = expert
+    experts = experts[:-1].view(tokens, topk)
+    x = input if input.dim() == 3 else input.unsqueeze(1).expand(-1, topk, -1)
+    shape = (topk, tokens) if transpose_out else (tokens, topk)
+    codes, scale = out.view(*shape, -1), scales.view(*shape, 1)
+    if transpose_out:
+        x, experts = x.transpose(0, 1), experts.t()
+    _aiter.quantize(x, (1, 0), _codes(out), smooth=smooth_scale, smooth_map=experts, out=codes,
+                    out_scale=scale)  # fmt: skip
+
+
+def moe_smooth_per_token_scaled_quant(
+    out,
+    input,
+    scales,
+    smooth_scale,
+    topk_ids,
+    sorted_token_ids,
+    sorted_expert_ids,
+    num_valid_ids,
+    block_m,
+    local_expert_hash=None,
+    shuffle_scale=False,
+    transpose_out=False,
+    is_balanced=False,
+):
+    """By the ids of experts where there are such of all experts, or else by the sorted ids."""
+    if input.numel() != out.numel() and local_expert_hash is not None:
+        moe_smooth_per_token_scaled_quant_v1(out, input, scales, smooth_scale, topk_ids,
+                                             shuffle_scale, local_expert_hash,
+                                             transpose_out)  # fmt: skip
+    else:
+        moe_smooth_per_token_scaled_quant_v2(out, input, scales, smooth_scale, sorted_token_ids,
+                                             sorted_expert_ids, num_valid_ids, block_m,
+                                             shuffle_scale, transpose_out)  # fmt: skip
+
+
+def _sort_scales(out_scale, scale, sorted_ids, num_valid_ids, token_num):
+    """Rows of scale in the order of the sorted ids, 0 where there is none, and shuffled."""
+    scale = scale.view(torch.uint8).reshape(-1, scale.shape[-1])
+    topk = scale.shape[0] // max(token_num, 1)
+    place = torch.arange(sorted_ids.shape[0], device=sorted_ids.device)
+    token, k = (sorted_ids & 0xFFFFFF).long(), (sorted_ids >> 24).long()
+    valid = (place < num_valid_ids[0]) & (token < token_num)
+    row = token
+    if topk > 1:
+        valid, row = valid & (k < topk), token * topk + k
+    rows = torch.where(valid.unsqueeze(1), scale[torch.where(valid, row, 0)], 0)
+    padding = (0, -rows.shape[1] % 8, 0, -rows.shape[0] % 32)
+    rows = torch.nn.functional.pad(rows, padding)
+    _core.shuffle_scale(rows, 1, False, True, out_scale.view(torch.uint8), None)
+
+
+def mxfp4_moe_sort_hip(out_scale, scale, sorted_ids, num_valid_ids, token_num, cols):
+    _sort_scales(out_scale, scale[..., : -(-cols // 32)], sorted_ids, num_valid_ids, token_num)
+
+
+def mxfp4_moe_sort_fwd(scale, sorted_ids, num_valid_ids, token_num, cols):
+    out_scale = _sorted_scale(sorted_ids, cols, 32)
+    mxfp4_moe_sort_hip(out_scale, scale, sorted_ids, num_valid_ids, token_num, cols)
+    return out_scale
+
+
+def _sorted_scale(sorted_ids, cols, group_size):
+    rows, groups = -(-sorted_ids.shape[0] // 32) * 32, -(-cols // group_size)
+    shape = (rows, -(-groups // 8) * 8)
+    return torch.empty(shape, dtype=torch.uint8, device=sorted_ids.device).view(dtypes.fp8_e8m0)
+
+
+def fused_dynamic_mx_quant_moe_sort_hip(
+    out,
+    scales,
+    input,
+    sorted_ids,
+    num_valid_ids,
+    token_num,
+    block_m,
+    group_size=32,
+    sorted_weights=None,
+    num_rows=None,
+):
+    """Quantizes each row once, then sorts the scales. Rows of weight 0 are zeros."""
+    x = input.view(-1, input.shape[-1])
+    codes = out.view(torch.uint8) if _codes(out) == _FP4 else out
+    if sorted_weights is not None:
+        topk = max(x.shape[0] // max(token_num, 1), 1)
+        place = torch.arange(sorted_ids.shape[0], device=sorted_ids.device)
+        token, k = (sorted_ids & 0xFFFFFF).long(), (sorted_ids >> 24).long()
+        zero = (sorted_weights[: sorted_ids.shape[0]] == 0) & (place < num_valid_ids[0])
+        zero &= (token < token_num) & (k < topk)
+        keep = torch.ones(x.shape[0] + 1, dtype=torch.bool, device=x.device)
+        row = token * topk + k if topk > 1 else token
+        keep[torch.where(zero, row, x.shape[0])] = False
+        keep = keep[:-1].unsqueeze(1)
+    _, scale = (
+        _aiter.per_1x32_mx_quant(x, _codes(out), num_rows=num_rows, out=codes)
+        if group_size == 32
+        else _aiter.quantize(
+            x, (1, group_size), _codes(out), scale_dtype=_E8M0, num_rows=num_rows, out=codes
+        )
+    )
+    scale = scale.view(torch.uint8)
+    if sorted_weights is not None:
+        codes.view(torch.uint8).mul_(keep)
+        scale = scale * keep
+    _sort_scales(scales, scale, sorted_ids, num_valid_ids, token_num)
+
+
+def fused_dynamic_mx_quant_moe_sort(
+    input,
+    sorted_ids,
+    num_valid_ids,
+    token_num,
+    topk,
+    block_size,
+    quant_dtype=dtypes.fp4x2,
+    num_rows=None,
+    group_size=32,
+    sorted_weights=None,
+):
+    """Returns (codes, sorted and shuffled scales)."""
+    rows, cols = input.view(-1, input.shape[-1]).shape
+    fp4 = quant_dtype == dtypes.fp4x2
+    out = torch.empty((rows, cols // 2 if fp4 else cols), dtype=quant_dtype, device=input.device)
+    scale = _sorted_scale(sorted_ids, cols, group_size)
+    fused_dynamic_mx_quant_moe_sort_hip(out, scale, input, sorted_ids, num_valid_ids, token_num,
+                                        block_size, group_size, sorted_weights)  # fmt: skip
+    return out, scale
+
+
+def fused_dynamic_mxfp4_quant_moe_sort(
+    input, sorted_ids, num_valid_ids, token_num, topk, block_size, num_rows=None, group_size=32,
+    sorted_weights=None,
+):  # fmt: skip
+    return fused_dynamic_mx_quant_moe_sort(
+        input, sorted_ids, num_valid_ids, token_num, topk, block_size, dtypes.fp4x2, num_rows,
+        group_size, sorted_weights,
+    )  # fmt: skip
+
+
+def fused_dynamic_mxfp8_quant_moe_sort(
+    input, sorted_ids, num_valid_ids, token_num, topk, block_size, num_rows=None, group_size=32,
+    sorted_weights=None,
+):  # fmt: skip
+    return fused_dynamic_mx_quant_moe_sort(
+        input, sorted_ids, num_valid_ids, token_num, topk, block_size, dtypes.fp8, num_rows,
+        group_size, sorted_weights,
+    )  # fmt: skip
+
+
+# ---- AITER's references, and its Triton functions ------------------------------------------------
+
+
+@functools.lru_cache
+def get_dtype_max(dtype):
+    return (torch.finfo if dtype.is_floating_point else torch.iinfo)(dtype).max
+
+
+def get_torch_act(aType):
+    functional = torch.nn.functional
+    acts = {
+        ActivationType.No: lambda *a, **k: a[0],
+        ActivationType.Silu: functional.silu,
+        ActivationType.Gelu: functional.gelu,
+    }
+    return acts.get(aType, NotImplementedError)
+
+
+def per_1x32_f4_quant(
+    x, scale=None, quant_dtype=dtypes.fp4x2, shuffle=False, pack_dim=-1, round_mode=1
+):
+    """pack_dim=0: of the columns of (K, N), as tl.dot_scaled has its right operand."""
+    if scale is not None:
+        raise ValueError("per_1x32_f4_quant: scale is computed, expected None")
+    if pack_dim == 0:
+        codes, found = per_1x32_f4_quant(x.t().contiguous(), None, quant_dtype, shuffle, -1,
+                                         round_mode)  # fmt: skip
+        codes, found = (t.view(torch.uint8).t().contiguous() for t in (codes, found))
+        return codes.view(quant_dtype), found.view(dtypes.fp8_e8m0)
+    codes, found = _aiter.quantize(x, (1, 32), _FP4, scale_dtype=_E8M0, round_mode=int(round_mode))
+    found = found.view(torch.uint8).view(-1, found.shape[-1])
+    found = shuffle_scale(found) if shuffle else found
+    return codes.view(quant_dtype), found.view(dtypes.fp8_e8m0)
+
+
+def per_1x32_f4_quant_for_dot_scaled(
+    lhs, rhs, quant_dtype=dtypes.fp4x2, shuffle=False, round_mode=1
+):
+    return (
+        *per_1x32_f4_quant(lhs, None, quant_dtype, shuffle, -1, round_mode),
+        *per_1x32_f4_quant(rhs, None, quant_dtype, shuffle, 0, round_mode),
+    )
+
+
+def per_1x32_f8_scale_f8_quant(
+    x, scale=None, quant_dtype=None, scale_type=torch.float32, shuffle=False
+):
+    """f32 scales make room for 256, as in AITER; e8m0 ones are the smallest that do not saturate."""
+    name = _name(quant_dtype or dtypes.fp8)
+    v = x.reshape(-1, x.shape[-1])
+    if scale_type == torch.float32:
+        scale = _scale_for(v.float().view(v.shape[0], -1, 32).abs().amax(-1), 256.0)
+        codes = _aiter.quantize(v, (1, 32), name, scale=scale)
+    else:
+        codes, scale = _aiter.per_1x32_mx_quant(v, name)
+        scale = shuffle_scale(scale.view(torch.uint8)) if shuffle else scale.view(torch.uint8)
+    return codes.view(x.shape), scale
+
+
+def per_block_quant_wrapper(block_shape=(1, 128)):
+    """A decorator: a quantizer of tokens becomes one of groups of block_shape[1] neighbours."""
+    rows, columns = block_shape
+
+    def decorator(per_token_quant_func):
+        def wrapper(x, scale=None, quant_dtype=torch.int8):
+            if rows != 1:
+                raise NotImplementedError("per_block_quant_wrapper: blocks are of one row")
+            groups = x.reshape(-1, columns)
+            codes, scale = per_token_quant_func(groups, scale=scale, quant_dtype=quant_dtype)
+            return codes.view(x.shape), scale.view(x.shape[0], -1)
+
+        return wrapper
+
+    return decorator
+
+
+def per_token_quant_triton(x, scale=None, quant_dtype=torch.int8):
+    return per_token_quant_hip(x, scale, quant_dtype)
+
+
+def per_tensor_quant_triton(x, scale=None, quant_dtype=torch.int8):
+    return per_tensor_quant_hip(x, scale, quant_dtype)
+
+
+def per_1x32_f4_quant_triton(x, scale=None, quant_dtype=dtypes.fp4x2, shuffle=False):
+    return per_1x32_f4_quant(x, scale, quant_dtype, shuffle, -1, _aiter.MxScaleRoundMode.Even)
+
+
+def _quantizer(by_type):
+    def get(qType):
+        def unsupported(*args, **kwargs):
+            raise NotImplementedError(f"unsupported quant type {qType}")
+
+        return by_type.get(_aiter.QuantType(int(qType)), unsupported)
+
+    return get
+
+
+def _no_quant(*args, **kwargs):
+    return args[0], None
+
+
+get_torch_quant = _quantizer(
+    {
+        _aiter.QuantType.No: _no_quant,
+        _aiter.QuantType.per_Tensor: per_tensor_quant,
+        _aiter.QuantType.per_Token: pertoken_quant,
+        _aiter.QuantType.per_1x32: per_1x32_f4_quant,
+        _aiter.QuantType.per_1x128: per_block_quant_wrapper((1, 128))(pertoken_quant),
+    }
+)
+get_hip_quant = _quantizer(
+    {
+        _aiter.QuantType.No: _no_quant,
+        _aiter.QuantType.per_Tensor: per_tensor_quant_hip,
+        _aiter.QuantType.per_Token: per_token_quant_hip,
+        _aiter.QuantType.per_1x32: per_1x32_mx_quant_hip,
+        _aiter.QuantType.per_1x128: functools.partial(per_group_quant_hip, group_size=128),
+    }
+)
+get_triton_quant = _quantizer(
+    {
+        _aiter.QuantType.No: _no_quant,
+        _aiter.QuantType.per_Tensor: per_tensor_quant_triton,
+        _aiter.QuantType.per_Token: per_token_quant_triton,
+        _aiter.QuantType.per_1x32: per_1x32_f4_quant_triton,
+        _aiter.QuantType.per_1x128: per_block_quant_wrapper((1, 128))(per_token_quant_triton),
+    }
+)
+
+
+def static_per_tensor_quant_fp8_i8(qx, x_in, scale_in):
+    static_per_tensor_quant(qx, x_in, scale_in)
+    return qx
+
+
+def dynamic_per_tensor_quant_fp8_i8(qx, x_in, scale_out):
+    dynamic_per_tensor_quant(qx, x_in, scale_out)
+    return qx, scale_out
+
+
+def dynamic_per_token_quant_fp8_i8(qx, x_in, scale_out):
+    dynamic_per_token_scaled_quant(qx, x_in, scale_out)
+    return qx, scale_out
+
+
+def dynamic_mxfp4_quant(x, scaling_mode="even"):
+    """Scales are column-major, as in AITER's Triton."""
+    scale = _column_major(x.shape[0], -(-x.shape[1] // 32), torch.uint8, x.device)
+    return _aiter.quantize(x, (1, 32), _FP4, scale_dtype=_E8M0, round_mode=2, out_scale=scale)
+
+
+def _column_major(rows, groups, dtype, device):
+    return torch.empty((groups, rows), dtype=dtype, device=device).t()
+
+
+def dynamic_nvfp4_quant(x, global_scale=None):
+    """Codes are those of the rounded e4m3 scale (AITER's Triton: of the unrounded one).
+
+    global_scale: a number, or a tensor of one on x's device.
+    """
+    scale = _column_major(x.shape[0], -(-x.shape[1] // 16), torch.float8_e4m3fn, x.device)
+    return _aiter.dynamic_nvfp4_quant(x, 1.0 if global_scale is None else global_scale,
+                                      out_scale=scale)  # fmt: skip
+
+
+def dynamic_mxfp8_quant(x, scale=None, quant_dtype=torch.float8_e4m3fn):
+    v = x.reshape(-1, x.shape[-1])
+    if scale is None:
+        scale = torch.empty((v.shape[0], v.shape[1] // 32), dtype=torch.uint8, device=x.device)
+    codes = torch.empty(v.shape, dtype=quant_dtype, device=x.device)
+    _aiter.quantize(v, (1, 32), _name(quant_dtype), scale_dtype=_E8M0,
+                    round_mode=_aiter.MxScaleRoundMode.EvenFp4, out=codes,
+                    out_scale=scale)  # fmt: skip
+    return codes.view(x.shape), scale.view(*x.shape[:-1], -1)
+
+
+def fp8_legacy_to_mxfp8(x_fnuz, x_scale_fp32, y_fn=None, y_scale=None):
+    rows, cols = x_fnuz.shape
+    if y_fn is None:
+        y_fn = torch.empty((rows, cols), dtype=torch.float8_e4m3fn, device=x_fnuz.device)
+    if y_scale is None:
+        y_scale = torch.empty((rows, cols // 32), dtype=torch.uint8, device=x_fnuz.device)
+    _aiter.fp8_legacy_to_mxfp8(x_fnuz, x_scale_fp32, out=y_fn, out_scale=y_scale)
+    return y_fn, y_scale
+
+
+def fused_flatten_fp8_group_quant(x, group_size, dtype_quant=None, transpose_scale=False):
+    """(M, N1, N2) as (M, N1 * N2). transpose_scale: scales have the strides (1, M)."""
+    v, code = x.flatten(1), _name(dtype_quant or dtypes.fp8)
+    rows, groups = v.shape[0], -(-v.shape[1] // group_size)
+    if not transpose_scale:
+        return _aiter.quantize(v, (1, group_size), code)
+    scale = _column_major(rows, groups, torch.float32, x.device)
+    return _aiter.quantize(v, (1, group_size), code, out_scale=scale)
+
+
+def fused_flatten_mxfp4_quant(x):
+    return dynamic_mxfp4_quant(x.flatten(1))
+
+
+def fused_flatten_mxfp8_quant(x, quant_dtype=torch.float8_e4m3fn):
+    return dynamic_mxfp8_quant(x.flatten(1), None, quant_dtype)

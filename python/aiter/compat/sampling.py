@@ -47,16 +47,20 @@ def random_sample_outer_exponential(out, input, exponentials, temperatures, eps=
     _aiter.random_sample_outer_exponential(input, exponentials, temperatures, eps=eps, out=out)
 
 
-def random_sample(out, input, temperatures, lambd=1, generator=None, eps=1e-10):
+def random_sample(out, input, temperatures, lambd=1.0, generator=None, eps=1e-10):
     draw = _draw(input.device, generator)
     _aiter.random_sample(input, temperatures, lambd, eps=eps, **draw, out=out)
 
 
-mixed_sample_outer_exponential = random_sample_outer_exponential
-mixed_sample = random_sample
+def mixed_sample_outer_exponential(out, input, exponentials, temperature, eps=1e-10):
+    random_sample_outer_exponential(out, input, exponentials, temperature, eps)
 
 
-def exponential(out, lambd=1, generator=None, eps=1e-10):
+def mixed_sample(out, input, temperature, lambd=1.0, generator=None, eps=1e-10):
+    random_sample(out, input, temperature, lambd, generator, eps)
+
+
+def exponential(out, lambd=1.0, generator=None, eps=1e-10):
     _aiter.exponential(out, lambd, eps=eps, **_draw(out.device, generator))
 
 
@@ -104,7 +108,7 @@ def top_k_per_row_prefill(
 
 
 def top_k_per_row_decode(
-    logits, next_n, seqLens, indices, numRows, stride0, stride1, k=2048, stable=False, values=None
+    logits, next_n, seqLens, indices, numRows, stride0, stride1, k=2048, stable=False
 ):
     """See top_k_per_row_prefill."""
     _aiter.top_k_per_row_decode(
@@ -112,7 +116,6 @@ def top_k_per_row_decode(
         next_n,
         seqLens.reshape(-1)[: numRows // next_n],
         k,
-        values=None if values is None else values[:numRows, :k],
         out=indices[:numRows, :k],
     )
 

@@ -2,7 +2,7 @@
 //
 // A slot is some lanes of a wave, or a block, that takes every slots-th row. The row and its gradient
 // stay in registers between the passes, and so do the slot's sums for dw and db; what does not fit is
-// read again, and its sums are kept in memory.
+// read again, and its sums are kept in memory, as are those for dx_bias, which few ask for.
 #pragma once
 
 #include "ck/core/pack.h"
@@ -76,7 +76,8 @@ struct NormBackward {
   }
 
   // All threads of the block come here together; there: whether this one's slot has a row r.
-  AITER_DEVICE void row(int64_t r, bool there, bool first, float* dw_slot, float* db_slot) {
+  AITER_DEVICE void row(int64_t r, bool there, bool first, float* dw_slot, float* db_slot,
+                        float* dx_bias_slot) {
     const int64_t known = there ? r : 0;
     const T* x_row = static_cast<const T*>(a.x) + a.x_rows.offset(known);
     const T* dy_row = static_cast<const T*>(a.dy) + a.dy_rows.offset(known);
@@ -138,6 +139,7 @@ struct NormBackward {
                   out[k] += scale * fma(-slope, v, d);
                   part[k] = vdy[k] * (v * scale);
                 }
+                if (a.dx_bias) add_in_memory(dx_bias_slot, i, out, first);
                 if (i < in_registers) {
                   AITER_UNROLL
                   for (int k = 0; k < N; ++k) dw[k] += part[k], db[k] += vdy[k];
@@ -166,9 +168,10 @@ AITER_DEVICE void norm_backward(const NormBackwardArgs& a) {
   const int64_t slot = static_cast<int64_t>(block_index_x()) * rows_per_block +
                        (n.threads <= kWave ? thread_index() / n.threads : 0);
   float* dw = a.partial + slot * a.hidden;
-  float* db = dw + (a.dw ? a.slots * a.hidden : 0);
+  float* db = a.db_partial() + slot * a.hidden;
+  float* dx_bias = a.dx_bias_partial() + slot * a.hidden;
   for (int64_t base = 0; base < a.x_rows.count; base += a.slots)
-    n.row(base + slot, slot < a.slots && base + slot < a.x_rows.count, base == 0, dw, db);
+    n.row(base + slot, slot < a.slots && base + slot < a.x_rows.count, base == 0, dw, db, dx_bias);
   if (slot >= a.slots) return;
   if (a.dw) n.store_sums(n.dw, dw);
   if (kKind == NormKind::kLayer && a.db) n.store_sums(n.db, db);
@@ -178,8 +181,8 @@ AITER_DEVICE void norm_backward(const NormBackwardArgs& a) {
 template <class W>
 AITER_DEVICE void norm_backward_sum(const NormBackwardArgs& a) {
   AITER_SHARED float sums[32][33];
-  const bool bias = !a.dw || block_index_y() == 1;
-  const float* partial = a.partial + (a.dw && bias ? a.slots * a.hidden : 0);
+  const float* partial = a.partial + block_index_y() * a.slots * a.hidden;
+  void* const out = block_index_y() == 0 && a.dw ? a.dw : a.db ? a.db : a.dx_bias;
   const int lane = thread_index() % 32, part = thread_index() / 32;
   const int64_t column = static_cast<int64_t>(block_index_x()) * 32 + lane;
   float sum = 0;
@@ -194,7 +197,7 @@ AITER_DEVICE void norm_backward_sum(const NormBackwardArgs& a) {
   if (part != 0 || column >= a.hidden) return;
   sum = 0;
   for (int p = 0; p < 32; ++p) sum += sums[p][lane];
-  static_cast<W*>(bias ? a.db : a.dw)[column] = from_float<W>(sum);
+  static_cast<W*>(out)[column] = from_float<W>(sum);
 }
 
 }  // namespace aiter

@@ -134,8 +134,9 @@ AITER_DEVICE Scale scale_for(float amax, const QuantSpec& spec, const CodeFormat
     return {e8m0_decode(254 - code), 0.0f, static_cast<uint8_t>(code)};
   }
   if (spec.scale == DType::kF8E4M3FN) {
-    const uint32_t code = E4M3FN::encode(amax / (format.max * spec.global_scale));
-    const float scale = E4M3FN::decode(code) * spec.global_scale;
+    const float global_scale = spec.whole_global_scale();
+    const uint32_t code = E4M3FN::encode(amax / (format.max * global_scale));
+    const float scale = E4M3FN::decode(code) * global_scale;
     return {scale > 0.0f ? 1.0f / scale : 0.0f, 0.0f, static_cast<uint8_t>(code)};
   }
   float scale = amax / format.max;
@@ -153,7 +154,7 @@ AITER_DEVICE float load_scale(const QuantOut& q, int64_t index) {
   if (q.spec.scale == DType::kBF16) return to_float(static_cast<const bf16*>(q.scale)[index]);
   const uint8_t code = static_cast<const uint8_t*>(q.scale)[index];
   return q.spec.scale == DType::kF8E8M0 ? e8m0_decode(code)
-                                        : E4M3FN::decode(code) * q.spec.global_scale;
+                                        : E4M3FN::decode(code) * q.spec.whole_global_scale();
 }
 
 AITER_DEVICE void store_scale(const QuantOut& q, int64_t index, const Scale& s) {

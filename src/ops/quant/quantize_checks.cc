@@ -18,8 +18,8 @@ void check_options(const Check& check, const aiter_quantize_opts& opts) {
   check.require(opts.group_rows >= 0 && opts.group_cols >= 0,
                 "opts.group_rows and group_cols are %lld and %lld, expected at least 0",
                 static_cast<long long>(opts.group_rows), static_cast<long long>(opts.group_cols));
-  check.require(opts.mx_round >= AITER_MX_ROUND_DOWN && opts.mx_round <= AITER_MX_ROUND_CEIL,
-                "opts.mx_round is %d, expected 0 to 3", opts.mx_round);
+  check.require(opts.mx_round >= AITER_MX_ROUND_DOWN && opts.mx_round <= AITER_MX_ROUND_EVEN_FP4,
+                "opts.mx_round is %d, expected 0 to 4", opts.mx_round);
   check.require(opts.amax_bound > 0, "opts.amax_bound is %g, expected more than 0",
                 opts.amax_bound);
   check.require(opts.global_scale > 0, "opts.global_scale is %g, expected more than 0",
@@ -110,6 +110,19 @@ void check_scale(const Check& check, const Arg& x, NamedTensor given,
   q->scale_col_stride = scale.stride(-1);
 }
 
+void check_global_scale(const Check& check, const Arg& x, const aiter_quantize_opts& opts,
+                        QuantSpec* spec) {
+  const Arg tensor = check.optional("opts.global_scale_tensor", opts.global_scale_tensor);
+  check.require(spec->scale == DType::kF8E4M3FN || (!tensor && opts.global_scale == 1),
+                "opts.global_scale is given, expected scales of float8_e4m3fn with it, not %s",
+                dtype_name(spec->scale));
+  spec->global_scale = opts.global_scale;
+  if (!tensor) return;
+  tensor.dtype({DType::kF32}).on_device_of(x);
+  if (tensor.rank() != 0) tensor.shape({1});
+  spec->global_scale_at = static_cast<const float*>(tensor.data());
+}
+
 }  // namespace
 
 QuantOut check_quant_blocks(const Check& check, const Arg& x, int64_t cols, NamedTensor codes,
@@ -127,7 +140,7 @@ QuantOut check_quant_blocks(const Check& check, const Arg& x, int64_t cols, Name
   q.static_scale = opts.static_scale != 0;
   q.spec.round = static_cast<MxRound>(opts.mx_round);
   q.spec.amax_bound = opts.amax_bound;
-  q.spec.global_scale = opts.global_scale;
+  check_global_scale(check, x, opts, &q.spec);
   return q;
 }
 

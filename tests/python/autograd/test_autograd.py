@@ -9,11 +9,12 @@ from aiter import autograd
 GATED = [np.random.default_rng(0).standard_normal((3, 16)).astype(np.float32) * 2]
 ROWS = [np.random.default_rng(i).standard_normal((3, 16)).astype(np.float32) for i in (3, 4)]
 COLUMNS = [np.random.default_rng(i).standard_normal(16).astype(np.float32) for i in (5, 6)]
+BIAS = np.random.default_rng(7).standard_normal(16).astype(np.float32)
 CALLS = {
     "rms_norm": ([ROWS[0], COLUMNS[0]], {"gemma_norm": True}),
     "rmsnorm2d_fwd_with_add": ([*ROWS, COLUMNS[0]], {}),
-    "layer_norm": ([ROWS[0], *COLUMNS], {}),
-    "layernorm2d_fwd_with_add": ([*ROWS, *COLUMNS], {}),
+    "layer_norm": ([ROWS[0], *COLUMNS, BIAS], {}),
+    "layernorm2d_fwd_with_add": ([*ROWS, *COLUMNS, BIAS], {}),
     "silu_and_mul": (GATED, {"limit": 3.0}),
     "gelu_and_mul": (GATED, {}),
     "gelu_tanh_and_mul": (GATED, {}),
@@ -57,8 +58,9 @@ def test_every_rule_is_tried():
     assert set(CALLS) == set(autograd.RULES)
 
 
-def results_of(function, arrays, options):
-    results = function(*arrays, **options)
+def results_of(name, arrays, options, module=aiter):
+    named = dict(zip(autograd.RULES[name].arrays, arrays, strict=True))
+    results = getattr(module, name)(**named, **options)
     return results if isinstance(results, tuple) else (results,)
 
 
@@ -68,7 +70,7 @@ def weights_for(name):
     rng = np.random.default_rng(1)
     return [
         rng.standard_normal(np.shape(r)).astype(np.float32)
-        for r in results_of(getattr(aiter, name), arrays, options)
+        for r in results_of(name, arrays, options)
     ]
 
 
@@ -78,7 +80,7 @@ def check_gradients(name, gradients):
     weights = weights_for(name)
 
     def total(*arrays):
-        results = results_of(getattr(aiter, name), arrays, options)
+        results = results_of(name, arrays, options)
         return sum(np.sum(w.astype(np.float64) * r) for w, r in zip(weights, results, strict=True))
 
     assert len(gradients) == differentiable(name)
@@ -106,8 +108,8 @@ def test_torch(name):
     tensors = [torch.from_numpy(a.copy()) for a in arrays]
     for tensor in tensors[: differentiable(name)]:
         tensor.requires_grad_()
-    results = results_of(getattr(ops, name), tensors, options)
-    want = results_of(getattr(aiter, name), arrays, options)
+    results = results_of(name, tensors, options, ops)
+    want = results_of(name, arrays, options)
     for got, plain in zip(results, want, strict=True):
         assert got.requires_grad
         np.testing.assert_array_equal(got.detach().numpy(), plain)
@@ -137,13 +139,13 @@ def test_jax(name, jit):
     weights = weights_for(name)
 
     def total(*arrays):
-        results = results_of(getattr(ops, name), arrays, options)
+        results = results_of(name, arrays, options, ops)
         weighted = zip(weights, results, strict=True)
         return sum((w * r).sum() for w, r in weighted), results
 
     f = jax.value_and_grad(total, argnums=tuple(range(differentiable(name))), has_aux=True)
     (_, results), gradients = (jax.jit(f) if jit else f)(*map(jax.numpy.asarray, arrays))
-    want = results_of(getattr(aiter, name), arrays, options)
+    want = results_of(name, arrays, options)
     for got, plain in zip(results, want, strict=True):
         np.testing.assert_array_equal(np.asarray(got), plain)
     check_gradients(name, [np.asarray(g) for g in gradients])

@@ -63,8 +63,12 @@ def test_static_scale(x):
     torch.testing.assert_close(out.float() * scale, want, rtol=0.07, atol=1e-3)
     same = compat.fused_silu_mul_fp8_per_tensor_static_quant(x, scale, torch.float8_e4m3fn)
     assert (same.view(torch.uint8) == out.view(torch.uint8)).all()
-    with pytest.raises(NotImplementedError):
-        compat.fused_silu_mul_fp8_per_tensor_static_quant(x, scale, None, True)
+    rounded = compat.fused_silu_mul_fp8_per_tensor_static_quant(x, scale, torch.float8_e4m3fn, True)
+    plain = torch.empty(6, 256, dtype=x.dtype)
+    compat.silu_and_mul(plain, x)
+    want = plain.float() * (1 / scale)
+    want = want.clamp(-448, 448).to(torch.float8_e4m3fn)
+    assert (rounded.view(torch.uint8) == want.view(torch.uint8)).all()
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

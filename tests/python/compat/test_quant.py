@@ -128,3 +128,260 @@ def test_shuffle_weight():
     want = w.view(2, 16, 2, 4, 8).permute(0, 2, 3, 1, 4).reshape(w.shape)
     assert torch.equal(shuffled, want)
     assert torch.equal(aiter.unshuffle_weight(shuffled.packed), w)
+
+
+def test_a_part_of_the_range():
+    """dtypeMax: what the largest number becomes."""
+    codes, scale = aiter.pertoken_quant(TX, dtypeMax=100.0)
+    assert (codes.abs().amax(1) == 100).all()
+    np.testing.assert_array_equal(scale.numpy(), np.abs(X).max(1, keepdims=True) / np.float32(100))
+    codes, scale = aiter.per_tensor_quant(TX, dtypeMax=50)
+    assert codes.abs().max() == 50 and scale.shape == (1,)
+    codes, scale = aiter.per_1x32_f8_scale_f8_quant(TX, quant_dtype=FP8)
+    groups = np.abs(X).reshape(40, 8, 32).max(-1) / np.float32(256)
+    np.testing.assert_array_equal(scale.numpy(), groups)
+    assert codes.float().abs().max() == 256
+    codes, scale = aiter.per_1x32_f8_scale_f8_quant(
+        TX, quant_dtype=FP8, scale_type=torch.float8_e8m0fnu
+    )
+    same(codes, scale, cases.reference(X, (1, 32), "float8_e4m3fn", scale_dtype=cases.E8M0))
+
+
+@pytest.mark.parametrize("mode", range(4))
+def test_mxfp4_reference(mode):
+    want = cases.reference(X, (1, 32), cases.FP4, scale_dtype=cases.E8M0, round_mode=mode)
+    same(*aiter.per_1x32_f4_quant(TX, round_mode=mode), want)
+    codes, scale = aiter.per_1x32_f4_quant(TX.t().contiguous(), pack_dim=0, round_mode=mode)
+    assert codes.shape == (128, 40) and scale.shape == (8, 40)
+    np.testing.assert_array_equal(codes.view(torch.uint8).numpy().T, want[0])
+    np.testing.assert_array_equal(scale.view(torch.uint8).numpy().T, want[1].view(np.uint8))
+    both = aiter.per_1x32_f4_quant_for_dot_scaled(TX, TX.t(), round_mode=mode)
+    same(*both[:2], want)
+    np.testing.assert_array_equal(both[2].view(torch.uint8).numpy().T, want[0])
+
+
+def test_quant_mxfp4_flags():
+    x = torch.from_numpy(X[:32].copy())
+    codes, scale = aiter.per_1x32_f4_quant(x, round_mode=0)
+    codes, scale = codes.view(torch.uint8), scale.view(torch.uint8)
+    out, out_scale = torch.empty_like(codes), torch.empty_like(scale)
+    for gate_up in (False, True):
+        aiter.quant_mxfp4(x, out, out_scale, 32, 0, False, True, gate_up, True)
+        want = aiter.shuffle_weight_a16w4(codes[None], 16, gate_up)[0]
+        assert torch.equal(out, want)
+        assert torch.equal(out_scale, aiter.shuffle_scale_a16w4(scale, 1, gate_up))
+    out, out_scale = aiter.quant_mxfp4_hip(x, 32, 0, e8m0_shuffle=True, shuffle_weight=True)
+    assert out_scale.shape == (256, 8) and out.shape == (32, 128)
+    assert torch.equal(out.view(torch.uint8), aiter.shuffle_weight(codes))
+    back = torch.from_numpy(aiter.unshuffle_scale(out_scale.view(torch.uint8).numpy(), (32, 8)))
+    assert torch.equal(back, scale)
+
+
+def test_facades():
+    fp8 = cases.reference(X, (1, 128), "float8_e4m3fn")
+    for get in (aiter.get_torch_quant, aiter.get_hip_quant, aiter.get_triton_quant):
+        assert get(aiter.QuantType.No)(TX) == (TX, None)
+        same(*get(aiter.QuantType.per_1x128)(TX, quant_dtype=FP8), fp8)
+        same(*get(aiter.QuantType.per_Token)(TX), cases.reference(X, (1, 0), "int8"))
+        same(*get(aiter.QuantType.per_Tensor)(TX), cases.reference(X, (0, 0), "int8"))
+        mode = 2 if get is aiter.get_triton_quant else 1
+        mx = cases.reference(X, (1, 32), cases.FP4, scale_dtype=cases.E8M0, round_mode=mode)
+        same(*get(aiter.QuantType.per_1x32)(TX), mx)
+        with pytest.raises(NotImplementedError, match="unsupported quant type"):
+            get(aiter.QuantType.per_128x128)(TX)
+    assert aiter.get_dtype_max(torch.int8) == 127 and aiter.get_dtype_max(FP8) == 448
+    assert aiter.get_torch_act(aiter.ActivationType.Silu)(TX).shape == TX.shape
+
+
+def test_triton():
+    out, scale = torch.empty(X.shape, dtype=FP8), torch.empty(1)
+    want = cases.reference(X, (0, 0), "float8_e4m3fn")
+    same(*aiter.dynamic_per_tensor_quant_fp8_i8(out, TX, scale), want)
+    assert torch.equal(aiter.static_per_tensor_quant_fp8_i8(torch.empty_like(out), TX, scale), out)
+    rows = torch.empty(40)
+    same(*aiter.dynamic_per_token_quant_fp8_i8(out, TX, rows),
+         cases.reference(X, (1, 0), "float8_e4m3fn"))  # fmt: skip
+    codes, scale = aiter.dynamic_mxfp4_quant(TX)
+    assert scale.stride() == (1, 40)
+    same(codes, scale, cases.reference(X, (1, 32), cases.FP4, None, cases.E8M0, round_mode=2))
+    for factor in (0.5, torch.tensor([0.5])):
+        codes, scale = aiter.dynamic_nvfp4_quant(TX, factor)
+        assert scale.stride() == (1, 40)
+        want = cases.reference(X, (1, 16), cases.FP4, None, cases.E4M3, global_scale=0.5)
+        same(codes, scale, want)
+    want = cases.reference(X, (1, 32), "float8_e4m3fn", None, cases.E8M0, round_mode=4)
+    codes, scale = aiter.dynamic_mxfp8_quant(TX.view(5, 8, 256))
+    assert codes.shape == (5, 8, 256) and scale.shape == (5, 8, 8)
+    same(codes.view(40, 256), scale, want)
+    same(*aiter.fused_flatten_mxfp8_quant(TX.view(40, 4, 64)), want)
+    want = cases.reference(X, (1, 32), cases.FP4, None, cases.E8M0, round_mode=2)
+    same(*aiter.fused_flatten_mxfp4_quant(TX.view(40, 4, 64)), want)
+    want = cases.reference(X, (1, 64), "float8_e4m3fn")
+    for transpose in (False, True):
+        codes, scale = aiter.fused_flatten_fp8_group_quant(TX.view(40, 2, 128), 64, FP8, transpose)
+        assert scale.stride() == ((1, 40) if transpose else (4, 1))
+        same(codes, scale, want)
+
+
+def triton_mxfp8(x):
+    """AITER's _mxfp8_quant_op, step by step: (scale, factor) of groups of 32."""
+    amax = np.abs(x.reshape(*x.shape[:-1], -1, 32)).max(-1)
+    rounded = (amax.view(np.int32) + 0x200000 & ~0x7FFFFF).view(np.float32)
+    unbiased = np.clip(np.floor(np.log2(rounded)) - 8, -127, 127)
+    return (unbiased + 127).astype(np.uint8), np.exp2(-unbiased).astype(np.float32)
+
+
+def test_mxfp8_is_as_in_aiters_triton():
+    """Also where mantissas lie between the thresholds of its roundings: 1.75 to 1.9375."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((64, 256)).astype(np.float32)
+    x[:, ::32] = 4 * rng.choice(np.arange(1.5, 2, 1 / 64), (64, 8)) * rng.choice([1, -1], (64, 8))
+    scale, factor = triton_mxfp8(x)
+    want = torch.from_numpy(x * np.repeat(factor, 32, -1)).clamp(-448, 448).to(FP8)
+    codes, found = aiter.dynamic_mxfp8_quant(torch.from_numpy(x))
+    np.testing.assert_array_equal(found.numpy(), scale)
+    assert torch.equal(codes.view(torch.uint8), want.view(torch.uint8))
+    for other in (1, 2):
+        _, differs = aiter.per_1x32_mx_quant(x, "float8_e4m3fn", round_mode=other)
+        assert (differs.view(np.uint8) != scale).any()
+
+    legacy = torch.from_numpy(x).to(torch.float8_e4m3fnuz)
+    x_scale = torch.from_numpy(rng.uniform(0.5, 2, (64, 2)).astype(np.float32))
+    y = legacy.float().numpy() * np.repeat(x_scale.numpy(), 128, -1)
+    scale, factor = triton_mxfp8(y)
+    want = torch.from_numpy(y * np.repeat(factor, 32, -1)).clamp(-448, 448).to(FP8)
+    codes, found = aiter.fp8_legacy_to_mxfp8(legacy, x_scale)
+    np.testing.assert_array_equal(found.numpy(), scale)
+    assert torch.equal(codes.view(torch.uint8), want.view(torch.uint8))
+
+
+def sorted_by_expert(ids, experts, block):
+    """(sorted ids, experts of blocks, number of valid ids), as AITER's moe_sorting makes them."""
+    tokens = len(ids)
+    found, owners = [], []
+    for e in range(experts):
+        mine = [t | k << 24 for t in range(tokens) for k in range(ids.shape[1]) if ids[t, k] == e]
+        mine += [tokens | ids.shape[1] << 24] * (-len(mine) % block)
+        found += mine
+        owners += [e] * (len(mine) // block)
+    valid = len(found)
+    found += [0x01000003] * block  # what is behind them means nothing
+    return (
+        torch.tensor(found, dtype=torch.int32),
+        torch.tensor([*owners, 0], dtype=torch.int32),
+        torch.tensor([valid, tokens], dtype=torch.int32),
+    )
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("stage", [1, 2])
+def test_smoothquant_of_sorted_tokens(stage, transpose):
+    rng = np.random.default_rng(6)
+    ids = np.stack([rng.permutation(4)[:2] for _ in range(10)])
+    ids[3, 1] = 7  # an expert of another machine
+    smooth = rng.random((4, 256)).astype(np.float32)
+    lists = sorted_by_expert(ids, 4, 16)
+    x = TX[:10] if stage == 1 else TX[:20].view(10, 2, 256)
+    shape = (2, 10) if transpose else (10, 2)
+    out = torch.full((*shape, 256), 77, dtype=torch.int8)
+    scale = torch.full(shape, 7.0)
+    aiter.moe_smooth_per_token_scaled_quant_v2(
+        out, x, scale, torch.from_numpy(smooth), *lists, 16, transpose_out=transpose
+    )
+    if transpose:
+        out, scale = out.transpose(0, 1), scale.t()
+    for t, k in np.ndindex(ids.shape):
+        if ids[t, k] == 7:
+            assert (out[t, k] == 77).all() and scale[t, k] == 7
+            continue
+        row = X[t : t + 1] if stage == 1 else X[2 * t + k : 2 * t + k + 1]
+        want = cases.reference(row, (1, 0), "int8", smooth=smooth[ids[t, k]])
+        same(out[t, k : k + 1], scale[t, k].reshape(1), want)
+
+
+def test_smoothquant_of_sorted_tokens_or_by_ids():
+    ids = torch.from_numpy(np.random.default_rng(7).integers(0, 4, (10, 1)).astype(np.int32))
+    smooth = torch.rand(4, 256)
+    local = torch.tensor([2, 3, 0, 1], dtype=torch.int32)
+    lists = sorted_by_expert(local[ids.long()].numpy(), 4, 16)
+    results = []
+    for hash in (None, local):
+        out, scale = torch.empty(10, 1, 256, dtype=torch.int8), torch.empty(10, 1)
+        aiter.moe_smooth_per_token_scaled_quant(
+            out, TX[:10], scale, smooth, ids, *lists, 16, local_expert_hash=hash
+        )
+        results.append(out)
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("topk", [1, 2])
+def test_sorted_scales(topk):
+    rng = np.random.default_rng(8)
+    ids = np.stack([rng.permutation(4)[:2] for _ in range(20)])
+    sorted_ids, _, valid = sorted_by_expert(ids, 4, 32)
+    rows = 20 * topk
+    x = TX[:rows]
+    per_row = cases.reference(X[:rows], (1, 32), cases.FP4, None, cases.E8M0)
+    bytes_of = per_row[1].view(np.uint8)
+    want = np.zeros((len(sorted_ids), 8), np.uint8)
+    for i, word in enumerate(sorted_ids[: valid[0]].tolist()):
+        token, k = word & 0xFFFFFF, word >> 24
+        if token < 20:
+            want[i] = bytes_of[token * topk + k if topk > 1 else token]
+    order, padding = cases.shuffle(want)
+    order = order[: len(want)]  # unpadded
+    scale = torch.from_numpy(bytes_of.copy())
+    got = aiter.mxfp4_moe_sort_fwd(scale, sorted_ids, valid, 20, 256)
+    np.testing.assert_array_equal(got.view(torch.uint8).numpy(), order)
+    codes, got = aiter.fused_dynamic_mxfp4_quant_moe_sort(x, sorted_ids, valid, 20, topk, 32)
+    np.testing.assert_array_equal(raw(codes), per_row[0])
+    np.testing.assert_array_equal(got.view(torch.uint8).numpy(), order)
+    codes, got = aiter.fused_dynamic_mxfp8_quant_moe_sort(x, sorted_ids, valid, 20, topk, 32)
+    want = cases.reference(X[:rows], (1, 32), str(codes.dtype)[6:], None, cases.E8M0)
+    np.testing.assert_array_equal(raw(codes), want[0].view(np.uint8))
+    if topk == 2:  # rows of weight 0 are zeros
+        weights = torch.ones(len(sorted_ids))
+        at = int(np.flatnonzero((sorted_ids & 0xFFFFFF).numpy() == 5)[0])
+        weights[at] = 0
+        zero = 5 * 2 + int(sorted_ids[at] >> 24)
+        codes, _ = aiter.fused_dynamic_mxfp4_quant_moe_sort(
+            x, sorted_ids, valid, 20, 2, 32, sorted_weights=weights
+        )
+        codes = codes.view(torch.uint8)
+        assert (codes[zero] == 0).all()
+        keep = np.arange(rows) != zero
+        np.testing.assert_array_equal(codes.numpy()[keep], per_row[0][keep])
+
+
+def test_partial_transpose():
+    out = torch.full((40, 256), -1.0)
+    aiter.partial_transpose(out, TX, torch.tensor([7], dtype=torch.int32))
+    np.testing.assert_array_equal(out.view(-1)[: 7 * 256].view(256, 7).numpy(), X[:7].T)
+    assert (out.view(-1)[7 * 256 :] == -1).all()
+
+
+def test_layouts_of_weights():
+    w = torch.arange(64 * 96, dtype=torch.int32).to(torch.int8).view(1, 64, 96)
+    padded = aiter.shuffle_weight(w, pad_k_to=64)
+    assert padded.shape == (1, 64, 128) and padded.aiter_padded_k == 128
+    assert torch.equal(aiter.unshuffle_weight(padded.packed), w)
+    got = aiter.shuffle_weight_NK(w, 16, 32)
+    want = w.view(1, 4, 16, 3, 4, 8).permute(0, 1, 3, 4, 2, 5).reshape(w.shape)
+    assert torch.equal(got, want) and got.is_shuffled
+    assert torch.equal(
+        aiter.moe_shuffle_weight(w.view(1, 96, 64)[:, :64], None, True, True),
+        aiter.shuffle_weight_a16w4(w.view(1, 96, 64)[:, :64].contiguous(), 16, True),
+    )
+    rows = torch.arange(8).view(1, 8, 1)
+    assert aiter.interleave_gate_up_rows(rows).flatten().tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
+    packed = aiter.pack_int8_to_packed_int4(torch.tensor([1, 2, 3, 4, -1, -2, 5, 6]).to(torch.int8))
+    assert (packed.view(torch.uint8)).tolist() == [0xF1, 0xE2, 0x53, 0x64]
+    scale = torch.arange(2 * 4 * 3).view(2, 4, 3)
+    want = scale.view(2, 2, 2, 3).permute(0, 1, 3, 2)
+    assert torch.equal(aiter.shuffle_scale_for_int4(scale.bfloat16()), want.bfloat16())
+    assert torch.equal(aiter.shuffle_scale_for_int4(scale), scale)
+    e8m0 = torch.arange(64 * 12).to(torch.uint8).view(64, 12)
+    got = aiter.moe_shuffle_scale(e8m0, 2, True)
+    assert torch.equal(
+        got, aiter.shuffle_scale_a16w4(torch.nn.functional.pad(e8m0, (0, 4), value=0x7F), 2, False)
+    )

@@ -53,6 +53,8 @@ def calls():
     page_scale, pairs = on_gpu(np.zeros((2, 2), np.float32)), ints([0, 1])
     cu_pages, value_out = ints(0, 2, 4), bf16(4, 2, 32)
     bf16_weights, narrow_key = bf16(4, 2), bf16(4, 32)
+    one, transposed = ints(1), on_gpu(np.zeros((2, 2), np.float32))
+    tile, packed_tile = (on_gpu(np.zeros(s, np.uint8)) for s in ((16, 32), 64 + 16 * 32))
     indexer = on_gpu(np.zeros((2, 16, 36), np.uint8))
     q_codes, q_weights = (
         on_gpu(np.zeros((4, 2, 32), np.uint8)),
@@ -126,6 +128,10 @@ def calls():
             key, value, cos=cos, sin=sin, positions=ids, out=(key, value), stream=STREAM
         ),
         "quantize": lambda: aiter.quantize(x, out=small, out_scale=small_scale, stream=STREAM),
+        "partial_transpose": lambda: aiter.partial_transpose(
+            page_scale, one, out=transposed, stream=STREAM
+        ),
+        "shuffle_weight": lambda: aiter.shuffle_weight(tile, out=packed_tile, stream=STREAM),
         "dequantize": lambda: aiter.dequantize(small, small_scale, out=floats, stream=STREAM),
         "greedy_sample": lambda: aiter.greedy_sample(x, out=ids, stream=STREAM),
         "gemm_a16w4": lambda: aiter.gemm_a16w4(x, codes, scale, out=narrow, stream=STREAM),

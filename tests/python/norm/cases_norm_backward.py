@@ -30,6 +30,16 @@ CASES = [
         for k in ("rms", "layer")
         for d in DTYPES
     ),
+    *(
+        Case("edge", kind="layer", shape=s, dtype=d, w=w, bias=b, residual=r, x_bias=True)
+        for s, d, w, b, r in (
+            ((37, 256), "bf16", "fp32", True, True),
+            ((37, 100), "fp16", "fp16", False, False),
+            ((520, 40), "fp32", "none", False, True),
+            ((3, 9001), "bf16", "none", True, False),
+            ((0, 64), "bf16", "bf16", True, False),
+        )
+    ),
     Case("edge", kind="layer", shape=(9, 100), dtype="fp32", eps=0.5),
     Case("edge", kind="layer", shape=(6, 320), dtype="fp32", offset=10.0),
     Case("edge", kind="layer", shape=(3, 20001), dtype="bf16"),
@@ -81,4 +91,5 @@ def reference(dy, x, w, dresidual, kind, eps, gemma=False):
         "dx": (dx, scale),
         "dw": (np.sum(dy * n, axis=rows), np.sum(np.abs(dy * n) + np.abs(dy), axis=rows)),
         "db": (np.sum(dy, axis=rows), np.sum(np.abs(dy), axis=rows)),
+        "dx_bias": (np.sum(dx, axis=rows), np.sum(scale, axis=rows)),
     }

@@ -26,8 +26,11 @@ def backward(case, dy, x, w, dresidual, **options):
         names = ["dx", "dw"]
     else:
         bias = case.get("bias", True)
-        results = aiter.layer_norm_backward(dy, x, w, bias, eps, dresidual=dresidual, **options)
-        names = ["dx", "dw", "db"] if bias else ["dx", "dw"]
+        x_bias = case.get("x_bias", False)
+        results = aiter.layer_norm_backward(
+            dy, x, w, bias, eps, x_bias=x_bias, dresidual=dresidual, **options
+        )
+        names = ["dx", "dw", *["db"] * bias, *["dx_bias"] * x_bias]
     if w is None:
         names.remove("dw")
     results = results if isinstance(results, tuple) else (results,)
@@ -41,7 +44,7 @@ def check(got, case, dy, x, w, dresidual):
     for name, value in got.items():
         expected, scale = want[name]
         assert value.shape == expected.shape
-        assert value.dtype == (x.dtype if name == "dx" or w is None else w.dtype)
+        assert value.dtype == (x.dtype if name in ("dx", "dx_bias") or w is None else w.dtype)
         assert_close(value, expected, terms=x.shape[-1] + rows, scale=scale)
 
 

@@ -33,7 +33,7 @@ CASES = [
     *(Case("smoke", shape=(5, 256), code=FP8[0], group=(1, g)) for g in (32, 64, 128)),
     Case("smoke", shape=(256, 384), code=FP8[0], group=(128, 128)),
     *(Case("smoke", shape=(9, 128), code=c, group=(1, 32), scale=E8M0, round=r)
-      for c in (FP4, *FP8, *FP6) for r in range(4)),
+      for c in (FP4, *FP8, *FP6) for r in range(5)),
     Case("smoke", shape=(9, 128), code=INT4, group=(1, 32), scale="bfloat16"),
     Case("smoke", shape=(9, 128), code=FP4, group=(1, 16), scale=E4M3),
     Case("edge", shape=(9, 128), code=FP4, group=(1, 16), scale=E4M3, global_scale=0.01),
@@ -152,9 +152,9 @@ def mx_scale(amax, code, mode):
         exact = amax == largest * 2.0 ** (int(power) - 1)
         e = int(power) - 1 if exact else int(power)
         assert 2.0**e * largest >= amax > 2.0 ** (e - 1) * largest
-    elif mode == 2:
-        # round the mantissa, in [1, 2), half up, to the element's bits; it may become 2
-        steps = 2.0 ** MANTISSA[code]
+    elif mode in (2, 4):
+        # round the mantissa, in [1, 2), half up, to the element's (fp4's) bits; it may become 2
+        steps = 2.0 ** MANTISSA[code if mode == 2 else FP4]
         rounded = np.floor(mantissa * 2 * steps + 0.5) / steps
         e = floor + (1 if rounded >= 2 else 0) - emax
     else:

@@ -12,6 +12,7 @@ CASES = [
     Case("smoke", shape=(2, 64, 128), dtype="uint8", is_guinterleave=True),
     Case("smoke", shape=(2, 64, 128), dtype="uint8", is_guinterleave=True, gate_up=True),
     Case("edge", shape=(16, 32), dtype="int8"),
+    *(Case("edge", shape=(n, 32), dtype="int8") for n in (48, 16 * 17)),
     *(Case("edge", shape=(2, 32, k), dtype=d, pad_k_to=64)
       for k in (64, 40, 33, 1) for d in ("int8", "bf16")),
     Case("edge", shape=(0, 64), dtype="int8"),

@@ -43,6 +43,16 @@ def test_product_of_code_and_scale(case, row):
         assert_close(y, want)
 
 
+def test_a_global_scale_in_memory(row):
+    x = np.random.default_rng(4).standard_normal((9, 128)).astype(np.float32)
+    codes, scale = cases.reference(x, (1, 16), cases.FP4, None, cases.E4M3, global_scale=0.37)
+    options = {"group": (1, 16), "quant_dtype": cases.FP4}
+    for value in (0.37, 2.0):
+        got = aiter.dequantize(codes, scale, **options, global_scale=np.array([value], np.float32))
+        assert_equal(got, aiter.dequantize(codes, scale, **options, global_scale=value))
+        assert_close(got, cases.decode(codes, scale, (1, 16), cases.FP4, np.float32(value)))
+
+
 @pytest.mark.parametrize("code", ["int8", *cases.FP8])
 def test_all_256_codes_are_those_of_ml_dtypes(code, row):
     codes = np.arange(256, dtype=np.uint8)[None]

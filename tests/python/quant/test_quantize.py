@@ -85,6 +85,23 @@ def test_moe_smoothquant(dtype, row):
             assert scale[k, t] == want[1][0]
 
 
+@pytest.mark.parametrize("shape", [(1,), ()])
+def test_a_global_scale_in_memory_is_read_by_the_kernel(shape, row):
+    """NVFP4: a number, or an array of one, which may change between calls."""
+    x = np.random.default_rng(4).standard_normal((9, 128)).astype(np.float32)
+    at = np.empty(shape, np.float32)
+    for value in (0.01, 0.37, 2.0):
+        at[...] = value
+        got = aiter.dynamic_nvfp4_quant(x, at)
+        want = cases.reference(x, (1, 16), cases.FP4, None, cases.E4M3, global_scale=value)
+        for a, b in zip(got, want, strict=True):
+            assert_bits(a, b, str(value))
+    for value in (0.0, np.nan):  # means nothing, and does no harm
+        at[...] = value
+        codes, _ = aiter.dynamic_nvfp4_quant(x, at)
+        assert (codes & 0x77 == 0).all()
+
+
 def test_column_major_scales_and_strided_input(row):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((6, 3, 128)).astype(np.float32)[:, 1]
@@ -144,7 +161,7 @@ def test_the_comparison_would_notice():
     [
         ({"group": (-1, 0)}, "group_rows and group_cols are -1 and 0"),
         ({"scale_ub": 0.0}, "amax_bound is 0, expected more than 0"),
-        ({"round_mode": 9}, "mx_round is 9, expected 0 to 3"),
+        ({"round_mode": 9}, "mx_round is 9, expected 0 to 4"),
         ({"scale_dtype": "float8_e8m0fnu"}, "scale has dtype float8_e8m0fnu, expected float32"),
         ({"smooth": np.ones(3, np.float32)}, r"smooth has shape \(3,\), expected \(8,\)"),
         ({"smooth_map": np.zeros(2, np.int32)}, "smooth_map is given, expected smooth with it"),
@@ -152,6 +169,8 @@ def test_the_comparison_would_notice():
             {"smooth": np.ones((3, 8), np.float32), "smooth_map": np.zeros(3, np.int32)},
             "smooth_map has extent 3 in dimension 0, expected x's 2",
         ),
+        ({"global_scale": 0.5}, "global_scale is given, expected scales of float8_e4m3fn with it"),
+        ({"global_scale": np.ones(1, np.float32)}, "global_scale is given, expected scales of"),
         ({"num_rows_factor": 0}, "num_rows_factor is 0, expected more than 0"),
         ({"num_rows": np.ones(2, np.int32)}, r"num_rows has shape \(2,\), expected \(1,\)"),
         ({"scale": np.ones((2, 2), np.float32)}, "scale has extent 2 in dimension 1, expected 1"),

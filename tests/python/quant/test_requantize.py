@@ -55,6 +55,26 @@ def test_fnuz_and_ocp_share_bits_when_the_scale_is_doubled(row):
     np.testing.assert_array_equal(back.astype(np.float32), [[448, -448]])
 
 
+def test_global_scales_in_memory(row):
+    """Of what is read, and of what is written."""
+    x = np.random.default_rng(4).standard_normal((9, 128)).astype(np.float32)
+    fp4, e4m3 = cases_quantize.FP4, cases_quantize.E4M3
+    codes, scale = cases_quantize.reference(x, (1, 16), fp4, None, e4m3, global_scale=0.37)
+    options = dict(group=(1, 16), out_group=(1, 32), quant_dtype=fp4, from_dtype=fp4,
+                   from_scale_dtype=e4m3, scale_dtype=e4m3)  # fmt: skip
+    want = aiter.requantize(codes, scale, **options, from_global_scale=0.37, global_scale=0.1)
+    memory = {
+        "from_global_scale": np.array([0.37], np.float32),
+        "global_scale": np.array([0.1], np.float32),
+    }
+    got = aiter.requantize(codes, scale, **options, **memory)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_array_equal(bits(a), bits(b))
+    y = cases_quantize.decode(codes, scale, (1, 16), fp4, np.float32(0.37)).astype(np.float32)
+    again = cases_quantize.reference(y, (1, 32), fp4, None, e4m3, global_scale=np.float32(0.1))
+    np.testing.assert_array_equal(bits(got[0]), bits(again[0]))
+
+
 def test_legacy_to_mx(row):
     x = np.random.default_rng(3).standard_normal((4, 256)).astype(np.float32)
     codes, scale = cases_quantize.reference(x, (1, 128), cases.FNUZ)

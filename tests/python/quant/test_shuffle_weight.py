@@ -5,7 +5,7 @@ import cases_quantize
 import cases_shuffle_weight as cases
 import numpy as np
 import pytest
-from aiter.testing import using, variants
+from aiter.testing import gpus, using, variants
 
 CASES = [c for c in cases.CASES if c.tag != "perf"]
 HEAD = 64
@@ -65,6 +65,24 @@ def test_a_wrong_description_is_refused():
         aiter.unshuffle_weight(gemm)
 
 
+def test_another_layout_than_the_described_one_writes_nothing():
+    """On a GPU the kernel alone sees the description; on the CPU the call is refused."""
+    x = cases.make(CASES[0])
+    packed = aiter.shuffle_weight(x)
+    info = aiter.shuffled_weight_info(packed)
+    for place in gpus():
+        with using(place=place):
+            again = np.full(x.shape, 77, x.dtype)
+            aiter.unshuffle_weight(packed, info=info, out=again)
+            np.testing.assert_array_equal(again, x)
+            for wrong in (info._replace(tile_rows=32), info._replace(pack_elements=32)):
+                out = np.full(wrong.shape, 77, x.dtype)
+                aiter.unshuffle_weight(packed, info=wrong, out=out)
+                assert (out == 77).all()
+    with pytest.raises(ValueError, match=r"w has shape \(128, 64\), expected \(64, 128\)"):
+        aiter.unshuffle_weight(packed, info=info._replace(shape=(128, 64)))
+
+
 @pytest.mark.parametrize(
     "x, arguments, message",
     [
@@ -99,10 +117,9 @@ def test_scales_and_back(shape, row):
 def test_scales_of_experts(experts, gate_up, row):
     s = np.random.default_rng(2).integers(0, 256, (experts * 64, 16), np.uint8)
     shuffled = aiter.shuffle_scale_a16w4(s, experts, gate_up)
-    if experts > 1 or gate_up:
-        np.testing.assert_array_equal(shuffled, cases.reference_scale(s, experts, gate_up))
-        back = aiter.unshuffle_scale(shuffled, s.shape, experts, gate_up)
-        np.testing.assert_array_equal(back, s)
+    np.testing.assert_array_equal(shuffled, cases.reference_scale(s, experts, gate_up))
+    back = aiter.unshuffle_scale(shuffled, s.shape, experts, gate_up)
+    np.testing.assert_array_equal(back, s)
 
 
 def test_quantize_writes_what_shuffle_scale_makes():
@@ -111,6 +128,44 @@ def test_quantize_writes_what_shuffle_scale_makes():
     same, shuffled = aiter.per_1x32_mx_quant(x, scale_layout="shuffled")
     np.testing.assert_array_equal(same, codes)
     np.testing.assert_array_equal(aiter.unshuffle_scale(shuffled, scale.shape), scale)
+
+
+@pytest.mark.parametrize("mode", range(5))
+@pytest.mark.parametrize("gate_up", [False, True])
+def test_quant_mxfp4_is_quantize_and_the_shuffles(gate_up, mode):
+    x = np.random.default_rng(4).standard_normal((64, 256)).astype(np.float32)
+    codes, scale = aiter.quantize(
+        x, (1, 32), cases_quantize.FP4, scale_dtype=cases_quantize.E8M0, round_mode=mode
+    )
+    plain = aiter.quant_mxfp4_hip(x, 32, mode)
+    shuffled = aiter.quant_mxfp4_hip(x, 32, mode, e8m0_shuffle=True, shuffle_weight=True)
+    a16w4 = aiter.quant_mxfp4_hip(x, 32, mode, False, True, gate_up, True)
+    packed = cases.reference(codes[None], is_guinterleave=True, gate_up=gate_up)
+    order, padding = cases_quantize.shuffle(scale)
+    for got, want in (
+        (plain[0], codes),
+        (plain[1], scale),
+        (shuffled[0][HEAD:], cases.reference(codes)),
+        (np.where(padding, 0, shuffled[1].view(np.uint8)), np.where(padding, 0, order.view("u1"))),
+        (a16w4[0][HEAD:], packed),
+        (a16w4[1], cases.reference_scale(scale.view(np.uint8), 1, gate_up)),
+    ):
+        np.testing.assert_array_equal(got.view(np.uint8), want.view(np.uint8))
+    np.testing.assert_array_equal(aiter.unshuffle_weight(a16w4[0]), codes)
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"e8m0_shuffle": True, "a16w4_shuffle": True}, "exclude each other"),
+        ({"shuffle_weight": True}, "shuffle_weight needs e8m0_shuffle or a16w4_shuffle"),
+        ({"gate_up": True}, "gate_up needs a16w4_shuffle"),
+    ],
+    ids=str,
+)
+def test_flags_that_do_not_go_together(flags, message):
+    with pytest.raises(ValueError, match="quant_mxfp4_hip: .*" + message):
+        aiter.quant_mxfp4_hip(np.ones((32, 256), np.float32), **flags)
 
 
 def test_bad_scales():

@@ -87,8 +87,9 @@ static void indexer_qk_rope_quant_and_cache(
   args.weights_scale = opts.weights_scale;
   args.tokens = tokens;
   args.dtype = q.dtype();
-  args.spec = {cache.dtype, opts.ue8m0 ? DType::kF8E8M0 : DType::kF32, MxRound::kUp,
-               __builtin_inff(), 1.0f};
+  args.spec = {cache.dtype,  opts.ue8m0 ? DType::kF8E8M0 : DType::kF32,
+               MxRound::kUp, __builtin_inff(),
+               1.0f,         nullptr};
   args.turn = turn;
   args.slots = check_slots(check, slots, k, cache.shape);
   const IndexerQkRopeQuantAndCacheProblem problem{args.dtype, args.spec.code, tokens, heads, dim};

@@ -94,7 +94,7 @@ static void check_cache_dtype(const Arg& tokens, const Arg& cache, bool scaled,
     cache.dtype({tokens.dtype(), DType::kI8, DType::kF8E4M3FN, DType::kF8E4M3FNUZ, DType::kF8E5M2,
                  DType::kF8E5M2FNUZ});
     args->quant = CacheQuant::kStatic;
-    args->spec = {cache.dtype(), DType::kF32, MxRound::kUp, __builtin_inff(), 1.0f};
+    args->spec = {cache.dtype(), DType::kF32, MxRound::kUp, __builtin_inff(), 1.0f, nullptr};
   }
   if (scaled && args->quant == CacheQuant::kNone)
     cache.refuse("has dtype %s, expected int8 or an 8-bit float where scales are given",
@@ -230,8 +230,9 @@ static void indexer_k_quant_and_cache(const aiter_tensor* k_, const aiter_tensor
   args.dtype = k.dtype();
   args.cache_dtype = cache.dtype;
   args.quant = CacheQuant::kDynamic;
-  args.spec = {cache.dtype, opts.ue8m0 ? DType::kF8E8M0 : DType::kF32, MxRound::kUp,
-               __builtin_inff(), 1.0f};
+  args.spec = {cache.dtype,  opts.ue8m0 ? DType::kF8E8M0 : DType::kF32,
+               MxRound::kUp, __builtin_inff(),
+               1.0f,         nullptr};
   args.group = group;
   args.amax_floor = 1e-4f;
   args.slots = check_slots(check, slots, k, cache.shape);

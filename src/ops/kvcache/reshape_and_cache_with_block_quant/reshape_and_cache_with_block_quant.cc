@@ -135,7 +135,7 @@ static void reshape_and_cache_with_block_quant(
   args.rows[1] = {value.data(), value.stride(0), value.stride(1), heads,
                   value.dim(2), value_layout,    v_scale};
   args.dtype = key.dtype();
-  args.spec = {key_cache.dtype(), DType::kF32, MxRound::kUp, __builtin_inff(), 1.0f};
+  args.spec = {key_cache.dtype(), DType::kF32, MxRound::kUp, __builtin_inff(), 1.0f, nullptr};
   args.amax_floor = 1e-6f;
 
   const ReshapeAndCacheWithBlockQuantProblem problem{args.dtype, args.spec.code, args.slots.count,

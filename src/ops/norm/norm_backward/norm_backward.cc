@@ -26,25 +26,29 @@ static int64_t partial_floats(int64_t rows, int64_t hidden) {
   return std::min(rows * hidden, most);
 }
 
-static void norm_backward_hip(const Kernel& rms, const Kernel& layer, const Kernel& sum, int pack,
-                              int chunks, NormBackwardArgs args, const Call& call) {
+static void norm_backward_hip(const Kernel& rms, const Kernel& layer, const FloatKernels& sum,
+                              int pack, int chunks, NormBackwardArgs args, const Call& call) {
   if (args.hidden == 0) return;
   args.slots = gpu_slots(args.x_rows.count, args.hidden);
   args.threads_per_row = row_norm_threads(args.hidden, pack, chunks, call);
   launch(args.kind == NormKind::kRms ? rms : layer, call,
          row_grid(args.slots, args.threads_per_row, call), args);
-  const int sums = (args.dw != nullptr) + (args.db != nullptr);
-  if (sums) launch(sum, call, {.x = (args.hidden + 31) / 32, .y = sums, .threads = 1024}, args);
+  NormBackwardArgs bias = args;
+  bias.dw = bias.db = args.dx_bias = nullptr;
+  bias.partial = args.dx_bias_partial();
+  const int64_t blocks = (args.hidden + 31) / 32;
+  if (args.sums())
+    launch(sum[args.w_dtype], call, {.x = blocks, .y = args.sums(), .threads = 1024}, args);
+  if (bias.sums()) launch(sum[args.dx_bias_dtype], call, {.x = blocks, .threads = 1024}, bias);
 }
 
-#define AITER_NORM_BACKWARD_ROW(row, pack_bytes, chunks)                                         \
-  static void norm_backward_##row(const NormBackwardArgs& args, const Call& call) {              \
-    static constexpr FloatKernels rms = AITER_FLOAT_KERNELS(norm_backward, row##_rms),           \
-                                  layer = AITER_FLOAT_KERNELS(norm_backward, row##_layer),       \
-                                  sum = AITER_FLOAT_KERNELS(norm_backward, hip_sum);             \
-    const int pack = std::max<int>(pack_bytes / static_cast<int>(dtype_bytes(args.dtype)), 1);   \
-    norm_backward_hip(rms[args.dtype], layer[args.dtype], sum[args.w_dtype], pack, chunks, args, \
-                      call);                                                                     \
+#define AITER_NORM_BACKWARD_ROW(row, pack_bytes, chunks)                                       \
+  static void norm_backward_##row(const NormBackwardArgs& args, const Call& call) {            \
+    static constexpr FloatKernels rms = AITER_FLOAT_KERNELS(norm_backward, row##_rms),         \
+                                  layer = AITER_FLOAT_KERNELS(norm_backward, row##_layer),     \
+                                  sum = AITER_FLOAT_KERNELS(norm_backward, hip_sum);           \
+    const int pack = std::max<int>(pack_bytes / static_cast<int>(dtype_bytes(args.dtype)), 1); \
+    norm_backward_hip(rms[args.dtype], layer[args.dtype], sum, pack, chunks, args, call);      \
   }
 AITER_NORM_BACKWARD_ROW(hip_vec, 16, 2)
 AITER_NORM_BACKWARD_ROW(hip_any, 1, 4)
@@ -99,12 +103,16 @@ static void norm_backward(const Check& check, const aiter_tensor* dy_, const ait
     return arg.data();
   };
   args.w = vector("w", w_), args.dw = vector("dw", dw_), args.db = vector("db", db_);
+  if (const Arg dx_bias = check.optional("opts.dx_bias", opts.dx_bias)) {
+    if (dx_bias.dtype() != DType::kF32) dx_bias.dtype_of(x);
+    dx_bias.shape({hidden}).contiguous().on_device_of(x);
+    args.dx_bias = dx_bias.data(), args.dx_bias_dtype = dx_bias.dtype();
+  }
   if (args.kind == NormKind::kRms)
     check.require(!args.db, "db is given, expected NULL for an RMS norm, which has no bias");
 
   args.slots = cpu_slots(args.x_rows.count);
-  const int64_t floats =
-      partial_floats(args.x_rows.count, hidden) * ((args.dw != nullptr) + (args.db != nullptr));
+  const int64_t floats = partial_floats(args.x_rows.count, hidden) * args.sums();
   if (floats) {
     if (!opts.workspace || opts.workspace_bytes < static_cast<uint64_t>(floats * 4) ||
         !is_aligned16(opts.workspace))
@@ -136,8 +144,7 @@ extern "C" aiter_status aiter_norm_backward_workspace(const aiter_tensor* x, int
                                                       uint64_t* bytes) {
   return aiter::entry("norm_backward_workspace", [&] {
     const aiter::Check check("norm_backward_workspace");
-    check.require(gradients >= 0 && gradients <= 2, "gradients is %d, expected 0, 1 or 2",
-                  gradients);
+    check.require(gradients >= 0 && gradients <= 3, "gradients is %d, expected 0 to 3", gradients);
     check.require(bytes, "bytes is NULL, expected where to store the size");
     const aiter::Arg arg = check.tensor("x", x);
     arg.min_rank(1);

@@ -16,10 +16,11 @@ struct BackwardRow {
         dx(static_cast<T*>(a.dx) + a.dx_rows.offset(r)) {}
 };
 
-// The gradient of one row; adds to dw and db where they are not null. A row is in the cache for the
+// The gradient of one row; adds to the sums where they are not null. A row is in the cache for the
 // passes after the first.
 template <NormKind kKind, class T, class W>
-AITER_INLINE void backward_row(const NormBackwardArgs& a, int64_t r, float* dw, float* db) {
+AITER_INLINE void backward_row(const NormBackwardArgs& a, int64_t r, float* dw, float* db,
+                               float* dx_bias) {
   const BackwardRow<T> row(a, r);
   const int64_t hidden = a.hidden;
   const float count = static_cast<float>(hidden);
@@ -55,6 +56,7 @@ AITER_INLINE void backward_row(const NormBackwardArgs& a, int64_t r, float* dw, 
     store_some(row.dx + i, d, n);
     if (dw) store_some(dw + i, fma(dy, v * scale, load_some(dw + i, n)), n);
     if (db) store_some(db + i, dy + load_some(db + i, n), n);
+    if (dx_bias) store_some(dx_bias + i, d + load_some(dx_bias + i, n), n);
   });
 }
 
@@ -74,18 +76,24 @@ AITER_INLINE void add_slots(const NormBackwardArgs& a, const float* partial, voi
 
 template <NormKind kKind, class T, class W>
 void backward(const NormBackwardArgs& a) {
-  float *dw = a.dw ? a.partial : nullptr, *db = nullptr;
-  if (a.db) db = a.partial + (a.dw ? a.slots * a.hidden : 0);
+  float* dw = a.dw ? a.partial : nullptr;
+  float* db = a.db ? a.db_partial() : nullptr;
+  float* dx_bias = a.dx_bias ? a.dx_bias_partial() : nullptr;
   parallel_tasks(a.slots, [&](int64_t s, int) {
     const int64_t rows = a.x_rows.count;
-    float* sums[] = {dw ? dw + s * a.hidden : nullptr, db ? db + s * a.hidden : nullptr};
+    auto slot = [&](float* sum) { return sum ? sum + s * a.hidden : nullptr; };
+    float* sums[] = {slot(dw), slot(db), slot(dx_bias)};
     for (float* sum : sums)
       if (sum) memset(sum, 0, static_cast<size_t>(a.hidden) * sizeof(float));
     for (int64_t r = rows * s / a.slots; r < rows * (s + 1) / a.slots; ++r)
-      backward_row<kKind, T, W>(a, r, sums[0], sums[1]);
+      backward_row<kKind, T, W>(a, r, sums[0], sums[1], sums[2]);
   });
   add_slots<W>(a, dw, a.dw);
   add_slots<W>(a, db, a.db);
+  if (a.dx_bias_dtype == DType::kF32)
+    add_slots<float>(a, dx_bias, a.dx_bias);
+  else
+    add_slots<T>(a, dx_bias, a.dx_bias);
 }
 
 // Without slots: a column of dw is one sum over the rows.
@@ -93,12 +101,12 @@ template <NormKind kKind, class T, class W>
 void plain_backward(const NormBackwardArgs& a) {
   const W* w = static_cast<const W*>(a.w);
   W *dw = static_cast<W*>(a.dw), *db = static_cast<W*>(a.db);
-  float* sum_w = a.partial;
-  float* sum_b = dw ? a.partial + a.hidden : a.partial;
+  float *sum_w = a.partial, *sum_b = a.db_partial(), *sum_x = a.dx_bias_partial();
   const bool rows = a.x_rows.count > 0;  // without, there is no room for sums, and none are needed
   for (int64_t i = 0; rows && i < a.hidden; ++i) {
     if (dw) sum_w[i] = 0;
     if (db) sum_b[i] = 0;
+    if (a.dx_bias) sum_x[i] = 0;
   }
   const double count = static_cast<double>(a.hidden);
   for (int64_t r = 0; r < a.x_rows.count; ++r) {
@@ -126,11 +134,18 @@ void plain_backward(const NormBackwardArgs& a) {
       row.dx[i] = from_float<T>(static_cast<float>(d));
       if (dw) sum_w[i] += static_cast<float>(dy * v * scale);
       if (db) sum_b[i] += dy;
+      if (a.dx_bias) sum_x[i] += static_cast<float>(d);
     }
   }
   for (int64_t i = 0; i < a.hidden; ++i) {
     if (dw) dw[i] = from_float<W>(rows ? sum_w[i] : 0.0f);
     if (db) db[i] = from_float<W>(rows ? sum_b[i] : 0.0f);
+    if (!a.dx_bias) continue;
+    const float sum = rows ? sum_x[i] : 0.0f;
+    if (a.dx_bias_dtype == DType::kF32)
+      static_cast<float*>(a.dx_bias)[i] = sum;
+    else
+      static_cast<T*>(a.dx_bias)[i] = from_float<T>(sum);
   }
 }
 

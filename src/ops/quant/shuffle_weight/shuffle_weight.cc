@@ -4,16 +4,33 @@
 #include "aiter/quant.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
+#include "launch/launch.h"
 #include "ops/quant/shuffle_weight/shuffle_weight_args.h"
 
 namespace aiter {
 
 struct ShuffleProblem {
-  int64_t unit_bytes;
+  int64_t unit_bytes, units;
+  bool aligned16;  // units begin at multiples of 16 bytes, and are such, the last of a row too
 };
 
 AITER_CPU_ROW(shuffle_weight_cpu_simd, ShuffleArgs)
 AITER_CPU_ROW(shuffle_weight_cpu_ref, ShuffleArgs)
+
+static void shuffle_weight_hip(const Kernel& kernel, const ShuffleArgs& args, const Call& call) {
+  // At least one block: a weight without elements has a head.
+  launch(kernel, call, {.x = std::clamp<int64_t>((args.units + 255) / 256, 1, 1 << 20)}, args);
+}
+
+static void shuffle_weight_hip_vec(const ShuffleArgs& args, const Call& call) {
+  static constexpr Kernel kernel{"shuffle_weight", "shuffle_weight_hip_vec"};
+  shuffle_weight_hip(kernel, args, call);
+}
+
+static void shuffle_weight_hip_any(const ShuffleArgs& args, const Call& call) {
+  static constexpr Kernel kernel{"shuffle_weight", "shuffle_weight_hip_any"};
+  shuffle_weight_hip(kernel, args, call);
+}
 
 static constexpr Row<ShuffleProblem, ShuffleArgs> kRows[] = {
 #include "ops/quant/shuffle_weight/shuffle_weight.def"
@@ -25,9 +42,8 @@ namespace {
 constexpr char kMagic[8] = {'a', 'i', 't', 'e', 'r', 'W', 's', '\n'};
 constexpr uint32_t kVersion = 1;
 
-void in_host_memory(const Arg& arg) {
-  if (arg.device().type == AITER_CUDA || arg.device().type == AITER_ROCM)
-    arg.refuse("is on device %d:%d, expected host memory", arg.device().type, arg.device().id);
+bool on_gpu(const Arg& arg) {
+  return arg.device().type == AITER_CUDA || arg.device().type == AITER_ROCM;
 }
 
 int64_t element_bytes(const ShuffledHead& head) { return head.bits * head.lanes / 8; }
@@ -64,8 +80,8 @@ ShuffledHead make_head(const Check& check, const Arg& w, aiter_dtype dtype,
   head.tile_elements = static_cast<uint16_t>(tile);
   head.pack_elements = static_cast<uint16_t>(pack);
   head.gate_up = opts.gate_up != 0;
-  check.require(opts.pad_k_to >= 0 && opts.pad_k_to <= 1 << 20,
-                "opts.pad_k_to is %lld, expected 0 to 2^20", static_cast<long long>(opts.pad_k_to));
+  check.require(opts.pad_k_to >= 0 && opts.pad_k_to <= int64_t{1} << 40,
+                "opts.pad_k_to is %lld, expected 0 to 2^40", static_cast<long long>(opts.pad_k_to));
   const int64_t pad = std::max<int64_t>(1, opts.pad_k_to);
   head.padded_k = (head.k + pad - 1) / pad * pad;
   int64_t elements = 0;
@@ -84,10 +100,12 @@ ShuffledHead make_head(const Check& check, const Arg& w, aiter_dtype dtype,
   return head;
 }
 
-// The head of shuffled weights, proven to describe exactly these bytes.
+// The head of shuffled weights, proven to describe exactly these bytes, unless it came alone.
 ShuffledHead read_head(const Arg& packed) {
   packed.dtype({DType::kU8}).rank(1).contiguous();
-  in_host_memory(packed);
+  if (on_gpu(packed))
+    packed.refuse("is on device %d:%d, expected host memory", packed.device().type,
+                  packed.device().id);
   ShuffledHead head;
   if (packed.dim(0) < static_cast<int64_t>(sizeof(head)))
     packed.refuse("has %lld bytes, expected shuffled weights (at least %zu bytes)",
@@ -112,7 +130,7 @@ ShuffledHead read_head(const Arg& packed) {
                     !__builtin_mul_overflow(head.experts, head.n, &numbers) && numbers < kMost &&
                     !__builtin_mul_overflow(numbers, head.padded_k, &numbers) && numbers < kMost;
   if (!sane) packed.refuse("has a damaged description");
-  if (packed.dim(0) != packed_bytes(head))
+  if (packed.dim(0) != packed_bytes(head) && packed.dim(0) != sizeof(head))
     packed.refuse("has %lld bytes, expected %lld by its description",
                   static_cast<long long>(packed.dim(0)),
                   static_cast<long long>(packed_bytes(head)));
@@ -138,13 +156,22 @@ ShuffleArgs weight_args(const ShuffledHead& head, const Arg& w, const Arg& packe
   args.dims[3] = {head.padded_k / head.tile_elements, 0, packs};
   args.dims[4] = {packs, 0, 1};
   args.dims[5] = {head.tile_rows, 1, 0};
+  args.dims[6] = {1, 0, 0};
+  args.head = head;
+  args.has_head = true;
   args.unshuffle = unshuffle;
   return args;
 }
 
-void run(const ShuffleArgs& args, const Arg& on, aiter_stream stream, uint32_t flags) {
-  dispatch(shuffle_weight_op, kRows, ShuffleProblem{args.unit_bytes}, args, on.device(), stream,
-           flags);
+void run(ShuffleArgs args, const Arg& on, aiter_stream stream, uint32_t flags) {
+  args.units = 1;
+  for (const auto& dim : args.dims) args.units *= dim.extent;
+  const bool aligned16 = reinterpret_cast<uintptr_t>(args.plain) % 16 == 0 &&
+                         reinterpret_cast<uintptr_t>(args.packed) % 16 == 0 &&
+                         args.unit_bytes % 16 == 0 && args.last_unit_bytes % 16 == 0 &&
+                         args.row_bytes % 16 == 0;
+  dispatch(shuffle_weight_op, kRows, ShuffleProblem{args.unit_bytes, args.units, aligned16}, args,
+           on.device(), stream, flags);
 }
 
 void shuffle_weight(const aiter_tensor* w_, const aiter_tensor* packed_,
@@ -152,11 +179,9 @@ void shuffle_weight(const aiter_tensor* w_, const aiter_tensor* packed_,
   const Check check("shuffle_weight");
   const auto opts = check.options<aiter_shuffle_weight_opts>(opts_, AITER_SHUFFLE_WEIGHT_OPTS_INIT);
   const Arg w = check.tensor("w", w_), packed = check.tensor("packed", packed_);
-  in_host_memory(w);
   const ShuffledHead head = make_head(check, w, w_->dtype, opts);
   packed.dtype({DType::kU8}).shape({packed_bytes(head)}).contiguous().on_device_of(w);
   run(weight_args(head, w, packed, false), w, stream, opts.flags);
-  if (!(opts.flags & AITER_DRY_RUN)) std::memcpy(packed.data(), &head, sizeof(head));
 }
 
 void unshuffle_weight(const aiter_tensor* packed_, const aiter_tensor* w_,
@@ -164,8 +189,14 @@ void unshuffle_weight(const aiter_tensor* packed_, const aiter_tensor* w_,
   const Check check("unshuffle_weight");
   const auto opts = check.options<aiter_shuffle_weight_opts>(opts_, AITER_SHUFFLE_WEIGHT_OPTS_INIT);
   const Arg packed = check.tensor("packed", packed_), w = check.tensor("w", w_);
+  packed.on_device_of(w);
+  if (on_gpu(w)) {
+    const ShuffledHead head = make_head(check, w, w_->dtype, opts);
+    packed.dtype({DType::kU8}).shape({packed_bytes(head)}).contiguous();
+    return run(weight_args(head, w, packed, true), w, stream, opts.flags);
+  }
   const ShuffledHead head = read_head(packed);
-  in_host_memory(w);
+  packed.shape({packed_bytes(head)});
   const aiter_dtype dtype = w_->dtype;
   if (dtype.code != head.code || dtype.bits != head.bits || dtype.lanes != head.lanes) {
     char got[48], expected[48];
@@ -188,12 +219,11 @@ void shuffle_scale(const Check& check, const aiter_tensor* scale_, const aiter_t
   const Arg scale = check.tensor("scale", scale_), shuffled = check.tensor("shuffled", shuffled_);
   scale.dtype(bytes).rank(2).unit_last_stride();
   shuffled.dtype(bytes).rank(2).contiguous().on_device_of(scale);
-  in_host_memory(scale);
   check.require(opts.experts > 0 && opts.experts <= std::max<int64_t>(1, scale.dim(0)),
                 "opts.experts is %lld, expected 1 to the rows of scale",
                 static_cast<long long>(opts.experts));
   int64_t rows = scale.dim(0), cols = scale.dim(1);
-  if (opts.experts > 1 || opts.gate_up) {
+  if (opts.experts > 1 || opts.gate_up || opts.unpadded) {
     if (rows % (32 * opts.experts))
       scale.refuse("has %lld rows, expected a multiple of 32 for each of %lld experts",
                    static_cast<long long>(rows), static_cast<long long>(opts.experts));
@@ -210,24 +240,17 @@ void shuffle_scale(const Check& check, const aiter_tensor* scale_, const aiter_t
   args.rows = scale.dim(0), args.columns = scale.dim(1);
   args.row_bytes = scale.stride(0);
   args.unit_bytes = args.last_unit_bytes = 1;
-  // (expert and its 32 rows; 8 columns; 4 columns; 16 rows; 2 columns; 2 rows)
-  const int64_t matrix = rows / opts.experts, pairs = matrix / 32;
-  args.dims[0] = {rows / 32, 32, 0};
-  args.dims[1] = {cols / 8, 0, 8};
-  args.dims[2] = {4, 0, 1};
-  args.dims[3] = {16, 1, 0};
-  args.dims[4] = {2, 0, 4};
-  args.dims[5] = {2, 16, 0};
+  // (expert; 32 rows, or 16 of each half; 8 columns; 4 columns; 16 rows; 2 columns; 2 rows)
+  const int64_t matrix = rows / opts.experts;
+  args.dims[0] = {opts.experts, matrix, 0};
+  args.dims[1] = {matrix / 32, opts.gate_up ? 16 : 32, 0};
+  args.dims[2] = {cols / 8, 0, 8};
+  args.dims[3] = {4, 0, 1};
+  args.dims[4] = {16, 1, 0};
+  args.dims[5] = {2, 0, 4};
+  args.dims[6] = {2, opts.gate_up ? matrix / 2 : 16, 0};
   args.unshuffle = unshuffle;
-  if (!opts.gate_up) return run(args, scale, stream, opts.flags);
-  args.dims[0] = {pairs, 16, 0};
-  args.dims[5] = {2, matrix / 2, 0};
-  for (int64_t e = 0; e < opts.experts; ++e) {  // matrix by matrix
-    run(args, scale, stream, opts.flags);
-    args.plain += matrix * args.row_bytes;
-    args.packed += matrix * cols;
-    args.rows -= matrix;
-  }
+  run(args, scale, stream, opts.flags);
 }
 
 }  // namespace

@@ -40,6 +40,19 @@ int main() {
         AITER_OK);
   CHECK(std::fabs(dx[4] - 1) < 1e-3f);  // a constant gradient has no effect: dresidual alone
 
+  // The gradient of a vector that was added to x: the sum of dx.
+  std::vector<float> sum(4, -1);
+  Tensor tsum(sum.data(), {4});
+  CHECK(aiter_norm_backward_workspace(tx, 1, &bytes) == AITER_OK);
+  std::vector<double> more(bytes / 8 + 2);
+  opts.workspace = more.data();
+  opts.workspace_bytes = bytes;
+  opts.dx_bias = tsum;
+  CHECK(aiter_norm_backward(tdy, tx, nullptr, tx, tdx, nullptr, nullptr, &opts, nullptr) ==
+        AITER_OK);
+  for (int i = 0; i < 4; ++i) CHECK(std::fabs(sum[i] - dx[i] - dx[4 + i]) < 1e-6f);
+  opts.workspace = nullptr, opts.workspace_bytes = 0, opts.dx_bias = nullptr;
+
   dx.assign(8, -1);
   CHECK_FAILS(aiter_norm_backward(tdy, tx, tw, nullptr, tdx, tdw, tdb, &opts, nullptr),
               AITER_WORKSPACE_TOO_SMALL, "opts.workspace has 0 bytes");
@@ -63,8 +76,8 @@ int main() {
   opts.kind = AITER_NORM_RMS;
   CHECK_FAILS(aiter_norm_backward(tdy, tx, tw, nullptr, tdx, nullptr, tdb, &opts, nullptr),
               AITER_INVALID_ARGUMENT, "db is given, expected NULL");
-  CHECK_FAILS(aiter_norm_backward_workspace(tx, 3, &bytes), AITER_INVALID_ARGUMENT,
-              "gradients is 3");
+  CHECK_FAILS(aiter_norm_backward_workspace(tx, 4, &bytes), AITER_INVALID_ARGUMENT,
+              "gradients is 4");
   CHECK(dx[0] == -1);
   return test::failures;
 }

@@ -29,6 +29,19 @@ int main() {
   CHECK(e8m0[0] == 126 && e8m0[1] == 127);        // 2 / 6 rounds up to 1/2
   CHECK(fp4[0] == (4 | 14 << 4) && fp4[1] == 2);  // 2, -4, 1, 0
 
+  // NVFP4 with a global scale in memory, times the one in the options.
+  float global_scale = 0.5f;
+  Tensor tglobal(&global_scale, {1});
+  opts.scale_dtype = {AITER_CODE_FLOAT8_E4M3FN, 8, 1};
+  opts.global_scale = 0.25f;
+  opts.global_scale_tensor = tglobal;
+  CHECK(aiter_quantize(tx, nullptr, nullptr, tfp4, te8m0, &opts, nullptr) == AITER_OK);
+  CHECK(e8m0[0] == 0x43 && e8m0[1] == 0);         // 2 / 6 / 0.125 = 2.67 rounds to 2.75
+  CHECK(fp4[0] == (5 | 15 << 4) && fp4[1] == 3);  // 2.91, -5.82, 1.45 become 3, -6, 1.5
+  opts.scale_dtype = {AITER_CODE_FLOAT8_E8M0FNU, 8, 1};
+  CHECK_FAILS(aiter_quantize(tx, nullptr, nullptr, tfp4, te8m0, &opts, nullptr),
+              AITER_INVALID_ARGUMENT, "quantize: opts.global_scale is given, expected scales");
+
   codes.assign(8, 77);
   Tensor wrong(scale.data(), {2, 2});
   CHECK_FAILS(aiter_quantize(tx, nullptr, nullptr, tcodes, wrong, nullptr, nullptr),

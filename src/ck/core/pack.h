@@ -117,6 +117,43 @@ AITER_DEVICE void store_floats(T* to, const float (&from)[N]) {
         to + i, Pack<T, kPart>::from_floats(reinterpret_cast<const float (&)[kPart]>(from[i])));
 }
 
+// N elements as several packs of 16 bytes, of a row of which `cols` elements, whole packs, are there;
+// others count as 0.
+template <class T, int N>
+struct Packs {
+  static constexpr int kPack = 16 / static_cast<int>(sizeof(T));
+  Pack<T, kPack> pack[N / kPack];
+
+  AITER_DEVICE void load(const T* row, int64_t column, int64_t cols) {
+    AITER_UNROLL
+    for (int i = 0; i < N / kPack; ++i) {
+      pack[i] = {};
+      if (column + i * kPack < cols) pack[i] = load_pack<kPack>(row + column + i * kPack);
+    }
+  }
+  AITER_DEVICE void store(T* row, int64_t column, int64_t cols) const {
+    AITER_UNROLL
+    for (int i = 0; i < N / kPack; ++i)
+      if (column + i * kPack < cols) store_pack<kPack>(row + column + i * kPack, pack[i]);
+  }
+  AITER_DEVICE void to_floats(float (&v)[N]) const {
+    AITER_UNROLL
+    for (int i = 0; i < N / kPack; ++i)
+      pack[i].to_floats(reinterpret_cast<float (&)[kPack]>(v[i * kPack]));
+  }
+  AITER_DEVICE static Packs from_floats(const float (&v)[N]) {
+    Packs packs;
+    AITER_UNROLL
+    for (int i = 0; i < N / kPack; ++i)
+      packs.pack[i] = Pack<T, kPack>::from_floats(reinterpret_cast<const float (&)[kPack]>(v[i * kPack]));
+    return packs;
+  }
+  AITER_DEVICE void forget() {
+    AITER_UNROLL
+    for (int i = 0; i < N / kPack; ++i) pack[i].forget();
+  }
+};
+
 // N elements, at index i, of an array of T or of float.
 template <int N, class T>
 AITER_DEVICE void load_floats(const void* data, DType dtype, int64_t i, float (&to)[N]) {

@@ -45,9 +45,7 @@ AITER_DEVICE void norm_quant_rows(const NormQuantArgs& a, float* scratch) {
     if (!q.codes || q.cols == 0) return;
     float amax = 0;
     if (needs_row_amax(q)) amax = row.template reduce<Max>(max_magnitude(0.0f, v));
-    with_codec(q.spec.code, [&] AITER_LAMBDA(auto codec) {
-      RowQuantizer<decltype(codec), N>(q, r, amax, row.t == 0).store(i, v);
-    });
+    RowQuantizer<N>(q, r, amax, row.t == 0).store(i, v);
   });
 }
 

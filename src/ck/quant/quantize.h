@@ -2,123 +2,13 @@
 // arithmetic is that of src/simd/quantize.h, operation by operation, so that codes are the same.
 #pragma once
 
-#include "ck/core/pack.h"
 #include "ck/core/reduce.h"
+#include "ck/quant/codes.h"
 #include "core/quant_spec.h"
 
 namespace aiter {
 
-// Signed integers, as the codecs of core/small_float.h.
-template <int kCodeBits>
-struct IntCode {
-  static constexpr int kBits = kCodeBits;
-  static constexpr float kMax = (1 << (kBits - 1)) - 1;
-  AITER_DEVICE static uint32_t encode(float x) {
-    x = x == x ? x : 0.0f;
-    x = x < kMax ? x : kMax;
-    x = x > -kMax ? x : -kMax;
-    // 1.5 * 2^23: rounds, ties to even
-    return bit_cast<uint32_t>(x + 12582912.0f) & ((1u << kBits) - 1);
-  }
-  AITER_DEVICE static float decode(uint32_t code) {
-    return static_cast<float>(static_cast<int32_t>(code << (32 - kBits)) >> (32 - kBits));
-  }
-  AITER_DEVICE static constexpr float max() { return kMax; }
-};
-
-// f(Codec{}) for the dtype of the codes. It is compiled nine times: where f is large, CodeFormat is
-// better.
-template <class F>
-AITER_DEVICE void with_codec(DType code, F&& f) {
-  switch (code) {
-    case DType::kI8:
-      return f(IntCode<8>{});
-    case DType::kF8E4M3FN:
-      return f(E4M3FN{});
-    case DType::kF8E4M3FNUZ:
-      return f(E4M3FNUZ{});
-    case DType::kF8E5M2:
-      return f(E5M2{});
-    case DType::kF8E5M2FNUZ:
-      return f(E5M2FNUZ{});
-    case DType::kF6E2M3x4:
-      return f(E2M3FN{});
-    case DType::kF6E3M2x4:
-      return f(E3M2FN{});
-    case DType::kI4x2:
-      return f(IntCode<4>{});
-    default:
-      return f(E2M1FN{});
-  }
-}
-
-// A kind of code as numbers, the same for all threads: one encoder, and one copy of it, for all
-// kinds. The bits are those of SmallFloat::encode.
-struct CodeFormat {
-  int bits;
-  bool integer;
-  float max;
-  MxElement mx;
-  uint32_t smallest;       // the smallest normal number, as bits of a float
-  uint32_t sign;           // bit of a code
-  uint32_t nan;            // code
-  bool has_nan, has_zero;  // has_zero: a negative zero
-
-  AITER_DEVICE explicit CodeFormat(DType code) {
-    with_codec(code, [&] AITER_LAMBDA(auto codec) { set(codec); });
-  }
-  template <class Codec>
-  AITER_DEVICE explicit CodeFormat(Codec codec) {
-    set(codec);
-  }
-
-  AITER_DEVICE uint32_t encode(float x) const {
-    return integer ? encode_integer(x) : encode_float(x);
-  }
-  AITER_DEVICE uint32_t encode_integer(float x) const {
-    x = x == x ? x : 0.0f;
-    x = x < max ? x : max;
-    x = x > -max ? x : -max;
-    return bit_cast<uint32_t>(x + 12582912.0f) & (2 * sign - 1);  // 1.5 * 2^23: ties to even
-  }
-  AITER_DEVICE uint32_t encode_float(float x) const {
-    const uint32_t u = bit_cast<uint32_t>(x);
-    float a = bit_cast<float>(u & 0x7fffffffu);
-    a = fmin(a, max);  // NaN too
-    uint32_t exponent = bit_cast<uint32_t>(a) & 0x7f800000u;
-    exponent = exponent > smallest ? exponent : smallest;
-    const int shift = 23 - mx.mantissa;
-    const uint32_t sum =
-        bit_cast<uint32_t>(a + bit_cast<float>(exponent + (static_cast<uint32_t>(shift) << 23)));
-    uint32_t code = (sum + ((exponent - smallest) >> shift)) & (sign - 1);
-    code |= u >> (32 - bits) & (has_zero || code ? sign : 0u);
-    return x == x || !has_nan ? code : nan;
-  }
-
- private:
-  template <int n>
-  AITER_DEVICE void set(IntCode<n>) {
-    bits = n;
-    integer = true;
-    sign = 1u << (n - 1);
-    max = IntCode<n>::max();
-    mx = {1, 0, 0};
-    smallest = nan = 0;
-    has_nan = has_zero = false;
-  }
-  template <class Codec>
-  AITER_DEVICE void set(Codec) {
-    bits = Codec::kBits;
-    integer = false;
-    max = Codec::max();
-    mx = mx_element<Codec>();
-    smallest = static_cast<uint32_t>(127 + 1 - Codec::kExponentBias) << 23;
-    sign = Codec::kSign;
-    has_nan = Codec::kNan >= 0;
-    nan = has_nan ? Codec::kNan : 0;
-    has_zero = !Codec::kIsFnuz;
-  }
-};
+constexpr float kLargest = 3.4028234663852886e38f;  // what infinity counts as
 
 // The stored scale of a group, and the factor that its numbers are multiplied by.
 struct Scale {
@@ -127,26 +17,27 @@ struct Scale {
   uint8_t code;  // of an e8m0 or e4m3fn scale
 };
 
-AITER_DEVICE Scale scale_for(float amax, const QuantSpec& spec, const CodeFormat& format) {
+template <class Codes>
+AITER_DEVICE Scale scale_for(float amax, const QuantSpec& spec, const Codes& codes) {
   amax = amax < spec.amax_bound ? amax : spec.amax_bound;
   if (spec.scale == DType::kF8E8M0) {
-    const uint32_t code = mx_scale(amax, spec.round, format.mx);
+    const uint32_t code = mx_scale(amax, spec.round, codes.mx());
     return {e8m0_decode(254 - code), 0.0f, static_cast<uint8_t>(code)};
   }
   if (spec.scale == DType::kF8E4M3FN) {
     const float global_scale = spec.whole_global_scale();
-    const uint32_t code = E4M3FN::encode(amax / (format.max * global_scale));
+    const uint32_t code = E4M3FN::encode(amax / (codes.max() * global_scale));
     const float scale = E4M3FN::decode(code) * global_scale;
     return {scale > 0.0f ? 1.0f / scale : 0.0f, 0.0f, static_cast<uint8_t>(code)};
   }
-  float scale = amax / format.max;
+  float scale = amax / codes.max();
   scale = scale > 1.1754943508222875e-38f ? scale : amax > 0.0f ? 1.1754943508222875e-38f : 1.0f;
   return {1.0f / scale, scale, 0};
 }
 
 template <class Codec>
 AITER_DEVICE Scale scale_for(float amax, const QuantSpec& spec) {
-  return scale_for(amax, spec, CodeFormat(Codec{}));
+  return scale_for(amax, spec, Codes<Codec>(spec.code));
 }
 
 AITER_DEVICE float load_scale(const QuantOut& q, int64_t index) {
@@ -166,17 +57,6 @@ AITER_DEVICE void store_scale(const QuantOut& q, int64_t index, const Scale& s) 
     static_cast<uint8_t*>(q.scale)[index] = s.code;
 }
 
-// Code c of a row of codes.
-template <int kBits>
-AITER_DEVICE uint32_t load_code(const uint8_t* codes, int64_t c) {
-  if (kBits == 8) return codes[c];
-  const int64_t bit = c * kBits;
-  const int at = static_cast<int>(bit % 8);
-  uint32_t code = codes[bit / 8] >> at;
-  if (at + kBits > 8) code |= static_cast<uint32_t>(codes[bit / 8 + 1]) << (8 - at);
-  return code & ((1u << kBits) - 1);
-}
-
 // ---- groups of any shape ------------------------------------------------------------------------
 // A group of up to wave_group numbers is worked on by a wave, a larger one by a block: first its
 // largest magnitude, then its codes. row_at(row) describes a row: `there`, and what
@@ -185,8 +65,7 @@ template <class RowAt, class Number>
 AITER_DEVICE void quantize_groups(const QuantOut& q, int64_t rows, int64_t group_rows,
                                   int wave_group, RowAt&& row_at, Number&& number) {
   AITER_SHARED float scratch[1024 / kWave];
-  constexpr float kLargest = 3.4028234663852886e38f;
-  const CodeFormat format(q.spec.code);
+  const AnyCodes format(q.spec.code);
   const bool by_wave = group_rows * q.group_cols <= wave_group;
   const int threads = by_wave ? kWave : block_threads();
   const int t = thread_index() % threads, parallel = block_threads() / threads;
@@ -242,7 +121,7 @@ AITER_DEVICE void quantize_groups(const QuantOut& q, int64_t rows, int64_t group
 //     for (c ...) amax = max_magnitude(amax, v[c]);     // columns that are not there count as 0
 //     amax = row_reduce<Max>(amax, threads, scratch);
 //   }
-//   const AnyRowQuantizer<N> quantizer(q, row, amax, t == 0);
+//   const RowQuantizer<N> quantizer(q, row, amax, t == 0);
 //   for (c ...) quantizer.store((c * threads + t) * N, v[c]);
 
 // Whether one scale for each row is to be computed, so that its largest magnitude must be known
@@ -254,35 +133,32 @@ AITER_DEVICE bool needs_row_amax(const QuantOut& q) {
 // The larger of amax and |v|; NaN is passed over, infinity counts as the largest float.
 template <int N>
 AITER_DEVICE float max_magnitude(float amax, const float (&v)[N]) {
-  constexpr float kLargest = 3.4028234663852886e38f;
   AITER_UNROLL
-  for (int k = 0; k < N; ++k) {
-    amax = fmin(fmax(amax, abs(v[k])), kLargest);
-  }
-  return amax;
+  for (int k = 0; k < N; ++k) amax = fmax(amax, abs(v[k]));
+  return fmin(amax, kLargest);
 }
 
-template <int N>
-class AnyRowQuantizer {
+//
+// Code is smaller for a kind of codes and a number of groups in a row that are known when the kernel is
+// compiled.
+enum class RowGroups { kAny, kOne, kMany };
+template <int N, class Codes = AnyCodes, RowGroups kGroups = RowGroups::kAny>
+class RowQuantizer {
  public:
   // row_amax counts if needs_row_amax(q). One thread of the row is `first`. Lanes whose row is not
   // `there` only take part in the reductions.
-  AITER_DEVICE AnyRowQuantizer(const QuantOut& q, int64_t row, float row_amax, bool first,
-                               bool there = true)
-      : AnyRowQuantizer(CodeFormat(q.spec.code), q, row, row_amax, first, there) {}
-  AITER_DEVICE AnyRowQuantizer(const CodeFormat& format, const QuantOut& q, int64_t row,
-                               float row_amax, bool first, bool there)
+  AITER_DEVICE RowQuantizer(const QuantOut& q, int64_t row, float row_amax, bool first,
+                            bool there = true)
       : q_(q),
-        format_(format),
+        kind_(q.spec.code),
         codes_(static_cast<uint8_t*>(q.codes) + q.codes_rows.offset(row)),
         scales_(q.scale_row(row)),
-        cols_(there ? q.cols : 0),
-        grouped_(q.group_cols < q.cols) {
-    if (grouped_) return;
+        cols_(there ? q.cols : 0) {
+    if (grouped()) return;
     if (q.static_scale) {
       factor_ = 1.0f / load_scale(q, scales_);
     } else {
-      const Scale scale = scale_for(row_amax, q.spec, format_);
+      const Scale scale = scale_for(row_amax, q.spec, kind_);
       factor_ = scale.factor;
       if (first && there) store_scale(q, scales_, scale);
     }
@@ -291,28 +167,36 @@ class AnyRowQuantizer {
   // Codes of the N columns from `column` on, and the scales of the groups. All lanes of the wave
   // must call it; columns from q.cols on are not there.
   AITER_DEVICE void store(int64_t column, const float (&v)[N]) const {
-    const float factor = grouped_ ? group_factor(column, v) : factor_;
+    const float factor = grouped() ? group_factor(column, v) : factor_;
     if (column >= cols_) return;
-    uint32_t codes[N];
-    AITER_UNROLL
-    for (int k = 0; k < N; ++k) codes[k] = bit_cast<uint32_t>(v[k] * factor);
-    if (format_.integer) {
-      AITER_UNROLL
-      for (int k = 0; k < N; ++k) codes[k] = format_.encode_integer(bit_cast<float>(codes[k]));
-    } else {
-      AITER_UNROLL
-      for (int k = 0; k < N; ++k) codes[k] = format_.encode_float(bit_cast<float>(codes[k]));
+    uint32_t words[N / 4];
+    kind_.encode(v, factor, words);
+    uint8_t* to = codes_ + (column * kind_.bits >> 3);
+    // The word is the least that all codes of a row are aligned to.
+    if (column + N <= cols_ && reinterpret_cast<uint64_t>(codes_) % (N < 16 ? N : 16) == 0) {
+      if (kind_.bits == 8) return store_all<N>(to, words);
+      if (kind_.bits == 4) return store_all<N / 2>(to, words);
+      if constexpr (N % 16 == 0) {
+        AITER_UNROLL
+        for (int i = 0; i < N * 6 / 32; ++i) reinterpret_cast<uint32_t*>(to)[i] = words[i];
+        return;
+      }
     }
-    const int there = static_cast<int>(min<int64_t>(N, cols_ - column));
-    if (format_.bits == 8)
-      store_bits<8>(column, codes, there);
-    else if (format_.bits == 4)
-      store_bits<4>(column, codes, there);
-    else
-      store_bits<6>(column, codes, there);
+    const int bytes = static_cast<int>(min<int64_t>(N, cols_ - column)) * kind_.bits / 8;
+    AITER_NO_UNROLL
+    for (int i = 0; i < bytes; ++i) {
+      to[i] = static_cast<uint8_t>(words[0]);
+      AITER_UNROLL
+      for (int k = 0; k < N / 4; ++k)
+        words[k] = words[k] >> 8 | (k + 1 < N / 4 ? words[k + 1] << 24 : 0);
+    }
   }
 
  private:
+  AITER_DEVICE bool grouped() const {
+    return kGroups == RowGroups::kAny ? q_.group_cols < q_.cols : kGroups == RowGroups::kMany;
+  }
+
   AITER_DEVICE float group_factor(int64_t column, const float (&v)[N]) const {
     const bool there = column < cols_;
     // Groups of lanes are powers of two of 16 and more.
@@ -324,67 +208,41 @@ class AnyRowQuantizer {
       amax = max_magnitude(amax, v);
     } else {
       AITER_UNROLL
-      for (int k = 0; k < N; ++k) {
-        const float one[1] = {v[k]};
-        if (column + k < cols_) amax = max_magnitude(amax, one);
-      }
+      for (int k = 0; k < N; ++k)
+        if (column + k < cols_) amax = fmax(amax, abs(v[k]));
+      amax = fmin(amax, kLargest);
     }
-    const int lanes = static_cast<int>(q_.group_cols) / N;
-    amax = lanes_reduce<Max>(amax, lanes);
-    const Scale scale = scale_for(amax, q_.spec, format_);
+    amax = lanes_reduce<Max>(amax, static_cast<int>(q_.group_cols) / N);
+    const Scale scale = scale_for(amax, q_.spec, kind_);
     if (there && (column & (q_.group_cols - 1)) == 0) store_scale(q_, index, scale);
     return scale.factor;
   }
 
-  template <int kBits>
-  AITER_DEVICE void store_bits(int64_t column, const uint32_t (&codes)[N], int there) const {
-    constexpr int kBytes = N * kBits / 8, kWords = (kBytes + 3) / 4;
-    struct {
-      uint32_t word[kWords];
-    } words = {};
-    AITER_UNROLL
-    for (int k = 0; k < N; ++k) {
-      words.word[k * kBits / 32] |= codes[k] << k * kBits % 32;
-      if (k * kBits % 32 + kBits > 32)
-        words.word[k * kBits / 32 + 1] |= codes[k] >> (32 - k * kBits % 32);
-    }
-    uint8_t* to = codes_ + column * kBits / 8;
-    constexpr int kWidth = kBytes % 4 == 0 ? kBytes : kBytes % 2 == 0 ? 2 : 1;  // of a store
-    if (there == N && reinterpret_cast<uint64_t>(to) % kWidth == 0) {
-      if constexpr (kBytes % 4 == 0) {
-        using Words = typename WordsOf<kBytes>::Type;
-        *reinterpret_cast<Words*>(to) = bit_cast<Words>(words);
-        return;
-      } else if constexpr (kWidth == 2) {
-        // volatile: compilers would join them to words that are not aligned
+  template <int kBytes>
+  AITER_DEVICE static void store_all(uint8_t* to, const uint32_t (&words)[N / 4]) {
+    constexpr int kPart = kBytes < 16 ? kBytes : 16;  // of a store
+    using Words = typename WordsOf<kPart>::Type;
+    if constexpr (kPart == 2) {
+      *reinterpret_cast<uint16_t*>(to) = static_cast<uint16_t>(words[0]);
+    } else {
+      AITER_UNROLL
+      for (int i = 0; i < kBytes / kPart; ++i) {
+        struct {
+          uint32_t word[kPart / 4];
+        } part;
         AITER_UNROLL
-        for (int i = 0; i < kBytes / 2; ++i)
-          reinterpret_cast<volatile uint16_t*>(to)[i] =
-              static_cast<uint16_t>(words.word[i / 2] >> i % 2 * 16);
-        return;
+        for (int k = 0; k < kPart / 4; ++k) part.word[k] = words[i * kPart / 4 + k];
+        reinterpret_cast<Words*>(to)[i] = bit_cast<Words>(part);
       }
     }
-    AITER_UNROLL
-    for (int i = 0; i < kBytes; ++i)
-      if (i < there * kBits / 8) to[i] = static_cast<uint8_t>(words.word[i / 4] >> i % 4 * 8);
   }
 
   const QuantOut& q_;
-  CodeFormat format_;
+  Codes kind_;
   uint8_t* codes_;
   int64_t scales_;
   int64_t cols_;
   float factor_ = 0;
-  bool grouped_;
-};
-
-// The same, compiled for one kind of code.
-template <class Codec, int N>
-class RowQuantizer : public AnyRowQuantizer<N> {
- public:
-  AITER_DEVICE RowQuantizer(const QuantOut& q, int64_t row, float row_amax, bool first,
-                            bool there = true)
-      : AnyRowQuantizer<N>(CodeFormat(Codec{}), q, row, row_amax, first, there) {}
 };
 
 }  // namespace aiter

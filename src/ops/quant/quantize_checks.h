@@ -7,6 +7,7 @@
 #include "aiter/quant.h"
 #include "core/check.h"
 #include "core/quant_spec.h"
+#include "launch/launch.h"
 
 namespace aiter {
 
@@ -34,5 +35,28 @@ constexpr bool quant_group_of_lanes(int64_t columns) {
 // Threads of a row for kernels whose threads hold `chunks` packs of `pack` columns: a power of two
 // up to the wave, or a multiple of it up to 512; enough for groups of lanes.
 int32_t quant_threads_per_row(const QuantOut& q, int64_t pack, int64_t chunks, int64_t wave);
+
+// Kernels compiled for the kinds of codes of most use, and one for any (src/ck/quant/codes.h).
+struct CodeKernels {
+  FloatKernels i8, e4m3fn, e4m3fnuz, e2m1, any;
+  const Kernel& of(DType code, DType dtype) const {
+    switch (code) {
+      case DType::kI8:
+        return i8[dtype];
+      case DType::kF8E4M3FN:
+        return e4m3fn[dtype];
+      case DType::kF8E4M3FNUZ:
+        return e4m3fnuz[dtype];
+      case DType::kF4E2M1x2:
+        return e2m1[dtype];
+      default:
+        return any[dtype];
+    }
+  }
+};
+#define AITER_CODE_KERNELS(op, row)                                              \
+  {AITER_FLOAT_KERNELS(op, row##_i8), AITER_FLOAT_KERNELS(op, row##_e4m3fn),     \
+   AITER_FLOAT_KERNELS(op, row##_e4m3fnuz), AITER_FLOAT_KERNELS(op, row##_e2m1), \
+   AITER_FLOAT_KERNELS(op, row##_any)}
 
 }  // namespace aiter

@@ -99,18 +99,14 @@ AITER_DEVICE void act_and_mul_quant(const ActAndMulArgs& a) {
       }
       amax = row_reduce<Max>(amax, threads, scratch);
     }
-    with_codec(q.spec.code, [&] AITER_LAMBDA(auto codec) {
-      const RowQuantizer<decltype(codec), N> quantizer(q, r, amax, t == 0);
-      AITER_UNROLL
-      for (int c = 0; c < kChunks; ++c)
-        if (c * pass < q.cols) quantizer.store(c * pass + t * N, v[c]);
-    });
+    const RowQuantizer<N> quantizer(q, r, amax, t == 0);
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c)
+      if (c * pass < q.cols) quantizer.store(c * pass + t * N, v[c]);
     AITER_NO_UNROLL
     for (int64_t start = kChunks * pass; start < q.cols; start += pass) {
       results<X, kAligned>(a, x, bias, known, r, start + t * N, rest);
-      with_codec(q.spec.code, [&] AITER_LAMBDA(auto codec) {
-        RowQuantizer<decltype(codec), N>(q, r, amax, false).store(start + t * N, rest);
-      });
+      quantizer.store(start + t * N, rest);
     }
   }
 }

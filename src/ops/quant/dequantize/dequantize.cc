@@ -12,10 +12,26 @@ namespace aiter {
 struct DequantizeProblem {
   DType dtype, code, scale;
   int64_t rows, cols, group_rows, group_cols;
+  bool in_packs;  // 16 columns share a scale; rows begin at, and y's are, multiples of 16 bytes
 };
 
 AITER_CPU_ROW(dequantize_cpu_simd, DequantizeArgs)
 AITER_CPU_ROW(dequantize_cpu_ref, DequantizeArgs)
+
+// See dequantize.hip.
+static void dequantize_hip_vec(const DequantizeArgs& given, const Call& call) {
+  static constexpr CodeKernels kernels = AITER_CODE_KERNELS(dequantize, hip_vec);
+  DequantizeArgs args = given;
+  const int64_t packs = (args.out.cols + DequantizeArgs::kColumns - 1) / DequantizeArgs::kColumns;
+  int threads = 1;
+  while (threads < packs && threads < 256) threads *= 2;
+  args.threads_per_row = threads;
+  const int64_t rows_per_block = 256 / threads;
+  launch(kernels.of(args.out.spec.code, args.dtype), call,
+         {.x = std::min<int64_t>((args.x_rows.count + rows_per_block - 1) / rows_per_block, 1 << 20),
+          .y = std::min<int64_t>((packs + threads - 1) / threads, 256)},
+         args);
+}
 
 static void dequantize_hip_any(const DequantizeArgs& args, const Call& call) {
   static constexpr Kernel kernel{"dequantize", "dequantize_hip_any"};
@@ -42,9 +58,14 @@ static void dequantize(const aiter_tensor* codes, const aiter_tensor* scale, con
   args.dtype = y.dtype();
   args.out = check_quant_blocks(check, y, y.dim(-1), {"codes", codes}, {"scale", scale}, opts,
                                 &args.group_rows);
-  const DequantizeProblem problem{args.dtype,         args.out.spec.code, args.out.spec.scale,
-                                  args.x_rows.count,  args.out.cols,      args.group_rows,
-                                  args.out.group_cols};
+  const QuantOut& q = args.out;
+  const int64_t bytes = dtype_bytes(args.dtype);
+  const bool in_packs =
+      (q.group_cols >= q.cols || q.group_cols % DequantizeArgs::kColumns == 0) &&
+      is_aligned16(args.x, args.x_rows, bytes) && is_aligned16(q.codes, q.codes_rows, 1) &&
+      q.cols * bytes % 16 == 0;
+  const DequantizeProblem problem{args.dtype, q.spec.code,     q.spec.scale, args.x_rows.count,
+                                  q.cols,     args.group_rows, q.group_cols, in_packs};
   dispatch(dequantize_op, kRows, problem, args, y.device(), stream, opts.flags);
 }
 

@@ -20,17 +20,25 @@ struct QuantizeProblem {
 AITER_CPU_ROW(quantize_cpu_simd, QuantizeArgs)
 AITER_CPU_ROW(quantize_cpu_ref, QuantizeArgs)
 
-// See quantize.hip. Each thread takes two packs of 16 bytes of a row.
+// See quantize.hip. Each thread takes up to two times its columns of a row; one where there are so
+// few rows that latency decides.
 static void quantize_hip_vec(const QuantizeArgs& given, const Call& call) {
-  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(quantize, hip_vec);
+  static constexpr CodeKernels one = AITER_CODE_KERNELS(quantize, hip_vec_one);
+  static constexpr CodeKernels many = AITER_CODE_KERNELS(quantize, hip_vec_many);
   QuantizeArgs args = given;
   if (args.x_rows.count == 0 || args.out.cols == 0) return;
-  const int64_t wave = device_of(call.device).wave, pack = 16 / dtype_bytes(args.dtype);
-  args.threads_per_row = quant_threads_per_row(args.out, pack, 2, wave);
+  const int64_t wave = device_of(call.device).wave;
+  const int64_t chunks = args.x_rows.count < 512 ? 1 : 2;
+  args.threads_per_row =
+      quant_threads_per_row(args.out, QuantizeArgs::kColumns, chunks, wave);
   const int64_t block = args.threads_per_row <= wave ? 128 : args.threads_per_row;
   const int64_t rows_per_block = block / args.threads_per_row;
   const int64_t blocks = (args.x_rows.count + rows_per_block - 1) / rows_per_block;
-  launch(kernels[args.dtype], call,
+  const CodeKernels& kernels = args.out.group_cols < args.out.cols ? many : one;
+  const Kernel& kernel = args.smooth || args.smooth_map
+                             ? kernels.any[args.dtype]
+                             : kernels.of(args.out.spec.code, args.dtype);
+  launch(kernel, call,
          {.x = std::min<int64_t>(blocks, 1 << 20), .threads = static_cast<int>(block)}, args);
 }
 

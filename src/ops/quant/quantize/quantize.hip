@@ -28,10 +28,12 @@ AITER_DEVICE void quantize(const QuantizeArgs& a) {
       });
 }
 
-// Rows in registers: groups within rows, or given scales. What does not fit is read again.
-template <class T, int kChunks>
+// Rows in registers: groups within rows, or given scales. What does not fit is read again. Smooth
+// factors are left to the kernels for any codes.
+template <class T, class Codes, RowGroups kGroups, int kChunks>
 AITER_DEVICE void quantize_rows(const QuantizeArgs& a) {
-  constexpr int N = kPackSize<T, true>;
+  constexpr int N = QuantizeArgs::kColumns;
+  constexpr bool kSmooth = is_same<Codes, AnyCodes>;
   AITER_SHARED float scratch[1024 / kWave];
   const QuantOut& q = a.out;
   const int threads = a.threads_per_row;
@@ -40,61 +42,59 @@ AITER_DEVICE void quantize_rows(const QuantizeArgs& a) {
   const int64_t step = static_cast<int64_t>(grid_blocks()) * rows_per_block;
   const int64_t rows = a.valid_rows();
   const int64_t first = static_cast<int64_t>(block_index_x()) * rows_per_block;
+  const int pass = threads * N;
 
   for (int64_t base = first; base < rows; base += step) {
     const int64_t mine = base + (threads <= kWave ? thread_index() / threads : 0);
     // Whole waves take part in the reductions: lanes without a row repeat the last one.
     const int64_t r = min<int64_t>(mine, rows - 1);
-    const int64_t smooth_row = a.smooth_row(r);
+    const T* x = static_cast<const T*>(a.x) + a.x_rows.offset(r);
+    Packs<T, N> packs[kChunks];
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c) packs[c].load(x, c * pass + t * N, q.cols);
+    const int64_t smooth_row = kSmooth ? a.smooth_row(r) : 0;
     const bool there = mine < rows && smooth_row >= 0;
     const float* row_smooth = a.smooth && there ? a.smooth + smooth_row * q.cols : nullptr;
-    const T* x = static_cast<const T*>(a.x) + a.x_rows.offset(r);
-    auto numbers = [&](const Pack<T, N>& pack, int64_t column, float (&v)[N]) {
+    auto numbers = [&](const Packs<T, N>& pack, int64_t column, float (&v)[N]) {
       pack.to_floats(v);
-      if (!row_smooth) return;
-      float smooth[N];
-      load_floats<N>(row_smooth + column, smooth);
+      if (!kSmooth || !row_smooth) return;
+      Packs<float, N> smooth;
+      smooth.load(row_smooth, column, q.cols);
+      float factor[N];
+      smooth.to_floats(factor);
       AITER_UNROLL
-      for (int k = 0; k < N; ++k) v[k] *= smooth[k];
+      for (int k = 0; k < N; ++k) v[k] *= factor[k];
     };
-    const int64_t in_registers = min<int64_t>(q.cols, static_cast<int64_t>(threads) * N * kChunks);
-    Pack<T, N> packs[kChunks];
-    AITER_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
-      const int column = (c * threads + t) * N;
-      if (column < in_registers) packs[c] = load_pack<N>(x + column);
-    }
-    float amax = 0;
-    if (needs_row_amax(q)) {
-      float v[N];
+    float amax = 0, v[N];
+    if (kGroups == RowGroups::kOne && needs_row_amax(q)) {
       AITER_UNROLL
       for (int c = 0; c < kChunks; ++c) {
-        const int column = (c * threads + t) * N;
-        if (column >= in_registers) continue;
-        numbers(packs[c], column, v);
+        numbers(packs[c], c * pass + t * N, v);
         amax = max_magnitude(amax, v);
       }
       AITER_NO_UNROLL
-      for (int64_t column = in_registers + t * N; column < q.cols; column += threads * N) {
-        numbers(load_pack<N>(x + column), column, v);
+      for (int64_t column = kChunks * pass + t * N; column < q.cols; column += pass) {
+        Packs<T, N> pack;
+        pack.load(x, column, q.cols);
+        numbers(pack, column, v);
         amax = max_magnitude(amax, v);
       }
       amax = row_reduce<Max>(amax, threads, scratch);
     }
-    const AnyRowQuantizer<N> quantizer(q, r, amax, t == 0, there);
-    float v[N];
+    const RowQuantizer<N, Codes, kGroups> quantizer(q, r, amax, t == 0, there);
     AITER_UNROLL
     for (int c = 0; c < kChunks; ++c) {
-      const int column = (c * threads + t) * N;
+      if (c * pass >= q.cols) break;
       packs[c].forget();
-      if (column < in_registers) numbers(packs[c], column, v);
-      if (c * threads * N < in_registers) quantizer.store(column, v);
+      numbers(packs[c], c * pass + t * N, v);
+      quantizer.store(c * pass + t * N, v);
     }
     AITER_NO_UNROLL
-    for (int64_t start = in_registers; start < q.cols; start += threads * N) {
-      const int64_t column = start + t * N;
-      if (column < q.cols) numbers(load_pack<N>(x + column), column, v);
-      quantizer.store(column, v);
+    for (int64_t start = kChunks * pass; start < q.cols; start += pass) {
+      Packs<T, N> pack;
+      pack.load(x, start + t * N, q.cols);
+      numbers(pack, start + t * N, v);
+      quantizer.store(start + t * N, v);
     }
   }
 }
@@ -144,12 +144,23 @@ AITER_KERNEL(quantize_hip_tensor_scale, 64)(const aiter::QuantizeArgs a) {
   });
 }
 AITER_KERNEL(quantize_hip_any, 256)(const aiter::QuantizeArgs a) { aiter::quantize(a); }
-#define AITER_QUANTIZE(T)                                                \
-  AITER_KERNEL(quantize_hip_tensor_amax_##T, 256)                        \
-  (const aiter::QuantizeArgs a) { aiter::tensor_amax<aiter::T>(a); }     \
-  AITER_KERNEL(quantize_hip_vec_##T, 512)(const aiter::QuantizeArgs a) { \
-    aiter::quantize_rows<aiter::T, 2>(a);                                \
+#define AITER_QUANTIZE_ROWS(T, kind, Codes)                                          \
+  AITER_KERNEL(quantize_hip_vec_one_##kind##_##T, 512)                               \
+  (const aiter::QuantizeArgs a) {                                                    \
+    aiter::quantize_rows<aiter::T, aiter::Codes, aiter::RowGroups::kOne, 2>(a);      \
+  }                                                                                  \
+  AITER_KERNEL(quantize_hip_vec_many_##kind##_##T, 512)                              \
+  (const aiter::QuantizeArgs a) {                                                    \
+    aiter::quantize_rows<aiter::T, aiter::Codes, aiter::RowGroups::kMany, 2>(a);     \
   }
+#define AITER_QUANTIZE(T)                                            \
+  AITER_KERNEL(quantize_hip_tensor_amax_##T, 256)                    \
+  (const aiter::QuantizeArgs a) { aiter::tensor_amax<aiter::T>(a); } \
+  AITER_QUANTIZE_ROWS(T, i8, Codes<aiter::IntCode<8>>)               \
+  AITER_QUANTIZE_ROWS(T, e4m3fn, Codes<aiter::E4M3FN>)               \
+  AITER_QUANTIZE_ROWS(T, e4m3fnuz, Codes<aiter::E4M3FNUZ>)           \
+  AITER_QUANTIZE_ROWS(T, e2m1, Codes<aiter::E2M1FN>)                 \
+  AITER_QUANTIZE_ROWS(T, any, AnyCodes)
 AITER_QUANTIZE(f32)
 AITER_QUANTIZE(f16)
 AITER_QUANTIZE(bf16)

@@ -6,6 +6,7 @@ namespace aiter {
 
 // Shared by quantize (x to codes) and dequantize (codes to x).
 struct QuantizeArgs {
+  static constexpr int kColumns = 16;      // GPU, hip_vec: neighbouring columns of a thread
   static constexpr int kWaveGroup = 2048;  // GPU: numbers of a group that a wave takes alone
 
   const void* x;

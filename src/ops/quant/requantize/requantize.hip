@@ -4,15 +4,13 @@
 
 namespace aiter {
 
-AITER_DEVICE float number(const RequantizeArgs& a, int64_t r, int64_t column) {
+AITER_DEVICE float number(const RequantizeArgs& a, const AnyCodes& kind, int64_t r,
+                          int64_t column) {
   const QuantOut& q = a.from;
   const int64_t group_row = a.from_group_rows == 1 ? r : r / a.from_group_rows;
   const uint8_t* codes = static_cast<const uint8_t*>(q.codes) + q.codes_rows.offset(r);
-  float value = 0;
-  with_codec(q.spec.code, [&] AITER_LAMBDA(auto codec) {
-    value = codec.decode(load_code<decltype(codec)::kBits>(codes, column));
-  });
-  return value * load_scale(q, q.scale_index(group_row, column / q.group_cols));
+  return kind.decode(load_code(codes, column, kind.bits)) *
+         load_scale(q, q.scale_index(group_row, column / q.group_cols));
 }
 
 AITER_DEVICE void requantize(const RequantizeArgs& a) {
@@ -20,10 +18,11 @@ AITER_DEVICE void requantize(const RequantizeArgs& a) {
     bool there;
     int64_t row;
   };
+  const AnyCodes kind(a.from.spec.code);
   quantize_groups(
       a.to, a.rows, a.to_group_rows, RequantizeArgs::kWaveGroup,
       [] AITER_LAMBDA(int64_t row) { return RowAt{true, row}; },
-      [&] AITER_LAMBDA(const RowAt& at, int64_t column) { return number(a, at.row, column); });
+      [&] AITER_LAMBDA(const RowAt& at, int64_t column) { return number(a, kind, at.row, column); });
 }
 
 }  // namespace aiter

@@ -42,7 +42,7 @@ AITER_DEVICE void rotate_activation(const RotateActivationArgs& a) {
         }
         amax = row_reduce<Max>(amax, threads, scratch);
       }
-      const AnyRowQuantizer<N> quantizer(q, r, amax, t == 0);
+      const RowQuantizer<N> quantizer(q, r, amax, t == 0);
       for (int start = 0; start < cols; start += threads * N) {
         values(start + t * N, v);
         quantizer.store(start + t * N, v);

@@ -1,0 +1,360 @@
+// Numbers to codes and back: one at a time of any kind, and several at once in the words of memory,
+// by the hardware's conversions where it has them.
+#pragma once
+
+#include "ck/core/pack.h"
+#include "core/small_float.h"
+
+namespace aiter {
+
+// Signed integers, as the codecs of core/small_float.h.
+template <int kCodeBits>
+struct IntCode {
+  static constexpr int kBits = kCodeBits;
+  static constexpr float kMax = (1 << (kBits - 1)) - 1;
+  AITER_DEVICE static uint32_t encode(float x) {
+    x = x == x ? x : 0.0f;
+    x = x < kMax ? x : kMax;
+    x = x > -kMax ? x : -kMax;
+    // 1.5 * 2^23: rounds, ties to even
+    return bit_cast<uint32_t>(x + 12582912.0f) & ((1u << kBits) - 1);
+  }
+  AITER_DEVICE static float decode(uint32_t code) {
+    return static_cast<float>(static_cast<int32_t>(code << (32 - kBits)) >> (32 - kBits));
+  }
+  AITER_DEVICE static constexpr float max() { return kMax; }
+};
+
+// f(Codec{}) for the dtype of the codes. It is compiled nine times: where f is large, AnyCodes is
+// better.
+template <class F>
+AITER_DEVICE void with_codec(DType code, F&& f) {
+  switch (code) {
+    case DType::kI8:
+      return f(IntCode<8>{});
+    case DType::kF8E4M3FN:
+      return f(E4M3FN{});
+    case DType::kF8E4M3FNUZ:
+      return f(E4M3FNUZ{});
+    case DType::kF8E5M2:
+      return f(E5M2{});
+    case DType::kF8E5M2FNUZ:
+      return f(E5M2FNUZ{});
+    case DType::kF6E2M3x4:
+      return f(E2M3FN{});
+    case DType::kF6E3M2x4:
+      return f(E3M2FN{});
+    case DType::kI4x2:
+      return f(IntCode<4>{});
+    default:
+      return f(E2M1FN{});
+  }
+}
+
+// ---- several at once ----------------------------------------------------------------------------
+// The e4m3 kind that the device converts by itself; void: none.
+#if defined(AITER_AMD) && defined(__gfx942__)
+using HardwareE4M3 = E4M3FNUZ;
+#elif defined(AITER_AMD) && defined(__gfx950__)
+using HardwareE4M3 = E4M3FN;
+#elif !defined(AITER_AMD) && __CUDA_ARCH__ >= 890
+using HardwareE4M3 = E4M3FN;
+#else
+using HardwareE4M3 = void;
+#endif
+
+// The codes of four numbers, in a word.
+template <class Codec>
+AITER_DEVICE uint32_t encode4(const float* v) {
+#if !defined(AITER_AMD)
+  if constexpr (is_same<Codec, IntCode<8>>) {
+    auto integer = [] AITER_LAMBDA(float x) {  // NaN becomes 0, and -128 is no code
+      int32_t i;
+      asm("cvt.rni.s32.f32 %0, %1;" : "=r"(i) : "f"(x));
+      return max(i, -127);
+    };
+    auto pack = [] AITER_LAMBDA(int32_t high, int32_t low, uint32_t above) {
+      uint32_t word;
+      asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, %3;"
+          : "=r"(word)
+          : "r"(high), "r"(low), "r"(above));
+      return word;
+    };
+    return pack(integer(v[1]), integer(v[0]), pack(integer(v[3]), integer(v[2]), 0));
+  }
+#endif
+  if constexpr (is_same<Codec, HardwareE4M3>) {
+#if defined(__gfx942__) || defined(__gfx950__)
+    auto clamp = [] AITER_LAMBDA(float x) {
+      return x == x ? fmin(fmax(x, -Codec::max()), Codec::max()) : kNaN;
+    };
+    const int low = __builtin_amdgcn_cvt_pk_fp8_f32(clamp(v[0]), clamp(v[1]), 0, false);
+    return __builtin_amdgcn_cvt_pk_fp8_f32(clamp(v[2]), clamp(v[3]), low, true);
+#elif !defined(AITER_AMD) && __CUDA_ARCH__ >= 890
+    auto pair = [] AITER_LAMBDA(float low, float high) {
+      uint16_t codes;
+      asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(high), "f"(low));
+      return static_cast<uint32_t>(codes);
+    };
+    return pair(v[0], v[1]) | pair(v[2], v[3]) << 16;
+#endif
+  }
+  return Codec::encode(v[0]) | Codec::encode(v[1]) << 8 | Codec::encode(v[2]) << 16 |
+         Codec::encode(v[3]) << 24;
+}
+
+// The numbers of the four codes in a word.
+template <class Codec>
+AITER_DEVICE void decode4(uint32_t codes, float* v) {
+  if constexpr (is_same<Codec, IntCode<8>>) {
+    AITER_UNROLL
+    for (int k = 0; k < 4; ++k)  // 2^23 + code + 128
+      v[k] = bit_cast<float>(0x4b000000u | ((codes ^ 0x80808080u) >> 8 * k & 0xffu)) - 8388736.0f;
+    return;
+  }
+  if constexpr (is_same<Codec, HardwareE4M3>) {
+#if defined(__gfx942__) || defined(__gfx950__)
+    const auto low = __builtin_amdgcn_cvt_pk_f32_fp8(codes, false);
+    const auto high = __builtin_amdgcn_cvt_pk_f32_fp8(codes, true);
+    v[0] = low[0], v[1] = low[1], v[2] = high[0], v[3] = high[1];
+    return;
+#elif !defined(AITER_AMD) && __CUDA_ARCH__ >= 890
+    AITER_UNROLL
+    for (int k = 0; k < 4; k += 2) {
+      const uint16_t two = static_cast<uint16_t>(codes >> 8 * k);
+      uint32_t halves;
+      asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(two));
+      unpack2<f16>(halves, v[k], v[k + 1]);
+    }
+    return;
+#endif
+  }
+  AITER_UNROLL
+  for (int k = 0; k < 4; ++k) v[k] = Codec::decode(codes >> 8 * k & 0xffu);
+}
+
+// N codes of kBits as they lie in memory, in the first N * kBits / 32 of the words, and back.
+template <int kBits, int N>
+AITER_DEVICE void pack_codes(const uint32_t (&codes)[N], uint32_t (&words)[N / 4]) {
+  AITER_UNROLL
+  for (int i = 0; i < N / 4; ++i) words[i] = 0;
+  AITER_UNROLL
+  for (int k = 0; k < N; ++k) {
+    const int word = k * kBits / 32, at = k * kBits % 32;
+    words[word] |= codes[k] << at;
+    if (at + kBits > 32) words[word + 1] |= codes[k] >> (32 - at);
+  }
+}
+template <int kBits, int N>
+AITER_DEVICE void unpack_codes(const uint32_t (&words)[N / 4], uint32_t (&codes)[N]) {
+  AITER_UNROLL
+  for (int k = 0; k < N; ++k) {
+    const int word = k * kBits / 32, at = k * kBits % 32;
+    codes[k] = words[word] >> at;
+    if (at + kBits > 32) codes[k] |= words[word + 1] << (32 - at);
+    codes[k] &= (1u << kBits) - 1;
+  }
+}
+
+// The words of the N codes from `column` on; codes from `cols` on are 0. Rows of codes begin at
+// multiples of 16 bytes.
+template <int N>
+AITER_DEVICE void load_codes(const uint8_t* codes, int64_t column, int64_t cols, int bits,
+                             uint32_t (&words)[N / 4]) {
+  const uint8_t* from = codes + (column * bits >> 3);
+  static_assert(N == 16);
+  if (column + N <= cols) {
+    if (bits == 8) {
+      const Words4 w = *reinterpret_cast<const Words4*>(from);
+      words[0] = w.x, words[1] = w.y, words[2] = w.z, words[3] = w.w;
+    } else if (bits == 4) {
+      const Words2 w = *reinterpret_cast<const Words2*>(from);
+      words[0] = w.x, words[1] = w.y, words[2] = words[3] = 0;
+    } else {
+      AITER_UNROLL
+      for (int i = 0; i < 3; ++i) words[i] = reinterpret_cast<const uint32_t*>(from)[i];
+      words[3] = 0;
+    }
+    return;
+  }
+  const int bytes = static_cast<int>(min<int64_t>(N, cols - column)) * bits / 8;
+  AITER_UNROLL
+  for (int i = 0; i < N / 4; ++i) {
+    words[i] = 0;
+    AITER_UNROLL
+    for (int k = 0; k < 4; ++k)
+      if (i * 4 + k < bytes) words[i] |= static_cast<uint32_t>(from[i * 4 + k]) << 8 * k;
+  }
+}
+
+template <int n>
+AITER_DEVICE constexpr MxElement mx_of(IntCode<n>) {
+  return {1, 0, 0};
+}
+template <class Codec>
+AITER_DEVICE constexpr MxElement mx_of(Codec) {
+  return mx_element<Codec>();
+}
+
+// Codes of a kind that is known when the kernel is compiled.
+template <class Codec>
+struct Codes {
+  static constexpr int bits = Codec::kBits;
+  AITER_DEVICE static constexpr float max() { return Codec::max(); }
+  AITER_DEVICE static constexpr MxElement mx() { return mx_of(Codec{}); }
+
+  AITER_DEVICE explicit Codes(DType) {}
+
+  // The codes of v * factor.
+  template <int N>
+  AITER_DEVICE void encode(const float (&v)[N], float factor, uint32_t (&words)[N / 4]) const {
+    float x[N];
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) x[k] = v[k] * factor;
+    if constexpr (bits == 8) {
+      AITER_UNROLL
+      for (int i = 0; i < N; i += 4) words[i / 4] = encode4<Codec>(x + i);
+    } else {
+      uint32_t codes[N];
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) codes[k] = Codec::encode(x[k]);
+      pack_codes<bits>(codes, words);
+    }
+  }
+  template <int N>
+  AITER_DEVICE void decode(const uint32_t (&words)[N / 4], float (&v)[N]) const {
+    if constexpr (bits == 8) {
+      AITER_UNROLL
+      for (int i = 0; i < N; i += 4) decode4<Codec>(words[i / 4], v + i);
+    } else {
+      uint32_t codes[N];
+      unpack_codes<bits>(words, codes);
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) v[k] = Codec::decode(codes[k]);
+    }
+  }
+};
+
+// A kind of code as numbers, the same for all threads: one copy of a kernel serves all kinds. Those of
+// most use are encoded by their own code; the others share one encoder, whose bits are those of
+// SmallFloat::encode.
+struct AnyCodes {
+  enum Kind { kI8, kE4M3, kE2M1, kInteger, kFloat };
+  Kind kind;
+  int bits;
+  float most;
+  MxElement element;
+  uint32_t smallest;       // the smallest normal number, as bits of a float
+  uint32_t sign;           // bit of a code
+  uint32_t nan;            // code
+  bool has_nan, has_zero;  // has_zero: a negative zero
+  bool has_infinity;
+
+  AITER_DEVICE explicit AnyCodes(DType code) {
+    with_codec(code, [&] AITER_LAMBDA(auto codec) { set(codec); });
+  }
+  AITER_DEVICE float max() const { return most; }
+  AITER_DEVICE const MxElement& mx() const { return element; }
+
+  AITER_DEVICE uint32_t encode(float x) const {
+    return kind == kI8 || kind == kInteger ? encode_integer(x) : encode_float(x);
+  }
+  template <int N>
+  AITER_DEVICE void encode(const float (&v)[N], float factor, uint32_t (&words)[N / 4]) const {
+    if (kind == kI8) return Codes<IntCode<8>>(DType::kI8).encode(v, factor, words);
+    if constexpr (!is_same<HardwareE4M3, void>)
+      if (kind == kE4M3) return Codes<HardwareE4M3>(DType::kNone).encode(v, factor, words);
+    if (kind == kE2M1) return Codes<E2M1FN>(DType::kNone).encode(v, factor, words);
+    uint32_t codes[N];
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) codes[k] = encode(v[k] * factor);
+    if (bits == 8)
+      pack_codes<8>(codes, words);
+    else if (bits == 4)
+      pack_codes<4>(codes, words);
+    else
+      pack_codes<6>(codes, words);
+  }
+  template <int N>
+  AITER_DEVICE void decode(const uint32_t (&words)[N / 4], float (&v)[N]) const {
+    uint32_t codes[N];
+    if (bits == 8)
+      unpack_codes<8>(words, codes);
+    else if (bits == 4)
+      unpack_codes<4>(words, codes);
+    else
+      unpack_codes<6>(words, codes);
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) v[k] = decode(codes[k]);
+  }
+  AITER_DEVICE float decode(uint32_t code) const {
+    if (kind == kI8 || kind == kInteger)
+      return static_cast<float>(static_cast<int32_t>(code << (32 - bits)) >> (32 - bits));
+    // As bits of a float the magnitude is right but for the exponent's bias; that of a subnormal
+    // number is a subnormal float.
+    const uint32_t magnitude = code & (sign - 1);
+    const float unbias = bit_cast<float>(smallest + (126u << 23));
+    float x = bit_cast<float>(magnitude << (23 - element.mantissa)) * unbias;
+    if (has_nan && has_zero && magnitude > element.max_code)
+      x = has_infinity && magnitude == element.max_code + 1 ? kInfinity : kNaN;
+    if (has_nan && !has_zero && code == sign) return kNaN;
+    return bit_cast<float>(bit_cast<uint32_t>(x) | (code & sign) << (32 - bits));
+  }
+
+ private:
+  AITER_DEVICE uint32_t encode_integer(float x) const {
+    x = x == x ? x : 0.0f;
+    x = x < most ? x : most;
+    x = x > -most ? x : -most;
+    return bit_cast<uint32_t>(x + 12582912.0f) & (2 * sign - 1);  // 1.5 * 2^23: ties to even
+  }
+  AITER_DEVICE uint32_t encode_float(float x) const {
+    const uint32_t u = bit_cast<uint32_t>(x);
+    float a = bit_cast<float>(u & 0x7fffffffu);
+    a = fmin(a, most);  // NaN too
+    uint32_t exponent = bit_cast<uint32_t>(a) & 0x7f800000u;
+    exponent = exponent > smallest ? exponent : smallest;
+    const int shift = 23 - element.mantissa;
+    const uint32_t sum =
+        bit_cast<uint32_t>(a + bit_cast<float>(exponent + (static_cast<uint32_t>(shift) << 23)));
+    uint32_t code = (sum + ((exponent - smallest) >> shift)) & (sign - 1);
+    code |= u >> (32 - bits) & (has_zero || code ? sign : 0u);
+    return x == x || !has_nan ? code : nan;
+  }
+
+  template <int n>
+  AITER_DEVICE void set(IntCode<n> code) {
+    kind = n == 8 ? kI8 : kInteger;
+    bits = n;
+    sign = 1u << (n - 1);
+    most = IntCode<n>::max();
+    element = mx_of(code);
+    smallest = nan = 0;
+    has_nan = has_zero = has_infinity = false;
+  }
+  template <class Codec>
+  AITER_DEVICE void set(Codec codec) {
+    kind = is_same<Codec, E2M1FN> ? kE2M1 : is_same<Codec, HardwareE4M3> ? kE4M3 : kFloat;
+    bits = Codec::kBits;
+    most = Codec::max();
+    element = mx_of(codec);
+    smallest = static_cast<uint32_t>(127 + 1 - Codec::kExponentBias) << 23;
+    sign = Codec::kSign;
+    has_nan = Codec::kNan >= 0;
+    nan = has_nan ? Codec::kNan : 0;
+    has_zero = !Codec::kIsFnuz;
+    has_infinity = is_same<Codec, E5M2>;
+  }
+};
+
+// Code c of a row of codes.
+AITER_DEVICE uint32_t load_code(const uint8_t* codes, int64_t c, int bits) {
+  if (bits == 8) return codes[c];
+  const int64_t bit = c * bits;
+  const int at = static_cast<int>(bit % 8);
+  uint32_t code = codes[bit / 8] >> at;
+  if (at + bits > 8) code |= static_cast<uint32_t>(codes[bit / 8 + 1]) << (8 - at);
+  return code & ((1u << bits) - 1);
+}
+
+}  // namespace aiter

@@ -63,12 +63,14 @@ AITER_DEVICE void activate(const GatedArgs& a, GateUp<N> v, const float* bias, i
     for (int k = 0; k < N; ++k) v.gate[k] += b.gate[k], v.up[k] += b.up[k];
   }
   v.separate(a);
-  AITER_UNROLL
-  for (int k = 0; k < N; ++k) {
-    const float gate = min(v.gate[k], a.limit);  // NaN passes
-    const float up = max(min(v.up[k], a.limit), -a.limit);
-    y[k] = gate_of(a.activation, gate, a.beta) * up_of(a.activation, up, a.linear_beta);
-  }
+  with_activation(a.activation, [&] AITER_LAMBDA(auto activation) {
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) {
+      const float gate = min(v.gate[k], a.limit);  // NaN passes
+      const float up = max(min(v.up[k], a.limit), -a.limit);
+      y[k] = gate_of(activation, gate, a.beta) * up_of(activation, up, a.linear_beta);
+    }
+  });
   if (!a.weights) return;
   const int64_t row = a.weights_rows.offset(r);
   if (a.weight_per_row) {

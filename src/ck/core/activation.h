@@ -65,6 +65,27 @@ AITER_DEVICE float up_of(int32_t activation, float u, float linear_beta) {
   return u;
 }
 
+// f(Activation<...>{}), which is a constant in it: the switch is outside of f's loops.
+template <int32_t kActivation>
+struct Activation {
+  AITER_DEVICE constexpr operator int32_t() const { return kActivation; }
+};
+template <class F>
+AITER_DEVICE void with_activation(int32_t activation, F&& f) {
+  switch (activation) {
+    case kGelu:
+      return f(Activation<kGelu>{});
+    case kSwiglu:
+      return f(Activation<kSwiglu>{});
+    case kSituv2:
+      return f(Activation<kSituv2>{});
+    case kGeluTanh:
+      return f(Activation<kGeluTanh>{});
+    default:
+      return f(Activation<kSilu>{});
+  }
+}
+
 struct Slope {
   float value, slope;
 };

@@ -8,44 +8,52 @@
 
 namespace aiter {
 
-// Rows of which each thread takes one pack: it stays in registers, in fp32 from the norm to the
-// codes. Groups as RowQuantizer takes them; one head. Without codes, the norm alone is written.
+// Rows of which each thread takes up to kPacks packs: they stay in registers, in fp32 from the norm
+// to the codes. Groups as RowQuantizer takes them; one head. Without codes, the norm alone is written.
 template <class T, NormKind kKind>
 AITER_DEVICE void norm_quant_rows(const NormQuantArgs& a, float* scratch) {
-  constexpr int N = kPackSize<T, true>;
+  constexpr int N = kPackSize<T, true>, kPacks = NormQuantArgs::kPacks;
   const QuantOut& q = a.out;
-  RowNorm<T, N, 1, kKind, true> row(a.norm, scratch);
+  RowNorm<T, N, kPacks, kKind, true> row(a.norm, scratch);
   row.each_row(block_index_x(), grid_blocks(), [&] AITER_LAMBDA(int64_t r) {
     row.read(r);
-    const int i = row.t * N;
-    float v[N] = {};
-    if (i < a.norm.hidden) {
-      row.normalize(row.v[0], i, v);
+    float v[kPacks][N], amax = 0;
+    AITER_UNROLL
+    for (int c = 0; c < kPacks; ++c) {
+      const int i = (c * row.threads + row.t) * N;
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) v[c][k] = 0.0f;
+      if (i >= a.norm.hidden) continue;
+      row.v[c].forget();
+      row.normalize(row.v[c], i, v[c]);
       float factor[N];
       if (a.gate) {
         load_floats<N>(static_cast<const T*>(a.gate) + a.gate_rows.offset(r) + i, factor);
         AITER_UNROLL
-        for (int k = 0; k < N; ++k) v[k] *= factor[k] * sigmoid(factor[k]);
+        for (int k = 0; k < N; ++k) v[c][k] *= factor[k] * sigmoid(factor[k]);
       }
       if (a.norm.y) {
         const int64_t at = a.norm.y_rows.offset(r) + i;
         if (a.norm.y_dtype == DType::kF32)
-          store_floats<N>(static_cast<float*>(a.norm.y) + at, v);
+          store_floats<N>(static_cast<float*>(a.norm.y) + at, v[c]);
         else
-          store_floats<N>(static_cast<T*>(a.norm.y) + at, v);
+          store_floats<N>(static_cast<T*>(a.norm.y) + at, v[c]);
       }
       if (a.smooth) {
         load_floats<N>(a.smooth + i, factor);
         AITER_UNROLL
-        for (int k = 0; k < N; ++k) v[k] *= factor[k];
+        for (int k = 0; k < N; ++k) v[c][k] *= factor[k];
       }
+      amax = max_magnitude(amax, v[c]);
     }
-    for (int64_t c = a.norm.hidden + row.t; c < a.norm.y_cols; c += row.threads)
+    for (int c = static_cast<int>(a.norm.hidden) + row.t; c < a.norm.y_cols; c += row.threads)
       store_float(a.norm.y, a.norm.y_rows.offset(r) + c, a.norm.y_dtype, 0.0f);
     if (!q.codes || q.cols == 0) return;
-    float amax = 0;
-    if (needs_row_amax(q)) amax = row.template reduce<Max>(max_magnitude(0.0f, v));
-    RowQuantizer<N>(q, r, amax, row.t == 0).store(i, v);
+    if (needs_row_amax(q)) amax = row.template reduce<Max>(amax);
+    const RowQuantizer<N> quantizer(q, r, amax, row.t == 0);
+    AITER_UNROLL
+    for (int c = 0; c < kPacks; ++c)
+      if (c * row.threads * N < q.cols) quantizer.store((c * row.threads + row.t) * N, v[c]);
   });
 }
 

@@ -265,15 +265,25 @@ struct AnyCodes {
     if constexpr (!is_same<HardwareE4M3, void>)
       if (kind == kE4M3) return Codes<HardwareE4M3>(DType::kNone).encode(v, factor, words);
     if (kind == kE2M1) return Codes<E2M1FN>(DType::kNone).encode(v, factor, words);
-    uint32_t codes[N];
+    // The rest in a loop, which is short in code: numbers move to the front, codes in from the back.
+    float x[N];
     AITER_UNROLL
-    for (int k = 0; k < N; ++k) codes[k] = encode(v[k] * factor);
-    if (bits == 8)
-      pack_codes<8>(codes, words);
-    else if (bits == 4)
-      pack_codes<4>(codes, words);
-    else
-      pack_codes<6>(codes, words);
+    for (int k = 0; k < N; ++k) x[k] = v[k];
+    AITER_UNROLL
+    for (int i = 0; i < N / 4; ++i) words[i] = 0;
+    AITER_NO_UNROLL
+    for (int n = 0; n < N; ++n) {
+      const uint32_t code = encode(x[0] * factor);
+      AITER_UNROLL
+      for (int k = 0; k + 1 < N; ++k) x[k] = x[k + 1];
+      AITER_UNROLL
+      for (int i = 0; i < N / 4; ++i)
+        words[i] = words[i] >> bits | (i + 1 < N / 4 ? words[i + 1] : code) << (32 - bits);
+    }
+    for (int left = N * (8 - bits); left > 0; left -= 8)  // to the front
+      AITER_UNROLL
+      for (int i = 0; i < N / 4; ++i)
+        words[i] = words[i] >> 8 | (i + 1 < N / 4 ? words[i + 1] << 24 : 0);
   }
   template <int N>
   AITER_DEVICE void decode(const uint32_t (&words)[N / 4], float (&v)[N]) const {

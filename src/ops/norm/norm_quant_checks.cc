@@ -78,15 +78,17 @@ NormQuantProblem check_norm_quant(const Check& check, const NormQuantTensors& t,
 }
 
 bool norm_quant_in_registers(const RowNormProblem& norm) {
-  return norm.aligned16 && norm.hidden * dtype_bytes(norm.dtype) <= 1024 * 16;
+  return norm.aligned16 && norm.hidden * dtype_bytes(norm.dtype) <= 512 * 16 * NormQuantArgs::kPacks;
 }
 
 int32_t norm_quant_threads(const NormQuantArgs& args, const Call& call) {
   const int64_t wave = device_of(call.device).wave;
   const int64_t pack = 16 / dtype_bytes(args.norm.dtype), packs = args.norm.hidden / pack;
-  if (packs > wave) return static_cast<int32_t>((packs + wave - 1) / wave * wave);
-  return args.out.codes ? quant_threads_per_row(args.out, pack, 1, wave)
-                        : row_norm_threads(args.norm.hidden, pack, 1, call);
+  // Latency decides over few rows.
+  const int64_t each =
+      args.norm.x_rows.count < 512 ? (packs + 511) / 512 : int64_t{NormQuantArgs::kPacks};
+  return args.out.codes ? quant_threads_per_row(args.out, pack, each, wave)
+                        : row_norm_threads(args.norm.hidden, pack, each, call);
 }
 
 Grid norm_quant_any_grid(const NormQuantArgs& args) {

@@ -73,7 +73,8 @@ static void act_and_mul_quant_hip(const FloatKernels& kernels, int64_t pack, Act
                                   const Call& call) {
   if (args.x_rows.count == 0 || args.d == 0) return;
   const int64_t wave = device_of(call.device).wave;
-  args.threads_per_row = quant_threads_per_row(args.out, pack, ActAndMulArgs::kQuantChunks, wave);
+  const int64_t chunks = args.x_rows.count < 512 ? 1 : 2;  // latency decides over few rows
+  args.threads_per_row = quant_threads_per_row(args.out, pack, chunks, wave);
   const int64_t block = args.threads_per_row <= wave ? 128 : args.threads_per_row;
   const int64_t rows_per_block = block / args.threads_per_row;
   const int64_t blocks = (args.x_rows.count + rows_per_block - 1) / rows_per_block;

@@ -63,10 +63,11 @@ AITER_DEVICE void results(const ActAndMulArgs& a, const X* x, const float* bias,
   }
 }
 
-// Quantized rows, in registers; what does not fit is computed again.
+// Quantized rows. Results are computed again where the row's largest magnitude must be known before
+// the first code.
 template <class X, bool kAligned>
 AITER_DEVICE void act_and_mul_quant(const ActAndMulArgs& a) {
-  constexpr int N = kAligned ? kPackSize<X, true> : 4, kChunks = ActAndMulArgs::kQuantChunks;
+  constexpr int N = kAligned ? kPackSize<X, true> : 4;
   AITER_SHARED float scratch[512 / kWave];
   const QuantOut& q = a.out;
   const int threads = a.threads_per_row;
@@ -75,6 +76,7 @@ AITER_DEVICE void act_and_mul_quant(const ActAndMulArgs& a) {
   const int64_t step = static_cast<int64_t>(grid_blocks()) * rows_per_block;
   const int64_t rows = a.x_rows.count;
   const int64_t first = static_cast<int64_t>(block_index_x()) * rows_per_block;
+  const int pass = threads * N;
 
   for (int64_t base = first; base < rows; base += step) {
     const int64_t mine = base + (threads <= kWave ? thread_index() / threads : 0);
@@ -83,30 +85,20 @@ AITER_DEVICE void act_and_mul_quant(const ActAndMulArgs& a) {
     const X* x = static_cast<const X*>(a.x) + a.x_rows.offset(r);
     const float* bias;
     const bool known = find_bias(a, r, bias);
-    const int64_t pass = static_cast<int64_t>(threads) * N;
-    float v[kChunks][N], rest[N];
-    AITER_UNROLL
-    for (int c = 0; c < kChunks; ++c)
-      results<X, kAligned>(a, x, bias, known, r, c * pass + t * N, v[c]);
-    float amax = 0;
+    float amax = 0, v[N];
     if (needs_row_amax(q)) {
-      AITER_UNROLL
-      for (int c = 0; c < kChunks; ++c) amax = max_magnitude(amax, v[c]);
       AITER_NO_UNROLL
-      for (int64_t start = kChunks * pass; start < q.cols; start += pass) {
-        results<X, kAligned>(a, x, bias, known, r, start + t * N, rest);
-        amax = max_magnitude(amax, rest);
+      for (int64_t i = t * N; i < q.cols; i += pass) {
+        results<X, kAligned>(a, x, bias, known, r, i, v);
+        amax = max_magnitude(amax, v);
       }
       amax = row_reduce<Max>(amax, threads, scratch);
     }
     const RowQuantizer<N> quantizer(q, r, amax, t == 0);
-    AITER_UNROLL
-    for (int c = 0; c < kChunks; ++c)
-      if (c * pass < q.cols) quantizer.store(c * pass + t * N, v[c]);
     AITER_NO_UNROLL
-    for (int64_t start = kChunks * pass; start < q.cols; start += pass) {
-      results<X, kAligned>(a, x, bias, known, r, start + t * N, rest);
-      quantizer.store(start + t * N, rest);
+    for (int64_t start = 0; start < q.cols; start += pass) {
+      results<X, kAligned>(a, x, bias, known, r, start + t * N, v);
+      quantizer.store(start + t * N, v);
     }
   }
 }

@@ -7,7 +7,6 @@ namespace aiter {
 
 struct ActAndMulArgs : GatedArgs {
   static constexpr int kPacks = 2;  // GPU: packs (16 bytes, or an element) of a thread at a time
-  static constexpr int kQuantChunks = 2;  // GPU: packs that a thread of a quantized row holds
 
   void* y;
   Rows y_rows;

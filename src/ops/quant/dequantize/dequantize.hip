@@ -4,14 +4,24 @@
 
 namespace aiter {
 
-// Some threads of a block a row, each with packs of kColumns of it, which share a scale.
+AITER_DEVICE int64_t group_of(const QuantOut& q, int64_t column) {
+  if (q.group_cols >= q.cols) return 0;
+  const uint32_t size = static_cast<uint32_t>(q.group_cols);
+  if (q.cols >> 31) return column / q.group_cols;
+  // GPUs divide slowly; most sizes are powers of two.
+  if ((size & (size - 1)) == 0) return column >> (31 - __builtin_clz(size));
+  return static_cast<uint32_t>(column) / size;
+}
+
+// Some threads of a block a row, each with packs of kColumns of it, which have one scale.
 template <class T, class Codes>
 AITER_DEVICE void dequantize_rows(const DequantizeArgs& a) {
   constexpr int N = DequantizeArgs::kColumns;
   const QuantOut& q = a.out;
   const Codes kind(q.spec.code);
   const int threads = a.threads_per_row, rows_per_block = block_threads() / threads;
-  const int64_t first = static_cast<int64_t>(block_index_y()) * threads + thread_index() % threads;
+  const int64_t first =
+      static_cast<int64_t>(block_index_y()) * threads + (thread_index() & (threads - 1));
   const int64_t step = static_cast<int64_t>(grid_blocks_y()) * threads * N;
   for (int64_t r = static_cast<int64_t>(block_index_x()) * rows_per_block + thread_index() / threads;
        r < a.x_rows.count; r += static_cast<int64_t>(grid_blocks()) * rows_per_block) {
@@ -21,11 +31,7 @@ AITER_DEVICE void dequantize_rows(const DequantizeArgs& a) {
     for (int64_t column = first * N; column < q.cols; column += step) {
       uint32_t words[N / 4];
       load_codes<N>(codes, column, q.cols, kind.bits, words);
-      const int64_t group =  // GPUs divide slowly, and 64 bits more so
-          q.group_cols >= q.cols ? 0
-          : q.cols >> 31         ? column / q.group_cols
-                         : static_cast<uint32_t>(column) / static_cast<uint32_t>(q.group_cols);
-      const float scale = load_scale(q, scales + q.scale_group(group));
+      const float scale = load_scale(q, scales + q.scale_group(group_of(q, column)));
       float v[N];
       kind.decode(words, v);
       AITER_UNROLL

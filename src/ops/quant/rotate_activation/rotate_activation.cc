@@ -14,10 +14,25 @@ struct RotateActivationProblem {
   DType dtype;
   int64_t rows, cols;
   bool quantized;
+  bool aligned16;  // rows of x and y begin at multiples of 16 bytes
 };
 
 AITER_CPU_ROW(rotate_activation_cpu_simd, RotateActivationArgs)
 AITER_CPU_ROW(rotate_activation_cpu_ref, RotateActivationArgs)
+
+static void rotate_activation_hip_vec(const RotateActivationArgs& given, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(rotate_activation, hip_vec);
+  RotateActivationArgs args = given;
+  const int64_t threads = args.cols / RotateActivationArgs::kColumns;
+  const int64_t block = threads <= device_of(call.device).wave ? 128 : threads;
+  const int64_t rows_per_block = block / threads;
+  args.threads_per_row = static_cast<int32_t>(threads);
+  launch(kernels[args.dtype], call,
+         {.x = std::min<int64_t>((args.x_rows.count + rows_per_block - 1) / rows_per_block, 1 << 20),
+          .threads = static_cast<int>(block),
+          .shared_bytes = static_cast<int>(rows_per_block * (args.cols + args.cols / 16) * 4)},
+         args);
+}
 
 static void rotate_activation_hip_any(const RotateActivationArgs& given, const Call& call) {
   static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(rotate_activation, hip_any);
@@ -69,8 +84,11 @@ static void rotate_activation(const aiter_tensor* x_, const aiter_tensor* y_,
     args.y_rows = y.rows();
     args.y_dtype = y.dtype();
   }
+  const bool aligned16 =
+      is_aligned16(args.x, args.x_rows, dtype_bytes(args.dtype)) &&
+      (opts.quant || is_aligned16(args.y, args.y_rows, dtype_bytes(args.y_dtype)));
   const RotateActivationProblem problem{args.dtype, args.x_rows.count, args.cols,
-                                        opts.quant != nullptr};
+                                        opts.quant != nullptr, aligned16};
   dispatch(rotate_activation_op, kRows, problem, args, x.device(), stream, opts.flags);
 }
 

@@ -45,7 +45,10 @@ def problems(rows):
         ),
         "MXFP4": (1.25 * size, lambda: aiter.per_1x32_mx_quant(x, out=fp4, out_scale=e8m0)),
         "dequantize int8": (1.5 * size, lambda: aiter.dequantize(codes, scale, out=y)),
-        "dequantize fp8 1 x 128": (1.5 * size, lambda: aiter.dequantize(fp8, groups, (1, 128), out=y)),
+        "dequantize fp8 1 x 128": (
+            1.5 * size,
+            lambda: aiter.dequantize(fp8, groups, (1, 128), out=y),
+        ),
         "rms_norm int8": (
             1.5 * size,
             lambda: aiter.norm_quant(x, w, out=codes, out_scale=scale),

@@ -145,7 +145,8 @@ struct Packs {
     Packs packs;
     AITER_UNROLL
     for (int i = 0; i < N / kPack; ++i)
-      packs.pack[i] = Pack<T, kPack>::from_floats(reinterpret_cast<const float (&)[kPack]>(v[i * kPack]));
+      packs.pack[i] =
+          Pack<T, kPack>::from_floats(reinterpret_cast<const float (&)[kPack]>(v[i * kPack]));
     return packs;
   }
   AITER_DEVICE void forget() {

@@ -75,9 +75,7 @@ AITER_DEVICE uint32_t encode4(const float* v) {
     };
     auto pack = [] AITER_LAMBDA(int32_t high, int32_t low, uint32_t above) {
       uint32_t word;
-      asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, %3;"
-          : "=r"(word)
-          : "r"(high), "r"(low), "r"(above));
+      asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, %3;" : "=r"(word) : "r"(high), "r"(low), "r"(above));
       return word;
     };
     return pack(integer(v[1]), integer(v[0]), pack(integer(v[3]), integer(v[2]), 0));
@@ -282,8 +280,8 @@ struct AnyCodes {
     }
     for (int left = N * (8 - bits); left > 0; left -= 8)  // to the front
       AITER_UNROLL
-      for (int i = 0; i < N / 4; ++i)
-        words[i] = words[i] >> 8 | (i + 1 < N / 4 ? words[i + 1] << 24 : 0);
+    for (int i = 0; i < N / 4; ++i)
+      words[i] = words[i] >> 8 | (i + 1 < N / 4 ? words[i + 1] << 24 : 0);
   }
   template <int N>
   AITER_DEVICE void decode(const uint32_t (&words)[N / 4], float (&v)[N]) const {

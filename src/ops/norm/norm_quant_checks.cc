@@ -78,7 +78,8 @@ NormQuantProblem check_norm_quant(const Check& check, const NormQuantTensors& t,
 }
 
 bool norm_quant_in_registers(const RowNormProblem& norm) {
-  return norm.aligned16 && norm.hidden * dtype_bytes(norm.dtype) <= 512 * 16 * NormQuantArgs::kPacks;
+  return norm.aligned16 &&
+         norm.hidden * dtype_bytes(norm.dtype) <= 512 * 16 * NormQuantArgs::kPacks;
 }
 
 int32_t norm_quant_threads(const NormQuantArgs& args, const Call& call) {

@@ -27,10 +27,10 @@ AITER_DEVICE void qk_rmsnorm_any(const QkRmsnormArgs& a) {
 
 }  // namespace aiter
 
-#define AITER_QK_RMSNORM(T)                                                  \
+#define AITER_QK_RMSNORM(T)                                                 \
   AITER_KERNEL(qk_rmsnorm_hip_vec_##T, 512)(const aiter::QkRmsnormArgs a) { \
-    aiter::wait_for_previous_kernel();                                       \
-    aiter::qk_rmsnorm<aiter::T>(a);                                          \
+    aiter::wait_for_previous_kernel();                                      \
+    aiter::qk_rmsnorm<aiter::T>(a);                                         \
   }
 AITER_QK_RMSNORM(f32)
 AITER_QK_RMSNORM(f16)

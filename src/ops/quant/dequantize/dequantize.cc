@@ -27,10 +27,11 @@ static void dequantize_hip_vec(const DequantizeArgs& given, const Call& call) {
   while (threads < packs && threads < 256) threads *= 2;
   args.threads_per_row = threads;
   const int64_t rows_per_block = 256 / threads;
-  launch(kernels.of(args.out.spec.code, args.dtype), call,
-         {.x = std::min<int64_t>((args.x_rows.count + rows_per_block - 1) / rows_per_block, 1 << 20),
-          .y = std::min<int64_t>((packs + threads - 1) / threads, 256)},
-         args);
+  launch(
+      kernels.of(args.out.spec.code, args.dtype), call,
+      {.x = std::min<int64_t>((args.x_rows.count + rows_per_block - 1) / rows_per_block, 1 << 20),
+       .y = std::min<int64_t>((packs + threads - 1) / threads, 256)},
+      args);
 }
 
 static void dequantize_hip_any(const DequantizeArgs& args, const Call& call) {
@@ -60,10 +61,9 @@ static void dequantize(const aiter_tensor* codes, const aiter_tensor* scale, con
                                 &args.group_rows);
   const QuantOut& q = args.out;
   const int64_t bytes = dtype_bytes(args.dtype);
-  const bool in_packs =
-      (q.group_cols >= q.cols || q.group_cols % DequantizeArgs::kColumns == 0) &&
-      is_aligned16(args.x, args.x_rows, bytes) && is_aligned16(q.codes, q.codes_rows, 1) &&
-      q.cols * bytes % 16 == 0;
+  const bool in_packs = (q.group_cols >= q.cols || q.group_cols % DequantizeArgs::kColumns == 0) &&
+                        is_aligned16(args.x, args.x_rows, bytes) &&
+                        is_aligned16(q.codes, q.codes_rows, 1) && q.cols * bytes % 16 == 0;
   const DequantizeProblem problem{args.dtype, q.spec.code,     q.spec.scale, args.x_rows.count,
                                   q.cols,     args.group_rows, q.group_cols, in_packs};
   dispatch(dequantize_op, kRows, problem, args, y.device(), stream, opts.flags);

@@ -23,7 +23,8 @@ AITER_DEVICE void dequantize_rows(const DequantizeArgs& a) {
   const int64_t first =
       static_cast<int64_t>(block_index_y()) * threads + (thread_index() & (threads - 1));
   const int64_t step = static_cast<int64_t>(grid_blocks_y()) * threads * N;
-  for (int64_t r = static_cast<int64_t>(block_index_x()) * rows_per_block + thread_index() / threads;
+  for (int64_t r =
+           static_cast<int64_t>(block_index_x()) * rows_per_block + thread_index() / threads;
        r < a.x_rows.count; r += static_cast<int64_t>(grid_blocks()) * rows_per_block) {
     const uint8_t* codes = static_cast<const uint8_t*>(q.codes) + q.codes_rows.offset(r);
     T* y = static_cast<T*>(const_cast<void*>(a.x)) + a.x_rows.offset(r);
@@ -60,15 +61,15 @@ AITER_DEVICE void dequantize(const DequantizeArgs& a) {
 }  // namespace aiter
 
 AITER_KERNEL(dequantize_hip_any, 256)(const aiter::DequantizeArgs a) { aiter::dequantize(a); }
-#define AITER_DEQUANTIZE_ROWS(T, kind, Codes)                                            \
-  AITER_KERNEL(dequantize_hip_vec_##kind##_##T, 256)(const aiter::DequantizeArgs a) {    \
-    aiter::dequantize_rows<aiter::T, aiter::Codes>(a);                                   \
+#define AITER_DEQUANTIZE_ROWS(T, kind, Codes)                                         \
+  AITER_KERNEL(dequantize_hip_vec_##kind##_##T, 256)(const aiter::DequantizeArgs a) { \
+    aiter::dequantize_rows<aiter::T, aiter::Codes>(a);                                \
   }
-#define AITER_DEQUANTIZE(T)                                   \
-  AITER_DEQUANTIZE_ROWS(T, i8, Codes<aiter::IntCode<8>>)      \
-  AITER_DEQUANTIZE_ROWS(T, e4m3fn, Codes<aiter::E4M3FN>)      \
-  AITER_DEQUANTIZE_ROWS(T, e4m3fnuz, Codes<aiter::E4M3FNUZ>)  \
-  AITER_DEQUANTIZE_ROWS(T, e2m1, Codes<aiter::E2M1FN>)        \
+#define AITER_DEQUANTIZE(T)                                  \
+  AITER_DEQUANTIZE_ROWS(T, i8, Codes<aiter::IntCode<8>>)     \
+  AITER_DEQUANTIZE_ROWS(T, e4m3fn, Codes<aiter::E4M3FN>)     \
+  AITER_DEQUANTIZE_ROWS(T, e4m3fnuz, Codes<aiter::E4M3FNUZ>) \
+  AITER_DEQUANTIZE_ROWS(T, e2m1, Codes<aiter::E2M1FN>)       \
   AITER_DEQUANTIZE_ROWS(T, any, AnyCodes)
 AITER_DEQUANTIZE(f32)
 AITER_DEQUANTIZE(f16)

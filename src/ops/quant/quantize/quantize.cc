@@ -29,8 +29,7 @@ static void quantize_hip_vec(const QuantizeArgs& given, const Call& call) {
   if (args.x_rows.count == 0 || args.out.cols == 0) return;
   const int64_t wave = device_of(call.device).wave;
   const int64_t chunks = args.x_rows.count < 512 ? 1 : 2;
-  args.threads_per_row =
-      quant_threads_per_row(args.out, QuantizeArgs::kColumns, chunks, wave);
+  args.threads_per_row = quant_threads_per_row(args.out, QuantizeArgs::kColumns, chunks, wave);
   const int64_t block = args.threads_per_row <= wave ? 128 : args.threads_per_row;
   const int64_t rows_per_block = block / args.threads_per_row;
   const int64_t blocks = (args.x_rows.count + rows_per_block - 1) / rows_per_block;

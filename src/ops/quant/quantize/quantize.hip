@@ -144,14 +144,14 @@ AITER_KERNEL(quantize_hip_tensor_scale, 64)(const aiter::QuantizeArgs a) {
   });
 }
 AITER_KERNEL(quantize_hip_any, 256)(const aiter::QuantizeArgs a) { aiter::quantize(a); }
-#define AITER_QUANTIZE_ROWS(T, kind, Codes)                                          \
-  AITER_KERNEL(quantize_hip_vec_one_##kind##_##T, 512)                               \
-  (const aiter::QuantizeArgs a) {                                                    \
-    aiter::quantize_rows<aiter::T, aiter::Codes, aiter::RowGroups::kOne, 2>(a);      \
-  }                                                                                  \
-  AITER_KERNEL(quantize_hip_vec_many_##kind##_##T, 512)                              \
-  (const aiter::QuantizeArgs a) {                                                    \
-    aiter::quantize_rows<aiter::T, aiter::Codes, aiter::RowGroups::kMany, 2>(a);     \
+#define AITER_QUANTIZE_ROWS(T, kind, Codes)                                      \
+  AITER_KERNEL(quantize_hip_vec_one_##kind##_##T, 512)                           \
+  (const aiter::QuantizeArgs a) {                                                \
+    aiter::quantize_rows<aiter::T, aiter::Codes, aiter::RowGroups::kOne, 2>(a);  \
+  }                                                                              \
+  AITER_KERNEL(quantize_hip_vec_many_##kind##_##T, 512)                          \
+  (const aiter::QuantizeArgs a) {                                                \
+    aiter::quantize_rows<aiter::T, aiter::Codes, aiter::RowGroups::kMany, 2>(a); \
   }
 #define AITER_QUANTIZE(T)                                            \
   AITER_KERNEL(quantize_hip_tensor_amax_##T, 256)                    \

@@ -22,7 +22,9 @@ AITER_DEVICE void requantize(const RequantizeArgs& a) {
   quantize_groups(
       a.to, a.rows, a.to_group_rows, RequantizeArgs::kWaveGroup,
       [] AITER_LAMBDA(int64_t row) { return RowAt{true, row}; },
-      [&] AITER_LAMBDA(const RowAt& at, int64_t column) { return number(a, kind, at.row, column); });
+      [&] AITER_LAMBDA(const RowAt& at, int64_t column) {
+        return number(a, kind, at.row, column);
+      });
 }
 
 }  // namespace aiter

@@ -27,11 +27,12 @@ static void rotate_activation_hip_vec(const RotateActivationArgs& given, const C
   const int64_t block = threads <= device_of(call.device).wave ? 128 : threads;
   const int64_t rows_per_block = block / threads;
   args.threads_per_row = static_cast<int32_t>(threads);
-  launch(kernels[args.dtype], call,
-         {.x = std::min<int64_t>((args.x_rows.count + rows_per_block - 1) / rows_per_block, 1 << 20),
-          .threads = static_cast<int>(block),
-          .shared_bytes = static_cast<int>(rows_per_block * (args.cols + args.cols / 16) * 4)},
-         args);
+  launch(
+      kernels[args.dtype], call,
+      {.x = std::min<int64_t>((args.x_rows.count + rows_per_block - 1) / rows_per_block, 1 << 20),
+       .threads = static_cast<int>(block),
+       .shared_bytes = static_cast<int>(rows_per_block * (args.cols + args.cols / 16) * 4)},
+      args);
 }
 
 static void rotate_activation_hip_any(const RotateActivationArgs& given, const Call& call) {

@@ -1,5 +1,5 @@
 """Large shapes of the families' other operators on a GPU: share of the copy rate, and torch beside it:
-python benchmarks/bench_gpu_families.py"""
+python benchmarks/bench_gpu_families.py (bench_gpu_quant.py: those that quantize)"""
 
 import statistics
 
@@ -22,10 +22,6 @@ def main():
     x, z = (torch.randn(ROWS, COLUMNS, device="cuda", dtype=bf16) for _ in range(2))
     y, w, b = empty(ROWS, COLUMNS), empty(COLUMNS).fill_(1), empty(COLUMNS).fill_(0)
     size = x.nbytes
-    codes, scale = empty(ROWS, COLUMNS, dtype=torch.int8), empty(ROWS, 1, dtype=torch.float32)
-    groups = empty(ROWS, COLUMNS // 128, dtype=torch.float32)
-    fp8, fp4 = codes.view(torch.float8_e4m3fn), empty(ROWS, COLUMNS // 2, dtype=torch.uint8)
-    e8m0 = empty(ROWS, COLUMNS // 32, dtype=torch.uint8)
     gate_up = torch.randn(ROWS, 2 * COLUMNS, device="cuda", dtype=bf16)
     F = torch.nn.functional
     problems = {
@@ -40,27 +36,6 @@ def main():
             lambda: aiter.rms_norm_backward(z, x, w, out=y),
             None,
         ),
-        "norm_quant int8": (
-            1.5 * size,
-            lambda: aiter.norm_quant(x, w, out=codes, out_scale=scale),
-            None,
-        ),
-        "quantize int8 per token": (
-            1.5 * size,
-            lambda: aiter.quantize(x, (1, 0), "int8", out=codes, out_scale=scale),
-            None,
-        ),
-        "quantize fp8 1 x 128": (
-            1.5 * size,
-            lambda: aiter.quantize(x, (1, 128), "float8_e4m3fn", out=fp8, out_scale=groups),
-            None,
-        ),
-        "quantize mxfp4": (
-            1.25 * size,
-            lambda: aiter.per_1x32_mx_quant(x, out=fp4, out_scale=e8m0),
-            None,
-        ),
-        "dequantize int8": (1.5 * size, lambda: aiter.dequantize(codes, scale, out=y), None),
         "add": (3 * size, lambda: aiter.add(x, z, out=y), lambda: torch.add(x, z, out=y)),
         "add, row": (2 * size, lambda: aiter.add(x, w, out=y), lambda: torch.add(x, w, out=y)),
         "sigmoid": (2 * size, lambda: aiter.sigmoid(x, out=y), lambda: torch.sigmoid(x, out=y)),
@@ -75,7 +50,6 @@ def main():
             lambda: aiter.groupnorm_run(x.view(64, 512, COLUMNS), 32, out=y.view(64, 512, COLUMNS)),
             None,
         ),
-        "rotate_activation": (2 * size, lambda: aiter.rotate_activation(x, out=y), None),
     }
     for name, (moved, ours, torchs) in problems.items():
         try:

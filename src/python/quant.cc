@@ -53,6 +53,14 @@ int32_t parse_layout(nb::handle layout) {
           .c_str());
 }
 
+// A scale that is given has its own dtype, unless it comes as bytes.
+const aiter_tensor* given_scale(OpCall& call, const char* name, nb::handle scale,
+                                aiter_quantize_opts* opts) {
+  const aiter_tensor* t = call.in(name, scale);
+  if (!(t->dtype == kUint8)) opts->scale_dtype = {};
+  return t;
+}
+
 // A number, or an array of one on the device of the others.
 void give_global_scale(OpCall& call, const char* name, nb::handle value,
                        aiter_quantize_opts* opts) {
@@ -104,7 +112,7 @@ nb::object quantize(nb::handle x, nb::handle smooth, nb::handle smooth_map, nb::
   opts.smooth_map = tmap;
   const aiter_tensor* tcodes = call.out("codes", out, codes_spec(tx, -1, opts));
   const aiter_tensor* tscale = opts.static_scale
-                                   ? call.in("scale", scale)
+                                   ? given_scale(call, "scale", scale, &opts)
                                    : call.out("scale", out_scale, scale_spec(tx, -1, opts));
   call.run(
       [&] { return aiter_quantize(tx, tsmooth, tnum_rows, tcodes, tscale, &opts, call.stream()); });
@@ -167,8 +175,7 @@ nb::object requantize(nb::handle codes, nb::handle scale, nb::tuple group, nb::h
                       nb::handle scale_dtype, nb::handle global_scale, nb::handle scale_layout,
                       nb::tuple out_group, nb::handle out_code_dtype, nb::handle out_scale_dtype,
                       nb::handle out_global_scale, nb::handle out_scale_layout, int mx_round,
-                      nb::handle given_scale, nb::handle out, nb::handle out_scale,
-                      nb::handle stream) {
+                      nb::handle given, nb::handle out, nb::handle out_scale, nb::handle stream) {
   OpCall call("requantize", stream);
   const aiter_tensor* tcodes = call.in("codes", codes);
   const aiter_tensor* tscale = call.in("scale", scale);
@@ -178,11 +185,11 @@ nb::object requantize(nb::handle codes, nb::handle scale, nb::tuple group, nb::h
   give_global_scale(call, "global_scale", out_global_scale, &to);
   to.flags = call.flags();
   to.mx_round = mx_round;
-  to.static_scale = !given_scale.is_none();
+  to.static_scale = !given.is_none();
   const int64_t cols = numbers_of(tcodes, from.code_dtype);
   const aiter_tensor* tout = call.out("out_codes", out, codes_spec(tcodes, cols, to));
   const aiter_tensor* tout_scale =
-      to.static_scale ? call.in("out_scale", given_scale)
+      to.static_scale ? given_scale(call, "out_scale", given, &to)
                       : call.out("out_scale", out_scale, scale_spec(tcodes, cols, to));
   call.run([&] {
     return aiter_requantize(tcodes, tscale, tout, tout_scale, &from, &to, call.stream());
@@ -373,7 +380,7 @@ const aiter_tensor* QuantResult::codes(const char* name, nb::handle given, const
 const aiter_tensor* QuantResult::scale(const char* name, nb::handle given, const aiter_tensor* x,
                                        int64_t cols) {
   if (!opts_.static_scale) return call_.out(name, given, scale_spec(x, cols, opts_));
-  const aiter_tensor* scale = call_.in(name, static_scale_);
+  const aiter_tensor* scale = given_scale(call_, name, static_scale_, &opts_);
   // One number for all.
   if (scale->ndim == 1 && scale->shape[0] == 1 && opts_.group_cols == 0) opts_.group_rows = 0;
   return scale;

@@ -3,7 +3,60 @@ aiter.ops.triton."""
 
 import aiter as _aiter
 
-__all__ = ["fused_mul_add", "softmax"]
+__all__ = [
+    "add",
+    "add_",
+    "div",
+    "div_",
+    "fused_mul_add",
+    "mul",
+    "mul_",
+    "sigmoid",
+    "softmax",
+    "sub",
+    "sub_",
+    "tanh",
+]
+
+
+def add(input, other):
+    return _aiter.add(input, other)
+
+
+def sub(input, other):
+    return _aiter.sub(input, other)
+
+
+def mul(input, other):
+    return _aiter.mul(input, other)
+
+
+def div(input, other):
+    return _aiter.div(input, other)
+
+
+def add_(input, other):
+    return _aiter.add_(input, other)
+
+
+def sub_(input, other):
+    return _aiter.sub_(input, other)
+
+
+def mul_(input, other):
+    return _aiter.mul_(input, other)
+
+
+def div_(input, other):
+    return _aiter.div_(input, other)
+
+
+def sigmoid(input):
+    return _aiter.sigmoid(input)
+
+
+def tanh(input):
+    return _aiter.tanh(input)
 
 
 def fused_mul_add(x, a, b, out=None):

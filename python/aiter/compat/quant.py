@@ -591,6 +591,44 @@ def _sorted_scale(sorted_ids, cols, group_size):
     return torch.empty(shape, dtype=torch.uint8, device=sorted_ids.device).view(dtypes.fp8_e8m0)
 
 
+def _quant_and_sort(
+    out,
+    scales,
+    input,
+    sorted_ids,
+    num_valid_ids,
+    token_num,
+    group_size,
+    sorted_weights,
+    num_rows=None,
+):
+    """Quantizes each row once, then sorts the scales. Rows whose weight is 0 become zeros."""
+    x = input.view(-1, input.shape[-1])
+    topk = max(x.shape[0] // max(token_num, 1), 1)
+    codes = out.view(torch.uint8) if _codes(out) == _FP4 else out
+    _, scale = _aiter.quantize(
+        x,
+        (1, group_size),
+        _codes(out),
+        scale_dtype=_E8M0,
+        num_rows=num_rows,
+        num_rows_factor=topk,
+        out=codes,
+    )
+    scale = scale.view(torch.uint8)
+    if sorted_weights is not None:
+        place = torch.arange(sorted_ids.shape[0], device=sorted_ids.device)
+        token, k = (sorted_ids & 0xFFFFFF).long(), (sorted_ids >> 24).long()
+        zero = (sorted_weights[: sorted_ids.shape[0]] == 0) & (place < num_valid_ids[0])
+        zero &= (token < token_num) & (k < topk)
+        keep = torch.ones(x.shape[0] + 1, dtype=torch.uint8, device=x.device)
+        keep[torch.where(zero, token * topk + k if topk > 1 else token, x.shape[0])] = 0
+        keep = keep[:-1].unsqueeze(1)
+        codes.view(torch.uint8).mul_(keep)
+        scale = scale * keep
+    _sort_scales(scales, scale, sorted_ids, num_valid_ids, token_num)
+
+
 def fused_dynamic_mx_quant_moe_sort_hip(
     out,
     scales,
@@ -601,33 +639,9 @@ def fused_dynamic_mx_quant_moe_sort_hip(
     block_m,
     group_size=32,
     sorted_weights=None,
-    num_rows=None,
 ):
-    """Quantizes each row once, then sorts the scales. Rows of weight 0 are zeros."""
-    x = input.view(-1, input.shape[-1])
-    codes = out.view(torch.uint8) if _codes(out) == _FP4 else out
-    if sorted_weights is not None:
-        topk = max(x.shape[0] // max(token_num, 1), 1)
-        place = torch.arange(sorted_ids.shape[0], device=sorted_ids.device)
-        token, k = (sorted_ids & 0xFFFFFF).long(), (sorted_ids >> 24).long()
-        zero = (sorted_weights[: sorted_ids.shape[0]] == 0) & (place < num_valid_ids[0])
-        zero &= (token < token_num) & (k < topk)
-        keep = torch.ones(x.shape[0] + 1, dtype=torch.bool, device=x.device)
-        row = token * topk + k if topk > 1 else token
-        keep[torch.where(zero, row, x.shape[0])] = False
-        keep = keep[:-1].unsqueeze(1)
-    _, scale = (
-        _aiter.per_1x32_mx_quant(x, _codes(out), num_rows=num_rows, out=codes)
-        if group_size == 32
-        else _aiter.quantize(
-            x, (1, group_size), _codes(out), scale_dtype=_E8M0, num_rows=num_rows, out=codes
-        )
-    )
-    scale = scale.view(torch.uint8)
-    if sorted_weights is not None:
-        codes.view(torch.uint8).mul_(keep)
-        scale = scale * keep
-    _sort_scales(scales, scale, sorted_ids, num_valid_ids, token_num)
+    _quant_and_sort(out, scales, input, sorted_ids, num_valid_ids, token_num, group_size,
+                    sorted_weights)  # fmt: skip
 
 
 def fused_dynamic_mx_quant_moe_sort(
@@ -647,8 +661,8 @@ def fused_dynamic_mx_quant_moe_sort(
     fp4 = quant_dtype == dtypes.fp4x2
     out = torch.empty((rows, cols // 2 if fp4 else cols), dtype=quant_dtype, device=input.device)
     scale = _sorted_scale(sorted_ids, cols, group_size)
-    fused_dynamic_mx_quant_moe_sort_hip(out, scale, input, sorted_ids, num_valid_ids, token_num,
-                                        block_size, group_size, sorted_weights)  # fmt: skip
+    _quant_and_sort(out, scale, input, sorted_ids, num_valid_ids, token_num, group_size,
+                    sorted_weights, num_rows)  # fmt: skip
     return out, scale
 
 

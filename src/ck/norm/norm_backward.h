@@ -68,10 +68,11 @@ struct NormBackward {
 
   // sum[i] += value, in memory; the slot's first row starts it.
   AITER_DEVICE void add_in_memory(float* sum, int64_t i, const float (&value)[N], bool first) {
+    if (first) return store_floats<N>(sum + i, value);
     float total[N];
     load_floats<N>(sum + i, total);
     AITER_UNROLL
-    for (int k = 0; k < N; ++k) total[k] = first ? value[k] : total[k] + value[k];
+    for (int k = 0; k < N; ++k) total[k] += value[k];
     store_floats<N>(sum + i, total);
   }
 

@@ -7,10 +7,20 @@ namespace {
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// A uint8 tensor whose bytes are of the dtype that the options name.
-aiter_tensor with_dtype(const aiter_tensor& t, aiter_dtype dtype) {
-  aiter_tensor typed = t;
-  if (dtype.bits && dtype_of(t.dtype) == DType::kU8) typed.dtype = dtype;
+// A uint8 tensor whose bytes are of the dtype that the options name. Any other has that dtype itself.
+aiter_tensor with_dtype(const Check& check, NamedTensor given, aiter_dtype dtype,
+                        const char* option) {
+  aiter_tensor typed = *given.tensor;
+  const aiter_dtype own = typed.dtype;
+  if (!dtype.bits) return typed;
+  const bool bytes = dtype_of(own) == DType::kU8;
+  const bool fits =
+      bytes ? dtype.bits * dtype.lanes == 8 || dtype.bits == 6
+            : own.code == dtype.code && own.bits == dtype.bits && own.lanes == dtype.lanes;
+  char got[48], expected[48];
+  check.require(fits, "%s has dtype %s, expected %s, which %s names", given.name,
+                dtype_name(own, got), dtype_name(dtype, expected), option);
+  if (bytes) typed.dtype = dtype;
   return typed;
 }
 
@@ -37,7 +47,7 @@ constexpr aiter_dtype kUint8{AITER_CODE_UINT, 8, 1};
 void check_codes(const Check& check, const Arg& x, NamedTensor given,
                  const aiter_quantize_opts& opts, QuantOut* q) {
   check.require(given.tensor, "%s is NULL, expected a tensor", given.name);
-  aiter_tensor typed = with_dtype(*given.tensor, opts.code_dtype);
+  aiter_tensor typed = with_dtype(check, given, opts.code_dtype, "opts.code_dtype");
   q->spec.code = dtype_of(typed.dtype);
   const bool fp6 = code_bits(q->spec.code) == 6;
   if (fp6) typed.dtype = given.tensor->dtype;
@@ -69,7 +79,7 @@ void check_codes(const Check& check, const Arg& x, NamedTensor given,
 void check_scale(const Check& check, const Arg& x, NamedTensor given,
                  const aiter_quantize_opts& opts, int64_t rows, int64_t group_rows, QuantOut* q) {
   check.require(given.tensor, "%s is NULL, expected a tensor", given.name);
-  const aiter_tensor typed = with_dtype(*given.tensor, opts.scale_dtype);
+  const aiter_tensor typed = with_dtype(check, given, opts.scale_dtype, "opts.scale_dtype");
   const Arg scale = check.tensor(given.name, &typed);
   scale.dtype({DType::kF32, DType::kBF16, DType::kF8E8M0, DType::kF8E4M3FN}).on_device_of(x);
   const DType code = q->spec.code;

@@ -125,3 +125,24 @@ def test_fused_clamp_act_mul(x):
     torch.testing.assert_close(y, want, rtol=0.07, atol=1e-2)
     shuffled = compat.fused_clamp_act_mul(x, **options, **mx, shuffle_scale=True)[1]
     assert shuffled.shape == (256, 8)
+
+
+def test_sums_of_parts(x):
+    """Parts of split sums are added up in f32 first."""
+    parts = torch.stack([x.float(), x.float() * 0.25, x.float().flip(0)])
+    second = torch.randn(3, 6, 32)
+    (codes, scale), y2 = compat.fused_reduce_act_mul_fp8_group_quant(
+        parts, "gelu", second, 64, torch.float8_e4m3fn
+    )
+    want = compat.act_mul_and_fp8_group_quant(parts.sum(0), "gelu", 64, torch.float8_e4m3fn)
+    assert (codes.view(torch.uint8) == want[0].view(torch.uint8)).all()
+    torch.testing.assert_close(scale, want[1], rtol=0, atol=0)
+    torch.testing.assert_close(y2, second.sum(0).bfloat16(), rtol=0, atol=0)
+    (codes, scale), y2 = compat.fused_reduce_act_mul_and_mxfp4_quant(parts, "silu", second)
+    want = compat.act_mul_and_mxfp4_quant(parts.sum(0), "silu")
+    assert (codes == want[0]).all() and (scale == want[1]).all()
+    (codes, _), y2 = compat.fused_reduce_act_mul_fp8_group_quant(x, dtype_quant=torch.float8_e4m3fn)
+    want, _ = compat.act_mul_and_fp8_group_quant(x, "silu", 128, torch.float8_e4m3fn)
+    assert (codes.view(torch.uint8) == want.view(torch.uint8)).all() and y2 is None
+    with pytest.raises(ValueError, match="x2 is given"):
+        compat.fused_reduce_act_mul_fp8_group_quant(x, x2=second)

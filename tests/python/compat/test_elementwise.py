@@ -19,8 +19,8 @@ import aiter.compat as compat
     ids=["column", "transposed", "mixed", "integers"],
 )
 def test_binary(name, a, b):
-    want = getattr(torch, name)(a, b)
-    got = getattr(compat, name)(a, b)
+    want = getattr(torch, name)(input=a, other=b)
+    got = getattr(compat, name)(input=a, other=b)
     assert got.dtype == want.dtype
     torch.testing.assert_close(got, want, rtol=0, atol=0)
     if want.dtype == a.dtype:

@@ -211,3 +211,132 @@ def test_group_norm(format):
     assert y.is_contiguous(memory_format=format)
     close(y, module(x, use_torch=True))
     close(compat.groupnorm_run(x, 2, W[:8], B[:8], EPS), F.group_norm(x, 2, W[:8], B[:8], EPS))
+
+
+FP8 = torch.float8_e4m3fn
+
+
+def bits(t):
+    return t.contiguous().view(torch.uint8)
+
+
+def test_names_of_other_backends():
+    out, again = torch.empty_like(X), torch.empty_like(X)
+    compat.rms_norm_opus(out, X, W, EPS, 0, True)
+    compat.rmsnorm(again, X, W, EPS, True)
+    assert torch.equal(out, again)
+    assert torch.equal(compat.rmsnorm2d_fwd_opus(X, W, EPS), compat.rms_norm(X, W, EPS))
+    assert torch.equal(compat.rmsnorm_forward_inference(X, W, EPS), compat.rms_norm(X, W, EPS))
+    x, residual = X.clone(), R.clone()
+    compat.fused_add_rms_norm_opus(x, residual, W, EPS)
+    sums = torch.empty_like(X)
+    compat.rmsnorm2d_fwd_with_add_opus(out, X, R, sums, W, EPS)
+    assert torch.equal(x, out) and torch.equal(residual, sums) and torch.equal(sums, SUM)
+    for name, arguments in (
+        ("rmsnorm2d_fwd_with_dynamicquant", ()),
+        ("rmsnorm2d_fwd_with_smoothquant", (XSCALE,)),
+        ("rmsnorm2d_fwd_with_add_dynamicquant", (R, sums)),
+        ("rmsnorm2d_fwd_with_add_smoothquant", (R, sums, XSCALE)),
+    ):
+        results = []
+        for function in (getattr(compat, name), getattr(compat, name + "_opus")):
+            codes, scale = outputs()[:2]
+            function(codes, X, *arguments, scale, W, EPS)
+            results.append((codes, scale))
+        assert torch.equal(results[0][0], results[1][0]), name
+        assert torch.equal(results[0][1], results[1][1]), name
+
+
+def test_static_scale_of_the_rounded_norm():
+    """rmsnorm_convert_to_inp1_type: what is quantized is the bf16 norm."""
+    scale = torch.tensor([0.03])
+    out, plain, second, sums = compat.fused_rms_fp8_per_tensor_static_quant(
+        X, W, EPS, scale, Z, B, EPS, FP8, R, True, True
+    )
+    assert torch.equal(sums, SUM) and torch.equal(second, compat.rms_norm(Z, B, EPS))
+    assert torch.equal(plain, compat.rms_norm(SUM, W, EPS))
+    want = (plain.float() * (1 / scale)).clamp(-448, 448).to(FP8)
+    assert torch.equal(bits(out), bits(want))
+    unrounded, *_ = compat.fused_rms_fp8_per_tensor_static_quant(X, W, EPS, scale, dtype_quant=FP8)
+    rounded, *_ = compat.fused_rms_fp8_per_tensor_static_quant(
+        X, W, EPS, scale, dtype_quant=FP8, rmsnorm_convert_to_inp1_type=True
+    )
+    assert not torch.equal(bits(unrounded), bits(rounded))
+
+
+def test_strided_transposed_scales():
+    (codes, scale), *_ = compat.fused_rms_fp8_group_quant(X, W, EPS, dtype_quant=FP8)
+    for strided in (False, True):
+        (same, other), *_ = compat.fused_rms_fp8_group_quant(
+            X, W, EPS, dtype_quant=FP8, transpose_scale=True, is_x_scale_strided=strided
+        )
+        assert torch.equal(bits(same), bits(codes)) and other.shape == scale.shape
+        assert other.stride() == ((1, M) if strided else (2, 1))
+        assert torch.equal(other if strided else other.view(2, M).t(), scale)
+
+
+def test_mxfp8():
+    y, scale = compat.fused_rms_mxfp8_quant(X, W, EPS)
+    want = compat.dynamic_mxfp8_quant(compat.rms_norm(X.float(), W.float(), EPS))
+    assert torch.equal(bits(y), bits(want[0])) and torch.equal(scale, want[1])
+    yq, sq, yk = compat.fused_dual_rmsnorm_mxfp8_quant(X, Z, W, B, EPS)
+    assert torch.equal(bits(yq), bits(y)) and torch.equal(sq, scale)
+    assert torch.equal(yk, compat.rms_norm(Z, B, EPS))
+    *_, yk = compat.fused_dual_rmsnorm_mxfp8_quant(X, Z, W, B, EPS, 0.5)
+    assert torch.equal(yk, compat.rms_norm(Z, B, 0.5))
+
+
+@pytest.mark.parametrize("kind", ["fp8", "mxfp4"])
+def test_sums_of_parts(kind):
+    """Parts of split sums are added up in f32, and not rounded before the norm."""
+    x1, x2, x3 = (numbers(3, M, n, dtype=torch.float32, seed=n) for n in (N, 64, 32))
+    if kind == "fp8":
+        reduced, plain = compat.fused_reduce_rms_fp8_group_quant, compat.fused_rms_fp8_group_quant
+        options = {"dtype_quant": FP8}
+    else:
+        reduced, plain = compat.fused_reduce_rms_mxfp4_quant, compat.fused_rms_mxfp4_quant
+        options = {"shuffle": True}
+    w, b = W.float(), W[:64].float()
+    (codes, scale), unquantized, second, sums, third = reduced(
+        x1, W, EPS, x2, W[:64], EPS, x3, res1=R, dtype=torch.bfloat16,
+        output_unquantized_inp1=True, **options
+    )  # fmt: skip
+    (same, same_scale), *want = plain(
+        x1.sum(0), w, EPS, x2.sum(0), b, EPS, res1=R.float(), output_unquantized_inp1=True,
+        **options,
+    )  # fmt: skip
+    assert torch.equal(bits(codes), bits(same))
+    if kind == "fp8":
+        assert torch.equal(scale, same_scale)
+    for got, expected in zip((unquantized, second, sums), want, strict=True):
+        assert got.dtype == torch.bfloat16 and torch.equal(got, expected.bfloat16())
+    assert torch.equal(third, x3.sum(0).bfloat16())
+    (codes, _), *rest = reduced(X, W, EPS, **options)  # nothing to add up
+    (same, _), *want = plain(X, W, EPS, **options)
+    assert torch.equal(bits(codes), bits(same)) and rest == [*want, None]
+
+
+@pytest.mark.parametrize("activation", ["silu", "swish", "sigmoid"])
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("bias", [None, B])
+def test_gated_group_quant(activation, before, bias):
+    gate = torch.sigmoid(Z.float()) * (1 if activation == "sigmoid" else Z.float())
+    want = rms(X) if before else rms(X.float() * gate)
+    want = want if bias is None else want + bias.float()
+    want = want * gate if before else want
+    for group, ue8m0 in ((None, False), (64, False), (64, True)):
+        codes, scale = compat.fused_rms_gated_fp8_group_quant(
+            X, W, bias, Z, EPS, norm_before_gate=before, activation=activation, out_dtype=FP8,
+            group_size=group, use_ue8m0=ue8m0,
+        )  # fmt: skip
+        assert scale.shape == ((M, N // group) if group else (M,)) and scale.dtype == torch.float32
+        if ue8m0:
+            assert (torch.frexp(scale).mantissa == 0.5).all()
+            wide = scale.repeat_interleave(64, 1)
+            assert ((codes.float() * wide - want).abs() <= want.abs() / 15 + wide).all()
+        else:
+            check_quantized(codes, scale, want, group or 0)
+    with pytest.raises(NotImplementedError, match="fp8_min"):
+        compat.fused_rms_gated_fp8_group_quant(X, W, bias, Z, EPS, fp8_min=-1.0, fp8_max=1.0)
+    with pytest.raises(ValueError, match='activation is "relu"'):
+        compat.fused_rms_gated_fp8_group_quant(X, W, bias, Z, EPS, activation="relu")

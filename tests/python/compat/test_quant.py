@@ -339,6 +339,11 @@ def test_sorted_scales(topk):
     codes, got = aiter.fused_dynamic_mxfp8_quant_moe_sort(x, sorted_ids, valid, 20, topk, 32)
     want = cases.reference(X[:rows], (1, 32), str(codes.dtype)[6:], None, cases.E8M0)
     np.testing.assert_array_equal(raw(codes), want[0].view(np.uint8))
+    valid_rows = torch.tensor([3], dtype=torch.int32)
+    few, _ = aiter.fused_dynamic_mxfp8_quant_moe_sort(
+        x, sorted_ids, valid, 20, topk, 32, valid_rows
+    )
+    np.testing.assert_array_equal(raw(few)[: 3 * topk], want[0].view(np.uint8)[: 3 * topk])
     if topk == 2:  # rows of weight 0 are zeros
         weights = torch.ones(len(sorted_ids))
         at = int(np.flatnonzero((sorted_ids & 0xFFFFFF).numpy() == 5)[0])

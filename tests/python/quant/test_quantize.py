@@ -171,6 +171,19 @@ def test_the_comparison_would_notice():
         ),
         ({"global_scale": 0.5}, "global_scale is given, expected scales of float8_e4m3fn with it"),
         ({"global_scale": np.ones(1, np.float32)}, "global_scale is given, expected scales of"),
+        # Bytes are what their name says, and as many; other arrays have a dtype of their own.
+        (
+            {"out_scale": np.ones((2, 1), np.uint8)},
+            "scale has dtype uint8, expected float32, which opts.scale_dtype names",
+        ),
+        (
+            {"out_scale": np.ones((2, 1), ml_dtypes.bfloat16)},
+            "scale has dtype bfloat16, expected float32, which opts.scale_dtype names",
+        ),
+        (
+            {"quant_dtype": "float8_e4m3fn"},
+            "codes has dtype int8, expected float8_e4m3fn, which opts.code_dtype names",
+        ),
         ({"num_rows_factor": 0}, "num_rows_factor is 0, expected more than 0"),
         ({"num_rows": np.ones(2, np.int32)}, r"num_rows has shape \(2,\), expected \(1,\)"),
         ({"scale": np.ones((2, 2), np.float32)}, "scale has extent 2 in dimension 1, expected 1"),

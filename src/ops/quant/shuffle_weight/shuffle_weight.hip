@@ -6,15 +6,17 @@
 
 namespace aiter {
 
-// Whether there is work; the head of what is packed is written, that of what is unpacked compared.
+// Whether there is work; the head of what is packed is written, that of what is unpacked compared, as
+// Words: bytes where `packed` is not aligned.
+template <class Word>
 AITER_DEVICE bool match_head(const ShuffleArgs& a) {
-  constexpr int kWords = sizeof(ShuffledHead) / 4;
+  constexpr int kWords = sizeof(ShuffledHead) / sizeof(Word);
   struct Words {
-    uint32_t word[kWords];
+    Word word[kWords];
   };
   if (!a.has_head) return true;
   const Words head = bit_cast<Words>(a.head);
-  uint32_t* at = reinterpret_cast<uint32_t*>(a.packed) - kWords;
+  Word* at = reinterpret_cast<Word*>(a.packed) - kWords;
   uint32_t differ = 0;
   const bool write = !a.unshuffle && block_index_x() == 0 && thread_index() == 0;
   AITER_UNROLL
@@ -59,7 +61,7 @@ AITER_DEVICE void shuffle_units(const ShuffleArgs& a, Copy&& copy) {
 // Units of multiples of 16 bytes, all of them whole.
 AITER_KERNEL(shuffle_weight_hip_vec, 256)(const aiter::ShuffleArgs a) {
   using namespace aiter;
-  if (!match_head(a)) return;
+  if (!match_head<uint32_t>(a)) return;
   shuffle_units<uint32_t>(a, [&] AITER_LAMBDA(uint8_t* plain, uint8_t* packed, int64_t bytes) {
     const Words4 zero = {0, 0, 0, 0};
     for (int i = 0; i < a.unit_bytes; i += 16) {
@@ -75,7 +77,7 @@ AITER_KERNEL(shuffle_weight_hip_vec, 256)(const aiter::ShuffleArgs a) {
 
 AITER_KERNEL(shuffle_weight_hip_any, 256)(const aiter::ShuffleArgs a) {
   using namespace aiter;
-  if (!match_head(a)) return;
+  if (!match_head<uint8_t>(a)) return;
   shuffle_units<uint64_t>(a, [&] AITER_LAMBDA(uint8_t* plain, uint8_t* packed, int64_t bytes) {
     for (int64_t i = 0; i < a.unit_bytes; ++i) {
       if (!a.unshuffle)

@@ -21,7 +21,9 @@ OPS = sorted({call.op for call in CALLS})
 # own smoke cases: in rows as short as these, compilers compute with registers that hold nothing, and
 # drop what comes of it.
 ROWS = [
-    pytest.param(call, (*variant, "" if "norm" in call.op else "smoke"), id=f"{call}-{i}-{'-'.join(variant)}")
+    pytest.param(
+        call, (*variant, "" if "norm" in call.op else "smoke"), id=f"{call}-{i}-{'-'.join(variant)}"
+    )
     for i, call in enumerate(CALLS)
     for variant in variants(call.op)
 ]

@@ -31,13 +31,13 @@ CASES = [
         for d in DTYPES
     ),
     *(
-        Case("edge", kind="layer", shape=s, dtype=d, w=w, bias=b, residual=r, x_bias=True)
-        for s, d, w, b, r in (
-            ((37, 256), "bf16", "fp32", True, True),
-            ((37, 100), "fp16", "fp16", False, False),
-            ((520, 40), "fp32", "none", False, True),
-            ((3, 9001), "bf16", "none", True, False),
-            ((0, 64), "bf16", "bf16", True, False),
+        Case(tag, kind="layer", shape=s, dtype=d, w=w, bias=b, residual=r, x_bias=True)
+        for tag, s, d, w, b, r in (
+            ("smoke", (37, 256), "bf16", "fp32", True, True),
+            ("edge", (37, 100), "fp16", "fp16", False, False),
+            ("edge", (520, 40), "fp32", "none", False, True),
+            ("edge", (3, 9001), "bf16", "none", True, False),
+            ("edge", (0, 64), "bf16", "bf16", True, False),
         )
     ),
     Case("edge", kind="layer", shape=(9, 100), dtype="fp32", eps=0.5),

@@ -16,7 +16,8 @@ AITER_DEVICE bool match_head(const ShuffleArgs& a) {
   };
   if (!a.has_head) return true;
   const Words head = bit_cast<Words>(a.head);
-  Word* at = reinterpret_cast<Word*>(a.packed) - kWords;
+  // volatile: compilers would join bytes to words that are not aligned
+  volatile Word* at = reinterpret_cast<volatile Word*>(a.packed) - kWords;
   uint32_t differ = 0;
   const bool write = !a.unshuffle && block_index_x() == 0 && thread_index() == 0;
   AITER_UNROLL

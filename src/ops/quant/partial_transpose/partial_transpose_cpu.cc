@@ -5,34 +5,35 @@
 namespace aiter::AITER_ISA {
 namespace {
 
-// Columns [begin, end) of x: rows of y.
 template <class T>
-void transpose(const PartialTransposeArgs& a, int64_t rows, int64_t row_begin, int64_t row_end,
-               int64_t begin, int64_t end) {
-  const T* x = static_cast<const T*>(a.x);
-  T* y = static_cast<T*>(a.y);
-  for (int64_t c = begin; c < end; ++c)
-    for (int64_t r = row_begin; r < row_end; ++r)
-      y[c * rows + r] = x[r * a.row_stride + c * a.col_stride];
+void transpose_plain(const PartialTransposeArgs& a) {
+  const int64_t rows = a.valid_rows();
+  for (int64_t c = 0; c < a.cols; ++c)
+    for (int64_t r = 0; r < rows; ++r)
+      static_cast<T*>(a.y)[c * rows + r] =
+          static_cast<const T*>(a.x)[r * a.row_stride + c * a.col_stride];
 }
 
-// Tiles, so that a line of the cache is read and written once.
+// Through a tile of its own, so that a line of the cache is read and written once: lines of x that
+// are a power of two apart would push each other out.
 template <class T>
 void transpose_tiles(const PartialTransposeArgs& a) {
   constexpr int64_t kTile = PartialTransposeArgs::kTile;
   const int64_t rows = a.valid_rows(), tiles = (a.cols + kTile - 1) / kTile;
   parallel_for(tiles, 16384 / (rows + 1) / kTile + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t c = begin * kTile; c < end * kTile && c < a.cols; c += kTile)
-      for (int64_t r = 0; r < rows; r += kTile)
-        transpose<T>(a, rows, r, r + kTile < rows ? r + kTile : rows, c,
-                     c + kTile < a.cols ? c + kTile : a.cols);
+    T tile[kTile][kTile + 1];
+    for (int64_t col = begin * kTile; col < end * kTile && col < a.cols; col += kTile)
+      for (int64_t row = 0; row < rows; row += kTile) {
+        const int64_t height = rows - row < kTile ? rows - row : kTile;
+        const int64_t width = a.cols - col < kTile ? a.cols - col : kTile;
+        const T* x = static_cast<const T*>(a.x) + row * a.row_stride + col * a.col_stride;
+        T* y = static_cast<T*>(a.y) + col * rows + row;
+        for (int64_t r = 0; r < height; ++r)
+          for (int64_t c = 0; c < width; ++c) tile[r][c] = x[r * a.row_stride + c * a.col_stride];
+        for (int64_t c = 0; c < width; ++c)
+          for (int64_t r = 0; r < height; ++r) y[c * rows + r] = tile[r][c];
+      }
   });
-}
-
-template <class T>
-void transpose_plain(const PartialTransposeArgs& a) {
-  const int64_t rows = a.valid_rows();
-  transpose<T>(a, rows, 0, rows, 0, a.cols);
 }
 
 }  // namespace

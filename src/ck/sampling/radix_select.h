@@ -104,11 +104,17 @@ AITER_DEVICE void shared_add(uint32_t* to, uint32_t value) {
       "r"(value)
       : "memory");
 }
+// Half by half, with the carry: as one addition of 64 bits it would be a loop of attempts.
 AITER_DEVICE void shared_add(uint64_t* to, uint64_t value) {
-  asm volatile(
-      "{ .reg .u64 at; cvta.to.shared.u64 at, %0; red.shared.add.u64 [at], %1; }" ::"l"(to),
-      "l"(value)
-      : "memory");
+  uint32_t* halves = reinterpret_cast<uint32_t*>(to);
+  const uint32_t low = static_cast<uint32_t>(value);
+  uint32_t high = static_cast<uint32_t>(value >> 32), before;
+  asm volatile("{ .reg .u64 at; cvta.to.shared.u64 at, %1; atom.shared.add.u32 %0, [at], %2; }"
+               : "=r"(before)
+               : "l"(halves), "r"(low)
+               : "memory");
+  if (before + low < low) ++high;
+  if (high) shared_add(halves + 1, high);
 }
 #endif
 

@@ -7,6 +7,7 @@ namespace aiter {
 
 template <class T, int N>
 AITER_DEVICE void renorm_probs(const RenormProbsArgs& a) {
+  AITER_SHARED RadixScratch<uint32_t> counts;
   AITER_SHARED RadixScratch<uint64_t> radix;
   AITER_SHARED WeightScratch scratch;
   AITER_SHARED Best bests[kMaxWaves];
@@ -23,7 +24,7 @@ AITER_DEVICE void renorm_probs(const RenormProbsArgs& a) {
     if (normal) {
       uint64_t whole = 0;
       if (top_p < 1 && top_k > 0 && !a.top_k_first) whole = row.mass(0, weights, scratch);
-      if (top_k > 0) least = row.top_k(top_k, radix);
+      if (top_k > 0) least = row.top_k(top_k, counts);
       if (top_p < 1)
         least = row.top_p(share(top_p, whole ? whole : row.mass(least, weights, scratch)), least,
                           weights, radix);

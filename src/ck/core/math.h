@@ -54,6 +54,12 @@ AITER_DEVICE float reciprocal_fast(float x) {
 #endif
 }
 
+// a / b to 1 unit in the last place, where that and b are finite and normal.
+AITER_DEVICE float divide_fast(float a, float b) {
+  const float r = reciprocal_fast(b), q = a * r;
+  return fma(fma(-q, b, a), r, q);
+}
+
 AITER_DEVICE float rsqrt_fast(float x) {
 #if defined(AITER_AMD)
   return __builtin_amdgcn_rsqf(x);

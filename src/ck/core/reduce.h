@@ -30,6 +30,8 @@ AITER_DEVICE T wave_reduce(T value) {
 // The same where the number of lanes, a power of two, is known at run time.
 template <class Op, class T>
 AITER_DEVICE T lanes_reduce(T value, int lanes) {
+  if (lanes == kWave) return wave_reduce<Op>(value);
+  AITER_NO_UNROLL
   for (int mask = lanes / 2; mask > 0; mask /= 2)
     value = Op::combine(value, shuffle_xor(value, mask));
   return value;
@@ -65,6 +67,20 @@ AITER_DEVICE float block_sum_once(float value, float* scratch) {
 template <class Op, class T>
 AITER_DEVICE T row_reduce(T value, int threads, T* scratch) {
   return threads > kWave ? block_reduce<Op>(value, scratch) : lanes_reduce<Op>(value, threads);
+}
+
+// Lane l of every wave gets what wave l of the block has found, and `none` beyond the last: what they
+// have in common takes a reduction over kMost lanes, at least as many as there are waves. One
+// exchange serves parts of several numbers. `scratch` holds kMost T; it may be used again after the
+// call.
+template <int kMost, class T>
+AITER_DEVICE T parts_of_waves(const T& part, T* scratch, const T& none = {}) {
+  const int wave = thread_index() % kMost;
+  if (thread_index() % kWave == 0) scratch[thread_index() / kWave] = part;
+  barrier();
+  const T all = wave < block_threads() / kWave ? scratch[wave] : none;
+  barrier();
+  return all;
 }
 
 }  // namespace aiter

@@ -11,7 +11,23 @@
 
 namespace aiter {
 
-// A thread's part of a row. kAdd: there may be a residual.
+// What a wave finds in its part of a row: deviations are taken from the mean of the part, and then
+// carried over to that of the row, so that nothing waits for other waves in between.
+struct WaveMoments {
+  float count, total, center, squares;
+  AITER_DEVICE void center_at_mean(int lanes) {
+    count = lanes_reduce<Sum>(count, lanes);
+    total = lanes_reduce<Sum>(total, lanes);
+    center = divide_fast(total, max(count, 1.0f));
+  }
+  // The squares of the deviations from another mean.
+  AITER_DEVICE float squares_about(float mean) const {
+    const float shift = center - mean;
+    return fma(shift * shift, count, squares);
+  }
+};
+
+// A thread's part of a row. kAdd: there may be a bias of x and a residual.
 template <class T, int N, int kChunks, NormKind kKind, bool kAdd>
 struct RowNorm {
   const RowNormArgs& a;
@@ -47,7 +63,7 @@ struct RowNorm {
   AITER_DEVICE bool add() const { return kAdd && a.residual_in; }
 
   AITER_DEVICE void add_bias(float (&v)[N], int64_t i) {
-    if (kKind != NormKind::kLayer || !a.x_bias) return;
+    if (!kAdd || kKind != NormKind::kLayer || !a.x_bias) return;
     float bias[N];
     load_floats<N>(static_cast<const T*>(a.x_bias) + i, bias);
     AITER_UNROLL
@@ -122,28 +138,47 @@ struct RowNorm {
     }
     rest = add() ? out : x;  // what this thread wrote, or nobody changes
     const float hidden = static_cast<float>(a.hidden);
+    float squares = 0;
     mean = 0;
-    if (kKind == NormKind::kLayer) {
-      float total = 0;
+    if constexpr (kKind == NormKind::kLayer) {
+      constexpr int kWaves = 1024 / kWave;
+      AITER_SHARED WaveMoments shared[kWaves];
+      const int lanes = min(threads, kWave);
+      WaveMoments part{};
+      each_pack([&] AITER_LAMBDA(const Pack<T, N>& pack, int64_t i) {
+        float x[N];
+        numbers(pack, i, x);
+        part.count += N;
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) part.total += x[k];
+      });
+      part.center_at_mean(lanes);
       each_pack([&] AITER_LAMBDA(const Pack<T, N>& pack, int64_t i) {
         float x[N];
         numbers(pack, i, x);
         AITER_UNROLL
-        for (int k = 0; k < N; ++k) total += x[k];
+        for (int k = 0; k < N; ++k) {
+          x[k] -= part.center;
+          part.squares = fma(x[k], x[k], part.squares);
+        }
       });
-      mean = reduce<Sum>(total) / hidden;
-    }
-    float squares = 0;
-    each_pack([&] AITER_LAMBDA(const Pack<T, N>& pack, int64_t i) {
-      float x[N];
-      numbers(pack, i, x);
-      AITER_UNROLL
-      for (int k = 0; k < N; ++k) {
-        if (kKind == NormKind::kLayer) x[k] -= mean;
-        squares = fma(x[k], x[k], squares);
+      part.squares = lanes_reduce<Sum>(part.squares, lanes);
+      squares = part.squares, mean = part.center;
+      if (threads > kWave) {
+        part = parts_of_waves<kWaves>(part, shared);
+        mean = divide_fast(wave_reduce<Sum, kWaves>(part.total), hidden);
+        squares = wave_reduce<Sum, kWaves>(part.squares_about(mean));
       }
-    });
-    scale = 1.0f / sqrt(reduce<Sum>(squares) / hidden + a.eps);
+    } else {
+      each_pack([&] AITER_LAMBDA(const Pack<T, N>& pack, int64_t i) {
+        float x[N];
+        numbers(pack, i, x);
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) squares = fma(x[k], x[k], squares);
+      });
+      squares = reduce<Sum>(squares);
+    }
+    scale = rsqrt_fast(fma(squares, reciprocal_fast(hidden), a.eps));
   }
 
   // The norm of the numbers of a pack.
@@ -165,6 +200,31 @@ struct RowNorm {
       for (int k = 0; k < N; ++k) y[k] += weight[k];
     }
   }
+
+  // Writes the norm of row r, which has been read.
+  AITER_DEVICE void write(int64_t r) {
+    T* y = static_cast<T*>(a.y) + a.y_rows.offset(r);
+    if (kKind == NormKind::kLayer && a.w && a.b &&
+        (is_same<T, float> || a.w_dtype != DType::kF32)) {
+      // The usual case, with no questions for each pack.
+      each_pack([&] AITER_LAMBDA(const Pack<T, N>& pack, int64_t i) {
+        float v[N], weight[N], bias[N];
+        load_floats<N>(static_cast<const T*>(a.w) + i, weight);
+        load_floats<N>(static_cast<const T*>(a.b) + i, bias);
+        numbers(pack, i, v);
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) v[k] = fma((v[k] - mean) * scale, weight[k], bias[k]);
+        store_floats<N>(y + i, v);
+      });
+    } else {
+      each_pack([&] AITER_LAMBDA(const Pack<T, N>& pack, int64_t i) {
+        float v[N];
+        normalize(pack, i, v);
+        store_floats<N>(y + i, v);
+      });
+    }
+    for (int64_t i = a.hidden + t; i < a.y_cols; i += threads) y[i] = from_float<T>(0.0f);
+  }
 };
 
 template <class T, bool kAligned, bool kAdd, int kChunks, NormKind kKind>
@@ -173,13 +233,7 @@ AITER_DEVICE void row_norm(const RowNormArgs& a, float* scratch) {
   RowNorm<T, N, kChunks, kKind, kAdd> row(a, scratch);
   row.each_row(block_index_x(), grid_blocks(), [&] AITER_LAMBDA(int64_t r) {
     row.read(r);
-    T* y = static_cast<T*>(a.y) + a.y_rows.offset(r);
-    row.each_pack([&] AITER_LAMBDA(const Pack<T, N>& pack, int64_t i) {
-      float v[N];
-      row.normalize(pack, i, v);
-      store_floats<N>(y + i, v);
-    });
-    for (int64_t i = a.hidden + row.t; i < a.y_cols; i += row.threads) y[i] = from_float<T>(0.0f);
+    row.write(r);
   });
 }
 

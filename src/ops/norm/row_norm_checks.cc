@@ -85,8 +85,17 @@ void row_norm_hip(const FloatKernels& norm, const FloatKernels& add_norm, int pa
   if (args.y_cols == 0) return;
   const int64_t pack = std::max<int64_t>(pack_bytes / dtype_bytes(args.dtype), 1);
   args.threads_per_row = row_norm_threads(args.hidden, pack, chunks, call);
-  const FloatKernels& kernels = args.residual_in ? add_norm : norm;
+  const FloatKernels& kernels = args.residual_in || args.x_bias ? add_norm : norm;
   launch(kernels[args.dtype], call, row_grid(args.x_rows.count, args.threads_per_row, call), args);
+}
+
+void few_rows_norm_hip(const FloatKernels& norm, const FloatKernels& add_norm,
+                       const RowNormArgs& args, const Call& call) {
+  const int64_t wave = device_of(call.device).wave;
+  const int64_t packs = std::max<int64_t>(1, args.hidden * dtype_bytes(args.dtype) / 16);
+  launch((args.residual_in || args.x_bias ? add_norm : norm)[args.dtype], call,
+         {.x = args.x_rows.count, .threads = static_cast<int>((packs + wave - 1) / wave * wave)},
+         args);
 }
 
 }  // namespace aiter

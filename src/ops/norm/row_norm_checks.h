@@ -32,8 +32,11 @@ Grid row_grid(int64_t rows, int64_t threads, const Call& call);
 // Threads of a row whose packs have `pack` elements, `chunks` of them for each thread.
 int32_t row_norm_threads(int64_t hidden, int64_t pack, int64_t chunks, const Call& call);
 
-// A GPU row: kernels without and with residual (see ck/norm/row_norm.h).
+// A GPU row: kernels without, and with, a bias of x or a residual (see ck/norm/row_norm.h).
 void row_norm_hip(const FloatKernels& norm, const FloatKernels& add_norm, int pack_bytes,
                   int chunks, RowNormArgs args, const Call& call);
+// For few rows, of up to 1024 packs of 16 bytes (see ck/norm/few_rows.h).
+void few_rows_norm_hip(const FloatKernels& norm, const FloatKernels& add_norm,
+                       const RowNormArgs& args, const Call& call);
 
 }  // namespace aiter

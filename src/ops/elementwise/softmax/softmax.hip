@@ -7,41 +7,24 @@
 
 namespace aiter {
 
-// The largest number of a part of a row, and the sum of exp(x - most).
+// What a wave finds in its part of a row: its largest number, and the sum of exp(x - center). The center
+// is that number, or 0 while there is nothing but -infinity, whose difference is no number.
 struct Part {
   float most, sum;
 };
 
-template <int N>
-AITER_DEVICE Part add(Part part, const float (&v)[N]) {
-  float most = part.most;
-  AITER_UNROLL
-  for (int k = 0; k < N; ++k) most = v[k] > most ? v[k] : most;  // NaN is passed over
-  if (most > part.most) part.sum *= exp(part.most - most);
-  // While there is nothing but -infinity, differences are not numbers.
-  AITER_UNROLL
-  for (int k = 0; k < N; ++k)
-    part.sum += most == -kInfinity && v[k] == most ? 0.0f : exp(v[k] - most);
-  return {most, part.sum};
-}
-
-AITER_DEVICE Part join(Part a, Part b) {
-  const float most = a.most < b.most ? b.most : a.most;
-  if (a.most < most) a.sum *= exp(a.most - most);
-  if (b.most < most) b.sum *= exp(b.most - most);
-  return {most, a.sum + b.sum};
-}
-
-AITER_DEVICE Part join_lanes(Part part, int lanes) {
-  for (int mask = lanes / 2; mask > 0; mask /= 2)
-    part = join(part, {shuffle_xor(part.most, mask), shuffle_xor(part.sum, mask)});
-  return part;
+// e^x of an element of T: relative to it, 16 bits need no more than the hardware gives.
+template <class T>
+AITER_DEVICE float exp_of(float x) {
+  if constexpr (sizeof(T) == 4) return exp(x);
+  return exp2_fast(x * 1.44269502f);
 }
 
 template <class T, bool kAligned>
 AITER_DEVICE void softmax(const SoftmaxArgs& a) {
   constexpr int N = kPackSize<T, kAligned>, kChunks = 4;
-  AITER_SHARED Part scratch[512 / kWave];
+  constexpr int kWaves = 512 / kWave;
+  AITER_SHARED Part scratch[kWaves];
 
   const int threads = a.threads_per_row;
   const int t = thread_index() & (threads <= kWave ? threads - 1 : -1);
@@ -61,31 +44,53 @@ AITER_DEVICE void softmax(const SoftmaxArgs& a) {
       const int i = (c * threads + t) * N;
       if (i < in_registers) packs[c] = load_pack<N>(x + i);
     }
+    const int lanes = min(threads, kWave);
     Part part = {-kInfinity, 0.0f};
     float v[N];
+    auto add_most = [&] AITER_LAMBDA(const float (&x)[N]) {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) part.most = fmax(part.most, x[k]);  // NaN is passed over
+    };
     AITER_UNROLL
     for (int c = 0; c < kChunks; ++c) {
       if ((c * threads + t) * N >= in_registers) continue;
       packs[c].to_floats(v);
-      part = add(part, v);
+      add_most(v);
     }
     AITER_NO_UNROLL
     for (int64_t i = in_registers + t * N; i < a.n; i += threads * N) {
       load_floats<N>(x + i, v);
-      part = add(part, v);
+      add_most(v);
     }
-    part = join_lanes(part, threads <= kWave ? threads : kWave);
-    if (threads > kWave) {
-      if (thread_index() % kWave == 0) scratch[thread_index() / kWave] = part;
-      barrier();
-      part = scratch[0];
-      for (int i = 1; i < threads / kWave; ++i) part = join(part, scratch[i]);
-      barrier();
-    }
-    const float most = part.most, factor = 1.0f / part.sum;
-    auto normalize = [&] AITER_LAMBDA(int64_t i) {
+    part.most = lanes_reduce<Max>(part.most, lanes);
+    const float center = part.most == -kInfinity ? 0.0f : part.most;
+    auto add_exps = [&] AITER_LAMBDA(const float (&x)[N]) {
       AITER_UNROLL
-      for (int k = 0; k < N; ++k) v[k] = exp(v[k] - most) * factor;
+      for (int k = 0; k < N; ++k) part.sum += exp_of<T>(x[k] - center);
+    };
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c) {
+      if ((c * threads + t) * N >= in_registers) continue;
+      packs[c].forget();
+      packs[c].to_floats(v);
+      add_exps(v);
+    }
+    AITER_NO_UNROLL
+    for (int64_t i = in_registers + t * N; i < a.n; i += threads * N) {
+      load_floats<N>(x + i, v);
+      add_exps(v);
+    }
+    part.sum = lanes_reduce<Sum>(part.sum, lanes);
+    float most = part.most, sum = part.sum;
+    if (threads > kWave) {
+      part = parts_of_waves<kWaves>(part, scratch, {-kInfinity, 0.0f});
+      most = wave_reduce<Max, kWaves>(part.most);
+      sum = wave_reduce<Sum, kWaves>(part.sum * exp(part.most - most));
+    }
+    const float factor = 1.0f / sum;
+    auto write = [&] AITER_LAMBDA(int64_t i) {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) v[k] = exp_of<T>(v[k] - most) * factor;
       store_floats<N>(y + i, v);
     };
     AITER_UNROLL
@@ -94,12 +99,12 @@ AITER_DEVICE void softmax(const SoftmaxArgs& a) {
       if (i >= in_registers) continue;
       packs[c].forget();
       packs[c].to_floats(v);
-      normalize(i);
+      write(i);
     }
     AITER_NO_UNROLL
     for (int64_t i = in_registers + t * N; i < a.n; i += threads * N) {
       load_floats<N>(x + i, v);
-      normalize(i);
+      write(i);
     }
   }
 }

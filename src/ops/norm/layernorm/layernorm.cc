@@ -7,10 +7,16 @@ namespace aiter {
 AITER_CPU_ROW(layernorm_cpu_simd, RowNormArgs)
 AITER_CPU_ROW(layernorm_cpu_ref, RowNormArgs)
 
+static void layernorm_hip_row(const LayernormArgs& args, const Call& call) {
+  static constexpr FloatKernels norm = AITER_FLOAT_KERNELS(layernorm, hip_row),
+                                add_norm = AITER_FLOAT_KERNELS(layernorm, hip_row_add);
+  few_rows_norm_hip(norm, add_norm, args, call);
+}
+
 static void layernorm_hip_vec(const LayernormArgs& args, const Call& call) {
   static constexpr FloatKernels norm = AITER_FLOAT_KERNELS(layernorm, hip_vec),
                                 add_norm = AITER_FLOAT_KERNELS(layernorm, hip_vec_add);
-  row_norm_hip(norm, add_norm, 16, 2, args, call);
+  row_norm_hip(norm, add_norm, 16, 4, args, call);
 }
 
 static void layernorm_hip_any(const LayernormArgs& args, const Call& call) {

@@ -9,15 +9,10 @@ namespace aiter {
 AITER_CPU_ROW(rmsnorm_cpu_simd, RowNormArgs)
 AITER_CPU_ROW(rmsnorm_cpu_ref, RowNormArgs)
 
-// For few rows; see ck/norm/rms_row.h.
 static void rmsnorm_hip_row(const RmsnormArgs& args, const Call& call) {
   static constexpr FloatKernels norm = AITER_FLOAT_KERNELS(rmsnorm, hip_row),
                                 add_norm = AITER_FLOAT_KERNELS(rmsnorm, hip_row_add);
-  const int64_t wave = device_of(call.device).wave;
-  const int64_t packs = std::max<int64_t>(1, args.hidden * dtype_bytes(args.dtype) / 16);
-  launch((args.residual_in ? add_norm : norm)[args.dtype], call,
-         {.x = args.x_rows.count, .threads = static_cast<int>((packs + wave - 1) / wave * wave)},
-         args);
+  few_rows_norm_hip(norm, add_norm, args, call);
 }
 
 static void rmsnorm_hip_vec(const RmsnormArgs& args, const Call& call) {

@@ -1,19 +1,9 @@
-#include "ck/norm/rms_row.h"
-#include "ck/norm/row_norm.h"
+#include "ck/norm/few_rows.h"
 #include "ops/norm/rmsnorm/rmsnorm_args.h"
 
-#define AITER_RMS_ROW(T)                                                    \
-  AITER_KERNEL(rmsnorm_hip_row_##T, 1024)(const aiter::RmsnormArgs a) {     \
-    aiter::wait_for_previous_kernel();                                      \
-    aiter::rms_row<aiter::T, false>(a);                                     \
-  }                                                                         \
-  AITER_KERNEL(rmsnorm_hip_row_add_##T, 1024)(const aiter::RmsnormArgs a) { \
-    aiter::wait_for_previous_kernel();                                      \
-    aiter::rms_row<aiter::T, true>(a);                                      \
-  }
-AITER_RMS_ROW(f32)
-AITER_RMS_ROW(f16)
-AITER_RMS_ROW(bf16)
+AITER_NORM_ROW(rmsnorm, NormKind::kRms, f32)
+AITER_NORM_ROW(rmsnorm, NormKind::kRms, f16)
+AITER_NORM_ROW(rmsnorm, NormKind::kRms, bf16)
 
 AITER_ROW_NORM(rmsnorm, hip_vec, NormKind::kRms, true, 4, f32)
 AITER_ROW_NORM(rmsnorm, hip_vec, NormKind::kRms, true, 4, f16)

@@ -1,7 +1,7 @@
 // The index of a row's largest element, for the CPU rows.
 #pragma once
 
-#include "simd/simd.h"
+#include "simd/row_pieces.h"
 
 namespace aiter::AITER_ISA {
 
@@ -30,6 +30,21 @@ inline int64_t argmax(const T* row, int64_t count) {
   for (int64_t i = best_block; i < count; ++i)
     if (to_float(row[i]) == best) return i;
   return -1;
+}
+
+// argmax() on all threads.
+template <class T>
+inline int64_t argmax_of_one(const T* row, int64_t count) {
+  int64_t found[kRowPieces];
+  const int pieces = each_row_piece(count, [&](int64_t piece, int64_t begin, int64_t end) {
+    const int64_t at = argmax(row + begin, end - begin);
+    found[piece] = at < 0 ? -1 : begin + at;
+  });
+  int64_t best = -1;
+  for (int p = 0; p < pieces; ++p)
+    if (found[p] >= 0 && (best < 0 || to_float(row[found[p]]) > to_float(row[best])))
+      best = found[p];
+  return best;
 }
 
 }  // namespace aiter::AITER_ISA

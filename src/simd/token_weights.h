@@ -2,6 +2,7 @@
 // counterparts on GPUs are in ck/sampling/weights.h.
 #pragma once
 
+#include "simd/parallel.h"
 #include "simd/radix_select.h"
 
 namespace aiter::AITER_ISA {
@@ -98,20 +99,34 @@ struct Row {
   float largest;
   float maxima[kMaxBlocks];
 
-  Row(const T* row, int64_t n) : x(row), count(n), largest(-kInfinity) {
+  bool alone;  // all threads may help
+
+  Row(const T* row, int64_t n, bool alone_) : x(row), count(n), largest(-kInfinity), alone(alone_) {
     const int64_t per = (n + kMaxBlocks - 1) / kMaxBlocks;
     block = (per + kBlock - 1) / kBlock * kBlock;
     blocks = (n + block - 1) / block;
-    for (int64_t b = 0; b < blocks; ++b) {
-      Vec m = set1(-kInfinity);
-      const int64_t end = end_of(b);
-      int64_t i = b * block;
-      for (; i + kLanes <= end; i += kLanes) m = max(load(x + i), m);  // NaN leaves m
-      maxima[b] = reduce_max(m);
-      for (; i < end; ++i)
-        if (to_float(x[i]) > maxima[b]) maxima[b] = to_float(x[i]);
+    each_blocks([&](int64_t first, int64_t last) {
+      for (int64_t b = first; b < last; ++b) maxima[b] = largest_of(b);
+    });
+    for (int64_t b = 0; b < blocks; ++b)
       if (maxima[b] > largest) largest = maxima[b];
-    }
+  }
+
+  float largest_of(int64_t b) const {
+    Vec m = set1(-kInfinity);
+    const int64_t end = end_of(b);
+    int64_t i = b * block;
+    for (; i + kLanes <= end; i += kLanes) m = max(load(x + i), m);  // NaN leaves m
+    float most = reduce_max(m);
+    for (; i < end; ++i)
+      if (to_float(x[i]) > most) most = to_float(x[i]);
+    return most;
+  }
+
+  // f(first, last) for ranges of blocks.
+  template <class F>
+  void each_blocks(F&& f) const {
+    parallel_for(blocks, alone ? 16384 / block + 1 : blocks, f);
   }
 
   int64_t end_of(int64_t b) const { return (b + 1) * block < count ? (b + 1) * block : count; }
@@ -144,13 +159,17 @@ struct Row {
   // The mass of all that reach the threshold.
   template <class Weights>
   int64_t mass(float threshold, const Weights& weights) const {
-    Longs sum{};
-    for (int64_t b = 0; b < blocks; ++b) {
-      if (!(maxima[b] >= threshold)) continue;
-      for (int64_t i = b * block, end = end_of(b); i < end; i += kBlock)
-        sum += mass_at(i, i + kBlock < end ? i + kBlock : end, threshold, weights, nullptr);
-    }
-    return total(sum);
+    int64_t mass = 0;
+    each_blocks([&](int64_t first, int64_t last) {
+      Longs sum{};
+      for (int64_t b = first; b < last; ++b) {
+        if (!(maxima[b] >= threshold)) continue;
+        for (int64_t i = b * block, end = end_of(b); i < end; i += kBlock)
+          sum += mass_at(i, i + kBlock < end ? i + kBlock : end, threshold, weights, nullptr);
+      }
+      __atomic_fetch_add(&mass, total(sum), __ATOMIC_RELAXED);  // integers: in any order
+    });
+    return mass;
   }
 
   // The first element, of those that reach the threshold, up to which the masses exceed `target`.
@@ -196,6 +215,11 @@ struct Row {
   // The threshold that those reach which are exceeded by less than `need` of the mass of what reaches
   // `threshold`.
   float top_p(int64_t need, float threshold, const ProbWeights& weights) const {
+    // Most rows have that mass in a few large elements, which fast sums find.
+    float bound = largest;
+    while (bound > threshold && bound > largest * 0x1p-30f && mass(bound, weights) < need)
+      bound *= 0.25f;
+    if (bound > threshold && bound > largest * 0x1p-30f) threshold = bound;
     const float found = kth_largest(need, [&](auto&& f) {
       for (int64_t b = 0; b < blocks; ++b) {
         if (!(maxima[b] >= threshold)) continue;
@@ -221,7 +245,7 @@ struct PlainRow {
   int64_t count;
   float largest;
 
-  PlainRow(const T* row, int64_t n) : x(row), count(n), largest(-kInfinity) {
+  PlainRow(const T* row, int64_t n, bool) : x(row), count(n), largest(-kInfinity) {
     for (int64_t i = 0; i < n; ++i)
       if (to_float(x[i]) > largest) largest = to_float(x[i]);
   }

@@ -1,6 +1,7 @@
 #include "ops/embedding/embedding/embedding_args.h"
+#include "simd/cache.h"
 #include "simd/parallel.h"
-#include "simd/simd.h"
+#include "simd/stream.h"
 
 namespace aiter::AITER_ISA {
 namespace {
@@ -20,8 +21,22 @@ float scale_of(const EmbeddingArgs& a, int64_t id, int64_t group) {
   return scale;
 }
 
+// Past the caches, in pieces that are read and written by turns with the next row's first fetch.
+template <class T>
+void copy_row(LineStream& stream, T* out, const T* row, int64_t bytes, int64_t next,
+              int64_t stride) {
+  const char* from = reinterpret_cast<const char*>(row);
+  const char* ahead = reinterpret_cast<const char*>(row + next * stride);
+  for (int64_t i = 0, n; i < bytes; i += n) {
+    n = bytes - i < 512 ? bytes - i : 512;
+    if (next) prefetch<true>(ahead + i, static_cast<int>(n));
+    stream.copy(reinterpret_cast<char*>(out) + i, from + i, n);
+  }
+}
+
 template <class T, class O>
-void look_up_rows(const EmbeddingArgs& a, int64_t begin, int64_t end) {
+void look_up_rows(const EmbeddingArgs& a, bool streamed, int64_t begin, int64_t end) {
+  LineStream stream;
   for (int64_t t = begin; t < end; ++t) {
     O* out = static_cast<O*>(a.out) + a.out_rows.offset(t);
     const int64_t id = id_of(a, t);
@@ -38,7 +53,11 @@ void look_up_rows(const EmbeddingArgs& a, int64_t begin, int64_t end) {
         });
       }
     } else if constexpr (__is_same(T, O)) {
-      memcpy(out, row, a.hidden * sizeof(T));
+      const int64_t bytes = a.hidden * static_cast<int64_t>(sizeof(T));
+      if (streamed)
+        copy_row(stream, out, row, bytes, t + 1 < end ? id_of(a, t + 1) - id : 0, a.table_stride);
+      else
+        memcpy(out, row, bytes);
     } else {
       for_lanes(a.hidden, [&](int64_t i, int n) { store_some(out + i, load_some(row + i, n), n); });
     }
@@ -76,8 +95,10 @@ void with_types(const EmbeddingArgs& a, F&& f) {
 void embedding_cpu_simd(const EmbeddingArgs& a) {
   with_types(a, [&]<class T, class O>(T, O) {
     const int64_t grain = 16384 / (a.hidden + 1) + 1;  // rows worth a thread of their own
+    const bool streamed =
+        worth_streaming(a.out, a.tokens * a.hidden * static_cast<int64_t>(sizeof(O)), sizeof(O));
     parallel_for(a.tokens, grain,
-                 [&](int64_t begin, int64_t end) { look_up_rows<T, O>(a, begin, end); });
+                 [&](int64_t begin, int64_t end) { look_up_rows<T, O>(a, streamed, begin, end); });
   });
 }
 

@@ -55,7 +55,7 @@ void gather_head(const GatherCacheArgs& a, const Side& s, int64_t token, int64_t
         for (int64_t d = 0; d < dim; d += kChunk) {
           const int64_t n = dim - d < kChunk ? dim - d : kChunk;
           take(s.from, from, d, codes, n);
-          for_lanes(n, [&](int64_t i, int lanes) {
+          for_lanes(n, [&](int64_t i, int lanes) __attribute__((always_inline)) {
             const Vec v = decode_lanes(Codec{}, load_codes<8>(codes + i, lanes));
             store_some(out + d + i, v * set1(scale), lanes);
           });

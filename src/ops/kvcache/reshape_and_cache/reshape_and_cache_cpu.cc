@@ -1,13 +1,12 @@
 #include "ops/kvcache/reshape_and_cache/reshape_and_cache_args.h"
-#include "simd/cache.h"
-#include "simd/cache_write.h"
+#include "simd/cache_run.h"
 #include "simd/parallel.h"
+#include "simd/scratch.h"
 
 namespace aiter::AITER_ISA {
 namespace {
 
 using Args = ReshapeAndCacheArgs;
-constexpr int64_t kChunk = 1024;  // numbers converted at a time
 
 // Calls f(side, token, head, where the head begins in the cache, index of its scale).
 template <class F>
@@ -27,73 +26,157 @@ AITER_INLINE void each_head(const Args& a, int64_t begin, int64_t end, F&& f) {
   }
 }
 
-template <class F>
-void each_head_in_parallel(const Args& a, F&& f) {
-  int64_t dims = 1;
-  for (int i = 0; i < a.row_count; ++i) dims += a.rows[i].heads * a.rows[i].dim;
-  parallel_for(a.slots.count, 16384 / dims + 1, [&](int64_t begin, int64_t end) {
-    each_head(a, begin, end, f);
-    stream_fence();
-  });
-}
+// Numbers of one side that become elements of the cache: of `slots` tokens from `token` on, heads from
+// `head` on.
+struct Block {
+  const CacheRows& rows;
+  int64_t token, slots, head, heads;
+  int64_t scale;  // index of the first one's; 0 where there are none
+  RowFetch& next;
 
-// Whether the heads of a side are whole cache lines, and enough of them to go past the caches.
-bool is_streamed(const Args& a, const CacheRows& rows, int64_t bytes) {
-  const CacheLayout& to = rows.to;
-  if (to.dim_bits != kNotSplit || to.dim_inner != 1) return false;
-  const int64_t steps = (to.page | to.head | to.slot_outer | to.slot_inner | rows.dim) * bytes;
-  return steps % 64 == 0 && reinterpret_cast<uintptr_t>(to.data) % 64 == 0 &&
-         worth_streaming(to.data, a.slots.count * rows.heads * rows.dim * bytes, bytes);
-}
+  // f(where a head's numbers begin, where its elements go, index of its scale)
+  template <class T, class E, class F>
+  AITER_INLINE void each(const T*, E* out, F&& f) const {
+    for (int64_t s = 0; s < slots; ++s)
+      for (int64_t h = head; h < head + heads; ++h, out += rows.dim) {
+        next.more(rows.dim * static_cast<int64_t>(sizeof(T)));
+        f((token + s) * rows.from_token + h * rows.from_head, out,
+          scale + s * rows.scale.slot + h * rows.scale.head);
+      }
+  }
+};
 
-void stream_bytes(void* to, const void* from, int64_t bytes) {
-  float* out = static_cast<float*>(to);
-  const float* in = static_cast<const float*>(from);
-  for (int64_t i = 0; i < bytes / 4; i += kLanes) stream(out + i, load(in + i));
-}
-
-// A head into a cache of another float.
-template <class C>
-AITER_INLINE void write_rounded(const CacheRows& rows, int64_t from, int64_t to) {
-  C rounded[kChunk];
-  const float* x = static_cast<const float*>(rows.from) + from;
-  for (int64_t d = 0; d < rows.dim; d += kChunk) {
-    const int64_t n = rows.dim - d < kChunk ? rows.dim - d : kChunk;
-    for_lanes(n, [&](int64_t i, int lanes) {
-      store_some(rounded + i, load_some(x + d + i, lanes), lanes);
+// Another float.
+struct Rounding {
+  static constexpr int64_t kBytes = 4;
+  template <class E>
+  AITER_INLINE void operator()(const Block& block, E* out) const {
+    const float* x = static_cast<const float*>(block.rows.from);
+    block.each(x, out, [&](int64_t from, E* to, int64_t) {
+      for_lanes(block.rows.dim, [&](int64_t i, int lanes) {
+        store_some(to + i, load_some(x + from + i, lanes), lanes);
+      });
     });
-    place(rows.to, to, d, rounded, n);
+  }
+};
+
+// Codes. Scales are computed for many groups at a time, so that none waits for the last step of
+// another.
+template <class T, class Codec>
+struct Encoding {
+  static constexpr int64_t kBytes = sizeof(T);
+  const Args& a;
+
+  void operator()(const Block& block, uint8_t* out) const {
+    const CacheRows& rows = block.rows;
+    const T* x = static_cast<const T*>(rows.from);
+    auto encode = [&](const T* numbers, int64_t n, float factor, uint8_t* to) {
+      encode_codes<Codec>(n, factor, to, false,
+                          [&](int64_t i, int lanes) { return load_some(numbers + i, lanes); });
+    };
+    if (a.quant == CacheQuant::kStatic) {
+      block.each(x, out, [&](int64_t from, uint8_t* to, int64_t scale) {
+        encode(x + from, rows.dim, rows.scale.data ? 1.0f / rows.scale.data[scale] : 1.0f, to);
+      });
+      return;
+    }
+    struct Group {
+      const T* numbers;
+      int64_t n;
+      uint8_t* to;
+      float* scale;
+    } groups[kLanes];
+    Vec most[kLanes];
+    int count = 0;
+    auto flush = [&] {
+      for (int k = count; k < kLanes; ++k) most[k] = zero();
+      Scales s;
+      scales_for<Codec>(max(reduce_max_each(most), set1(a.amax_floor)), a.spec, &s);
+      for (int k = 0; k < count; ++k) {
+        const bool power = a.spec.scale == DType::kF8E8M0;
+        *groups[k].scale = power ? e8m0_decode(s.code[k]) : s.value[k];
+        encode(groups[k].numbers, groups[k].n, s.factor[k], groups[k].to);
+      }
+      count = 0;
+    };
+    block.each(x, out, [&](int64_t from, uint8_t* to, int64_t scale) {
+      for (int64_t d = 0; d < rows.dim; d += a.group, scale += rows.scale.group) {
+        const int64_t n = rows.dim - d < a.group ? rows.dim - d : a.group;
+        const T* numbers = x + from + d;
+        groups[count] = {numbers, n, to + d, rows.scale.data + scale};
+        most[count++] =
+            lanes_amax(n, [&](int64_t i, int lanes) { return load_some(numbers + i, lanes); });
+        if (count == kLanes) flush();
+      }
+    });
+    if (count > 0) flush();
+  }
+};
+
+// As they are.
+struct Copying {};
+
+// The rows of the tokens that come some way after a run's.
+RowFetch rows_after(const CacheRows& rows, const CacheRun& run, int64_t bytes) {
+  const char* from = static_cast<const char*>(rows.from);
+  const int64_t stride = rows.from_token * bytes, row = rows.heads * rows.from_head * bytes;
+  int64_t ahead = 8192 / (row + 1);
+  ahead = ahead > run.slots ? ahead : run.slots;
+  return {from + (run.token + ahead) * stride, row, stride};
+}
+
+template <class E, class Convert>
+void write_side(const CacheRows& rows, const CacheRun& run, const Convert& convert, E* stage,
+                LineStream* stream) {
+  if constexpr (__is_same(Convert, Copying)) {
+    const E* from = static_cast<const E*>(rows.from) + run.token * rows.from_token;
+    RowFetch next;
+    if (stream && run.slots > 1) next = rows_after(rows, run, sizeof(E));
+    write_run<E>(rows.to, run, 0, rows.heads, rows.dim, {from, rows.from_token, rows.from_head},
+                 stream, next);
+  } else {
+    const int64_t scale = run.page * rows.scale.page + run.slot * rows.scale.slot;
+    const int64_t bytes = run.slots * rows.dim * static_cast<int64_t>(sizeof(E));
+    const int64_t at_once = bytes < kTileBytes ? kTileBytes / (bytes + 1) : 1;
+    RowFetch next, none;
+    if (stream) next = rows_after(rows, run, convert.kBytes);
+    for (int64_t h = 0; h < rows.heads; h += at_once) {
+      const int64_t heads = rows.heads - h < at_once ? rows.heads - h : at_once;
+      convert(Block{rows, run.token, run.slots, h, heads, scale, next}, stage);
+      write_run<E>(rows.to, run, h, heads, rows.dim, {stage, heads * rows.dim, rows.dim}, stream,
+                   none);
+    }
   }
 }
 
-template <class T, class Codec>
-AITER_INLINE void write_codes(const Args& a, const CacheRows& rows, int64_t from, int64_t to,
-                              int64_t scale_index) {
-  const T* x = static_cast<const T*>(rows.from) + from;
-  const bool dynamic = a.quant == CacheQuant::kDynamic;
-  const bool in_order = rows.to.dim_inner == 1 && rows.to.dim_bits == kNotSplit;
-  const int64_t group = dynamic ? a.group : rows.dim;
-  for (int64_t begin = 0; begin < rows.dim; begin += group, scale_index += rows.scale.group) {
-    const int64_t end = begin + group < rows.dim ? begin + group : rows.dim;
-    float factor = 1.0f;
-    if (dynamic) {
-      const float amax = group_amax(
-          end - begin, [&](int64_t i, int lanes) { return load_some(x + begin + i, lanes); });
-      const Scale scale = cache_scale<Codec>(amax, a.amax_floor, a.spec);
-      rows.scale.data[scale_index] = scale.value;
-      factor = scale.factor;
-    } else if (rows.scale.data) {
-      factor = 1.0f / rows.scale.data[scale_index];
-    }
-    uint8_t codes[kChunk];
-    for (int64_t d = begin; d < end; d += kChunk) {
-      const int64_t n = end - d < kChunk ? end - d : kChunk;
-      uint8_t* out = in_order ? static_cast<uint8_t*>(rows.to.data) + to + d : codes;
-      encode_codes<Codec>(n, factor, out, false,
-                          [&](int64_t i, int lanes) { return load_some(x + d + i, lanes); });
-      if (!in_order) place(rows.to, to, d, codes, n);
-    }
+template <class E, class Convert>
+void write_tokens(const Args& a, const Convert& convert) {
+  constexpr int64_t kBytes = sizeof(E);
+  int64_t dims = 1, stage_bytes = kTileBytes;
+  uint32_t at_once = 64;
+  bool streamed[2] = {};
+  for (int i = 0; i < a.row_count; ++i) {
+    const CacheRows& rows = a.rows[i];
+    dims += rows.heads * rows.dim;
+    stage_bytes =
+        rows.dim * kBytes > stage_bytes ? (rows.dim * kBytes + 63) / 64 * 64 : stage_bytes;
+    const uint32_t slots = slots_at_once(rows.to, rows.dim, kBytes);
+    at_once = slots < at_once ? slots : at_once;
+    streamed[i] =
+        worth_streaming(rows.to.data, a.slots.count * rows.heads * rows.dim * kBytes, kBytes);
   }
+  int64_t pieces = a.slots.count / (16384 / dims + 1);
+  pieces = pieces < 1 ? 1 : pieces < num_threads() ? pieces : num_threads();
+  uint8_t* memory = __is_same(Convert, Copying) ? nullptr : scratch(pieces * stage_bytes);
+  parallel_tasks(pieces, [&](int64_t piece, int) {
+    LineStream streams[2];
+    E* stage = reinterpret_cast<E*>(memory + piece * stage_bytes);
+    each_run(a.slots, a.slots.count * piece / pieces, a.slots.count * (piece + 1) / pieces, at_once,
+             [&](const CacheRun& run) {
+               for (int i = 0; i < a.row_count; ++i)
+                 write_side<E>(a.rows[i], run, convert, stage, streamed[i] ? &streams[i] : nullptr);
+             });
+  });
 }
 
 }  // namespace
@@ -102,31 +185,15 @@ void reshape_and_cache_cpu_simd(const Args& a) {
   if (a.quant != CacheQuant::kNone) {
     with_float_type(a.dtype, [&]<class T>(T) {
       with_cache_codec(a.spec.code, [&]<class Codec>(Codec) {
-        each_head_in_parallel(a,
-                              [&](const CacheRows& rows, int64_t from, int64_t to, int64_t scale) {
-                                write_codes<T, Codec>(a, rows, from, to, scale);
-                              });
+        write_tokens<uint8_t>(a, Encoding<T, Codec>{a});
       });
     });
-  } else if (a.dtype != a.cache_dtype) {
-    each_head_in_parallel(a, [&](const CacheRows& rows, int64_t from, int64_t to, int64_t) {
-      if (a.cache_dtype == DType::kF16)
-        write_rounded<f16>(rows, from, to);
-      else
-        write_rounded<bf16>(rows, from, to);
-    });
+  } else if (a.dtype == a.cache_dtype) {
+    with_bits(a.dtype, [&]<class E>(E) { write_tokens<E>(a, Copying{}); });
+  } else if (a.cache_dtype == DType::kF16) {
+    write_tokens<f16>(a, Rounding{});
   } else {
-    with_bits(a.dtype, [&]<class C>(C) {
-      bool streamed[2] = {};
-      for (int i = 0; i < a.row_count; ++i) streamed[i] = is_streamed(a, a.rows[i], sizeof(C));
-      each_head_in_parallel(a, [&](const CacheRows& rows, int64_t from, int64_t to, int64_t) {
-        if (streamed[&rows - a.rows])
-          stream_bytes(static_cast<C*>(rows.to.data) + to, static_cast<const C*>(rows.from) + from,
-                       rows.dim * static_cast<int64_t>(sizeof(C)));
-        else
-          place(rows.to, to, 0, static_cast<const C*>(rows.from) + from, rows.dim);
-      });
-    });
+    write_tokens<bf16>(a, Rounding{});
   }
 }
 

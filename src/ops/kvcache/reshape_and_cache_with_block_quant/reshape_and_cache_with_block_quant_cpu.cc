@@ -1,5 +1,5 @@
 #include "ops/kvcache/reshape_and_cache_with_block_quant/reshape_and_cache_with_block_quant_args.h"
-#include "simd/cache_write.h"
+#include "simd/cache_run.h"
 #include "simd/parallel.h"
 
 namespace aiter::AITER_ISA {
@@ -61,8 +61,33 @@ struct VectorRow {
   }
 };
 
+// Codes of neighbouring slots from s on that all have tokens: as many as lie together, and their number.
+template <class T, class Codec>
+int64_t write_together(const Args& a, const Page& page, const CacheRows& rows, int64_t head,
+                       int64_t s, float factor, LineStream* stream) {
+  alignas(64) uint8_t stage[kTileBytes];
+  if (rows.dim > kTileBytes) return 0;
+  const uint32_t part = a.block.divide(static_cast<uint32_t>(s));
+  const uint32_t slot = static_cast<uint32_t>(s) - part * a.block.divisor;
+  const uint32_t most = slots_at_once(rows.to, rows.dim, 1), at_once = most - slot % most;
+  CacheRun run{0, page.page * a.blocks + part, slot, 0};
+  const T* from = static_cast<const T*>(rows.from) + head * rows.from_head;
+  while (run.slots < at_once && slot + run.slots < a.block.divisor) {
+    const int32_t token = page.token_of[s + run.slots];
+    if (token < 0) break;
+    const T* x = from + token * rows.from_token;
+    encode_codes<Codec>(rows.dim, factor, stage + run.slots * rows.dim, false,
+                        [&](int64_t i, int lanes) { return load_some(x + i, lanes); });
+    ++run.slots;
+  }
+  RowFetch none;
+  write_run<uint8_t>(rows.to, run, head, 1, rows.dim, {stage, rows.dim, rows.dim}, stream, none);
+  return run.slots;
+}
+
 template <class Row, class T, class Codec>
-void write_head(const Args& a, const Page& page, const CacheRows& rows, int64_t head) {
+void write_head(const Args& a, const Page& page, const CacheRows& rows, int64_t head,
+                LineStream* stream) {
   const T* from = static_cast<const T*>(rows.from) + head * rows.from_head;
   float amax = 0;
   for (int64_t s = 0; s < page.slots; ++s) {
@@ -82,6 +107,14 @@ void write_head(const Args& a, const Page& page, const CacheRows& rows, int64_t 
   for (int64_t s = 0; s < page.slots; ++s) {
     const int32_t token = page.token_of[s];
     if (token < 0 && !raised) continue;
+    if constexpr (__is_same(Row, VectorRow)) {
+      const int64_t written =
+          token < 0 ? 0 : write_together<T, Codec>(a, page, rows, head, s, factor, stream);
+      if (written > 0) {
+        s += written - 1;
+        continue;
+      }
+    }
     const int64_t at =
         a.at_slot(rows.to, page.page, static_cast<uint32_t>(s)) + head * rows.to.head;
     if (token >= 0) {
@@ -100,15 +133,21 @@ template <class Row>
 void write_pages(const Args& a) {
   with_float_type(a.dtype, [&]<class T>(T) {
     with_cache_codec(a.spec.code, [&]<class Codec>(Codec) {
-      parallel_for(a.run_count, __is_same(Row, VectorRow) ? 1 : a.run_count,
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t run = begin; run < end; ++run) {
-                       const Page page(a, run);
-                       for (const CacheRows& rows : a.rows)
-                         for (int64_t h = 0; h < rows.heads; ++h)
-                           write_head<Row, T, Codec>(a, page, rows, h);
-                     }
-                   });
+      parallel_for(
+          a.run_count, __is_same(Row, VectorRow) ? 1 : a.run_count,
+          [&](int64_t begin, int64_t end) {
+            LineStream streams[2];
+            for (int64_t run = begin; run < end; ++run) {
+              const Page page(a, run);
+              for (int i = 0; i < 2; ++i) {
+                const CacheRows& rows = a.rows[i];
+                const bool streamed =
+                    worth_streaming(rows.to.data, a.begins[a.run_count] * rows.heads * rows.dim, 1);
+                for (int64_t h = 0; h < rows.heads; ++h)
+                  write_head<Row, T, Codec>(a, page, rows, h, streamed ? &streams[i] : nullptr);
+              }
+            }
+          });
     });
   });
 }

@@ -43,9 +43,9 @@ template <class T>
 void turn(const Args& a, const RopeFactors& factors, T* row) {
   const int64_t pairs = a.angles.pairs;
   if (a.angles.pairs_interleaved)
-    turn_neighbours(row, row, factors, 2 * pairs, false);
+    turn_neighbours(row, row, factors, 2 * pairs);
   else
-    turn_halves(row, row, factors, pairs, pairs, false);
+    turn_halves(row, row, factors, pairs, pairs);
 }
 
 template <class T>

@@ -2,6 +2,7 @@
 #include "simd/cache.h"
 #include "simd/parallel.h"
 #include "simd/rope.h"
+#include "simd/stream.h"
 
 namespace aiter::AITER_ISA {
 namespace {
@@ -37,44 +38,45 @@ void turn_tokens(const RotaryEmbeddingArgs& args, const bool (&streamed)[2], int
   const RotaryEmbeddingArgs a = args;  // what is written may alias the caller's
   constexpr int kRun = RopeFactors::kPairs;
   const int64_t pairs = a.angles.pairs, still = a.part_size - 2 * pairs;
-  RopeFactors factors;
+  LineStream streams[2];
+  RopeFactors factors[2];
   for (int64_t t = begin; t < end; ++t) {
     int64_t rows[3] = {0, 0, 0};
     if (!rope_rows(a.angles, t, rows)) {
       each_head<T>(a, t, [&](const T* in, T* out, int) { copy(in, out, head_size(a)); });
       continue;
     }
-    for (int part = 0; part < a.angles.parts; ++part) {
-      const int64_t first = part * a.part_size + turning(a);
-      const int64_t still_first = part * a.part_size + rest(a);
-      for (int64_t p0 = 0; p0 < pairs || p0 == 0; p0 += kRun) {
-        const int64_t run = pairs - p0 < kRun ? pairs - p0 : kRun;
-        factors.load(a.angles, part, rows, p0, run);
-        each_head<T>(a, t, [&](const T* in, T* out, int side) {
-          if (p0 == 0) copy(in + still_first, out + still_first, still);
-          // Some heads ahead, as heads are not read in the order of memory.
-          if (streamed[side]) prefetch<false>(in + 4096 / sizeof(T), static_cast<int>(a.part_size));
+    for (int64_t p0 = 0; p0 < pairs || p0 == 0; p0 += kRun) {
+      const int64_t run = pairs - p0 < kRun ? pairs - p0 : kRun;
+      for (int part = 0; part < a.angles.parts; ++part)
+        factors[part].load(a.angles, part, rows, p0, run);
+      each_head<T>(a, t, [&](const T* in, T* out, int side) {
+        // Some heads ahead, as heads are not read in the order of memory.
+        if (streamed[side]) {
+          prefetch<true>(in + 8192 / sizeof(T), static_cast<int>(head_size(a)));
+          out = streams[side].place(out, head_size(a) * static_cast<int64_t>(sizeof(T)));
+        }
+        for (int part = 0; part < a.angles.parts; ++part) {
+          if (p0 == 0) copy(in + rest(a), out + rest(a), still);
+          const int64_t first = turning(a) + p0;
           if (a.angles.pairs_interleaved)
-            turn_neighbours(in + first + 2 * p0, out + first + 2 * p0, factors, 2 * run,
-                            streamed[side]);
+            turn_neighbours(in + first + p0, out + first + p0, factors[part], 2 * run);
           else
-            turn_halves(in + first + p0, out + first + p0, factors, run, pairs, streamed[side]);
-        });
-      }
+            turn_halves(in + first, out + first, factors[part], run, pairs);
+          in += a.part_size, out += a.part_size;
+        }
+        if (streamed[side]) streams[side].send();
+      });
     }
   }
-  if (streamed[0] || streamed[1]) stream_fence();
 }
 
-// Whether to write past the caches: a large output other than the input, and every half of a part a
-// whole number of cache lines.
+// Whether to write past the caches: a large output other than the input, head by head.
 template <class T>
 bool is_streamed(const RotaryEmbeddingArgs& a, const RopeHeads& s) {
-  const int64_t line = 64 / sizeof(T), pairs = a.angles.pairs;
-  const int64_t steps = s.out_tokens.outer_stride | s.out_tokens.inner_stride | s.out_head_stride |
-                        a.part_size | (a.angles.pairs_interleaved ? 2 * pairs : pairs);
-  return s.out != s.in && steps % line == 0 && reinterpret_cast<uintptr_t>(s.out) % 64 == 0 &&
-         worth_streaming(s.out, a.tokens * s.heads * head_size(a) * sizeof(T), sizeof(T));
+  const int64_t bytes = head_size(a) * sizeof(T);
+  return s.out != s.in && bytes <= LineStream::kRun && a.angles.pairs <= RopeFactors::kPairs &&
+         worth_streaming(s.out, a.tokens * s.heads * bytes, sizeof(T));
 }
 
 // cos and sin of the first or second element of pair p.

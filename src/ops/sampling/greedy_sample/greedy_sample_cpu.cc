@@ -20,8 +20,9 @@ const T* logits_row(const GreedySampleArgs& a, int64_t row) {
 void greedy_sample_cpu_simd(const GreedySampleArgs& a) {
   with_float_type(a.dtype, [&]<class T>(T) {
     const int64_t grain = 32768 / a.vocab + 1;  // rows worth a thread of their own
-    parallel_for(a.batch, grain, [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) write(a, r, argmax(logits_row<T>(a, r), a.vocab));
+    each_row(a.batch, grain, [&](int64_t r, bool alone) {
+      const T* row = logits_row<T>(a, r);
+      write(a, r, alone ? argmax_of_one(row, a.vocab) : argmax(row, a.vocab));
     });
   });
 }

@@ -17,10 +17,11 @@ struct Best {
   }
 };
 
-// The largest score so far as a float decides what is looked at as a double.
+// The best of the tokens [first, last), first a multiple of kNoise. The largest score so far as a float
+// decides what is looked at as a double.
 template <class T>
-int64_t sample(const RandomSampleArgs& a, const T* logits, const float* noise, const Philox& random,
-               float temperature) {
+Best best_of(const RandomSampleArgs& a, const T* logits, const float* noise, const Philox& random,
+             float temperature, int64_t first, int64_t last) {
   constexpr int64_t kBlock = kNoise;
   const float inverse = 1 / temperature;
   const Vec scale = set1(inverse), noise_scale = set1(a.scale), eps = set1(a.eps);
@@ -28,8 +29,8 @@ int64_t sample(const RandomSampleArgs& a, const T* logits, const float* noise, c
   const float most_gained = static_cast<float>(-log_of(0x1p-33 * a.scale + a.eps)) + 0.01f;
   float highest = -kInfinity;
   Best best;
-  for (int64_t begin = 0; begin < a.vocab; begin += kBlock) {
-    const int64_t n = a.vocab - begin < kBlock ? a.vocab - begin : kBlock;
+  for (int64_t begin = first; begin < last; begin += kBlock) {
+    const int64_t n = last - begin < kBlock ? last - begin : kBlock;
     Vec x[4], q[4];
     Vec most = set1(-kInfinity);
     if (n == kBlock) {
@@ -75,6 +76,19 @@ int64_t sample(const RandomSampleArgs& a, const T* logits, const float* noise, c
       best.take(score_of(to_float(logits[begin + i]), temperature, given[i], a.eps), begin + i);
     }
   }
+  return best;
+}
+
+template <class T>
+int64_t sample(const RandomSampleArgs& a, bool alone, const T* logits, const float* noise,
+               const Philox& random, float temperature) {
+  if (!alone) return best_of(a, logits, noise, random, temperature, 0, a.vocab).index;
+  Best found[kRowPieces], best;
+  const int pieces = each_row_piece(a.vocab, [&](int64_t piece, int64_t begin, int64_t end) {
+    found[piece] = best_of(a, logits, noise, random, temperature, begin, end);
+  });
+  for (int p = 0; p < pieces; ++p)
+    if (found[p].index >= 0) best.take(found[p].score, found[p].index);
   return best.index;
 }
 
@@ -94,9 +108,8 @@ void sample_row(const RandomSampleArgs& a, int64_t b, F&& f) {
 void random_sample_cpu_simd(const RandomSampleArgs& a) {
   with_float_type(a.dtype, [&]<class T>(T) {
     const int64_t grain = 4096 / a.vocab + 1;  // rows worth a thread of their own
-    parallel_for(a.batch, grain, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b)
-        sample_row<T>(a, b, [&](auto... row) { return sample<T>(a, row...); });
+    each_row(a.batch, grain, [&](int64_t b, bool alone) {
+      sample_row<T>(a, b, [&](auto... row) { return sample<T>(a, alone, row...); });
     });
   });
 }

@@ -1,6 +1,6 @@
 #include "ops/sampling/renorm_probs/renorm_probs_args.h"
 #include "simd/argmax.h"
-#include "simd/parallel.h"
+#include "simd/row_pieces.h"
 #include "simd/token_weights.h"
 
 namespace aiter::AITER_ISA {
@@ -34,10 +34,10 @@ void one_hot(const T* x, T* y, int64_t n) {
 bool has_weights(float largest) { return largest > 0 && largest < kInfinity; }
 
 template <class T>
-void renorm_row(const RenormProbsArgs& a, int64_t r) {
+void renorm_row(const RenormProbsArgs& a, int64_t r, bool alone) {
   const T* x = static_cast<const T*>(a.probs) + r * a.probs_stride;
   T* y = static_cast<T*>(a.out) + r * a.out_stride;
-  const Row<T> row(x, a.vocab);
+  const Row<T> row(x, a.vocab, alone);
   if (!has_weights(row.largest)) return one_hot(x, y, a.vocab);
   const int64_t top_k = a.top_k.integer(r);
   const float top_p = a.top_p.real(r);
@@ -51,7 +51,10 @@ void renorm_row(const RenormProbsArgs& a, int64_t r) {
   Vec sums[4] = {zero(), zero(), zero(), zero()};
   each_lanes(a.vocab, [&](int k, Vec v) { sums[k] = sums[k] + kept(v); }, x);
   const Vec sum = set1(reduce_add((sums[0] + sums[1]) + (sums[2] + sums[3])));
-  map_lanes(y, a.vocab, false, [&](Vec v) { return kept(v) / sum; }, NothingAhead{}, x);
+  row.each_blocks([&](int64_t first, int64_t last) {
+    const int64_t begin = first * row.block, n = row.end_of(last - 1) - begin;
+    map_lanes(y + begin, n, false, [&](Vec v) { return kept(v) / sum; }, NothingAhead{}, x + begin);
+  });
 }
 
 }  // namespace
@@ -59,9 +62,7 @@ void renorm_row(const RenormProbsArgs& a, int64_t r) {
 void renorm_probs_cpu_simd(const RenormProbsArgs& a) {
   with_float_type(a.dtype, [&]<class T>(T) {
     const int64_t grain = 8192 / a.vocab + 1;  // rows worth a thread of their own
-    parallel_for(a.rows, grain, [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) renorm_row<T>(a, r);
-    });
+    each_row(a.rows, grain, [&](int64_t r, bool alone) { renorm_row<T>(a, r, alone); });
   });
 }
 
@@ -71,7 +72,7 @@ void renorm_probs_cpu_ref(const RenormProbsArgs& a) {
     for (int64_t r = 0; r < a.rows; ++r) {
       const T* x = static_cast<const T*>(a.probs) + r * a.probs_stride;
       T* y = static_cast<T*>(a.out) + r * a.out_stride;
-      const PlainRow<T> row(x, a.vocab);
+      const PlainRow<T> row(x, a.vocab, false);
       if (!has_weights(row.largest)) {
         one_hot(x, y, a.vocab);
         continue;

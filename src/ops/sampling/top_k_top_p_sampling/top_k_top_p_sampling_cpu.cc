@@ -11,7 +11,7 @@
 //      draw suffices with a probability of at least top_p.
 #include "ops/sampling/top_k_top_p_sampling/top_k_top_p_sampling_args.h"
 #include "simd/argmax.h"
-#include "simd/parallel.h"
+#include "simd/row_pieces.h"
 #include "simd/token_weights.h"
 
 namespace aiter::AITER_ISA {
@@ -62,9 +62,9 @@ int64_t sample(const R& row, const Choice& choice, bool probs) {
 // ---- all rows -----------------------------------------------------------------------------------
 
 template <template <class> class R, class T>
-void sample_row(const TopKTopPSamplingArgs& a, int64_t b) {
+void sample_row(const TopKTopPSamplingArgs& a, int64_t b, bool alone) {
   const int64_t index = a.indices.data ? a.indices.integer(b) : b;
-  const R<T> row(static_cast<const T*>(a.input) + index * a.input_stride, a.vocab);
+  const R<T> row(static_cast<const T*>(a.input) + index * a.input_stride, a.vocab, alone);
   const Choice choice{a.top_k.integer(b),    a.top_p.real(b),    a.min_p.real(b),
                       a.temperature.real(b), a.top_k_first != 0, philox_of(a.seed, a.offset, b)};
   store_index(a.out, a.out_dtype, b * a.out_stride, sample(row, choice, a.probs != 0));
@@ -75,15 +75,13 @@ void sample_row(const TopKTopPSamplingArgs& a, int64_t b) {
 void top_k_top_p_sampling_cpu_simd(const TopKTopPSamplingArgs& a) {
   with_float_type(a.dtype, [&]<class T>(T) {
     const int64_t grain = 8192 / a.vocab + 1;  // rows worth a thread of their own
-    parallel_for(a.batch, grain, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b) sample_row<Row, T>(a, b);
-    });
+    each_row(a.batch, grain, [&](int64_t b, bool alone) { sample_row<Row, T>(a, b, alone); });
   });
 }
 
 void top_k_top_p_sampling_cpu_ref(const TopKTopPSamplingArgs& a) {
   with_float_type(a.dtype, [&]<class T>(T) {
-    for (int64_t b = 0; b < a.batch; ++b) sample_row<PlainRow, T>(a, b);
+    for (int64_t b = 0; b < a.batch; ++b) sample_row<PlainRow, T>(a, b, false);
   });
 }
 

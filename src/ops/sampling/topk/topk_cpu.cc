@@ -64,19 +64,19 @@ void topk_row(const TopkArgs& a, int64_t row, TopK& best, T* copy) {
 void topk_cpu_simd(const TopkArgs& a) {
   if (a.k == 0 || a.x_rows.count == 0) return;
   with_type(a.dtype, [&]<class T>(T) {
-    const int64_t grain = 8192 / (a.n + 1) + 1;  // rows worth a thread of their own
-    int64_t pieces = (a.x_rows.count + grain - 1) / grain;
-    if (pieces > num_threads()) pieces = num_threads();
+    const int64_t grain = 16384 / (a.n + 1) + 1;  // rows worth a task of their own
+    const int64_t tasks = (a.x_rows.count + grain - 1) / grain;
+    const int64_t threads = tasks == 1 ? 1 : num_threads();
     const bool strided = a.x_stride != 1;
     const int64_t select_bytes = TopK::scratch_bytes(a.n, a.k);
     const int64_t bytes = (select_bytes + (strided ? a.n * int64_t{sizeof(T)} : 0) + 63) / 64 * 64;
-    uint8_t* memory = scratch(bytes * pieces);
-    parallel_tasks(pieces, [&](int64_t piece, int) {
-      uint8_t* mine = memory + piece * bytes;
+    uint8_t* memory = scratch(bytes * threads);
+    parallel_tasks(tasks, [&](int64_t task, int thread) {
+      uint8_t* mine = memory + thread * bytes;
       TopK best(mine, a.n, a.k);
       T* copy = strided ? reinterpret_cast<T*>(mine + select_bytes) : nullptr;
-      const int64_t end = a.x_rows.count * (piece + 1) / pieces;
-      for (int64_t r = a.x_rows.count * piece / pieces; r < end; ++r) topk_row<T>(a, r, best, copy);
+      const int64_t end = (task + 1) * grain < a.x_rows.count ? (task + 1) * grain : a.x_rows.count;
+      for (int64_t r = task * grain; r < end; ++r) topk_row<T>(a, r, best, copy);
     });
   });
 }

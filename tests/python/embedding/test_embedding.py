@@ -23,6 +23,15 @@ def test_embedding(case, row):
     assert_equal(got, cases.reference(ids, table, scale, dtype))
 
 
+@pytest.mark.parametrize("isa", [isa for row, isa in variants("embedding") if row == "cpu_simd"])
+def test_more_than_the_caches(isa):
+    case = cases._case("", ids=(5000,), vocab=60, hidden=2047)
+    ids, table, _ = cases.make(case)
+    with using("embedding", "cpu_simd", isa):
+        got = aiter.embedding(ids, table, dtype="bfloat16")
+    assert_equal(got, table[ids])
+
+
 def test_default_dtypes():
     ids = np.zeros(1, np.int32)
     for table, dtype in (("fp32", "float32"), ("fp16", "float16"), ("int8", "bfloat16")):

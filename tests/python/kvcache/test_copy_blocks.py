@@ -30,6 +30,17 @@ def test_copy_blocks(case, row):
     assert_bits(value, want[1])
 
 
+@pytest.mark.parametrize("isa", [isa for row, isa in variants(OP) if row == "cpu_simd"])
+def test_more_than_the_caches(isa):
+    case = cases.Case("", pages=1100, shape=(16, 8, 127), pairs=540, dtype="bf16")
+    key, value, mapping = cases.make(case)
+    want = cases.reference(key, mapping), cases.reference(value, mapping)
+    with using(OP, "cpu_simd", isa):
+        aiter.copy_blocks([key], [value], mapping)
+    assert_bits(key, want[0])
+    assert_bits(value, want[1])
+
+
 def test_every_layer(row):
     layers = [cases.make(CASES[0], seed) for seed in range(3)]
     mapping = layers[0][2]

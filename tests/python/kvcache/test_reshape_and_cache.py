@@ -49,6 +49,21 @@ def test_reshape_and_cache(case, row):
             assert_bits(arguments[name], expected, name)
 
 
+@pytest.mark.parametrize("layout", ["flash", "vectorized", "asm"])
+def test_more_than_the_machine_caches(layout, row):
+    """Whole cache lines go past the caches, and no other bytes than the reference writes."""
+    if row[0] != "cpu_simd":
+        pytest.skip("of cpu_simd")
+    case = cases.Case("edge", tokens=9000, heads=8, head_dim=128, pages=600, block=16, dtype="bf16",
+                      layout=layout, slots="prefill")  # fmt: skip
+    got, want = cases.make(case), cases.make(case)
+    write(**got)
+    with using(OP, "cpu_ref", row[1]):
+        write(**want)
+    for name in ("key_cache", "value_cache"):
+        assert_bits(got[name], want[name], name)
+
+
 def test_codes_are_those_of_quantize(row):
     """What is read back from the cache is what the quantizers give, times the same scales."""
     case = cases.Case("edge", tokens=16, **cases.SMALL, dtype="bf16", cache="float8_e4m3fn",

@@ -50,6 +50,18 @@ def test_rotary_embedding(case, row):
         check(case, y, x, positions, cos, sin)
 
 
+@pytest.mark.parametrize("isa", [isa for row, isa in ROWS if row == "cpu_simd"])
+def test_more_than_the_caches(isa):
+    """An output that goes past the caches is what is computed in place."""
+    case = cases._case("", tokens=2100, heads=(32, 8), head_size=128, dtype="bf16")
+    positions, query, key, cos, sin = cases.make(case)
+    with using("rotary_embedding", "cpu_simd", isa):
+        got = run(case, positions, query, key, cos, sin)
+        run(case, positions, query, key, cos, sin, out=(query, key))
+    assert_equal(got[0], query)
+    assert_equal(got[1], key)
+
+
 @pytest.mark.parametrize("case", [c for c in CASES if c.tag == "edge"], ids=str)
 def test_in_place(case, row):
     positions, query, key, cos, sin = cases.make(case)

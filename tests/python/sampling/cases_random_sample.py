@@ -18,7 +18,8 @@ CASES = [
     *(_case("edge", values="ties", temperature=t) for t in (1.0, 0.0, 1e-9, 1e-5, 1e30)),
     *(_case("edge", values=v, temperature=t) for v in ("huge", "masked") for t in (1.0, 1e-5)),
     _case("edge", batch=0),
-    *(_case("model", batch=2, vocab=151936, dtype=d, values="peaked", place="cpu") for d in DTYPES),
+    *(_case("model", batch=b, vocab=151936, dtype=d, values="peaked", place="cpu")
+      for b in (1, 2) for d in DTYPES),
     *(_case("perf", batch=b, vocab=v, dtype="bf16", values=s) for v in (49152, 151936)
       for b in (1, 64) for s in ("normal", "peaked")),
 ]  # fmt: skip

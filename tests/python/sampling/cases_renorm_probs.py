@@ -16,7 +16,8 @@ CASES = [
       for v in (1, 2, 15, 16, 17, 63, 64, 65, 129, 2050)),
     *(_case("edge", values=v, **f) for v in ("ties", "special") for f in FILTERS),
     _case("edge"), _case("edge", batch=0), _case("edge", top_k=5000, top_p=1.0),
-    _case("model", batch=2, vocab=151936, values="peaked", top_k=50, top_p=0.9, place="cpu"),
+    *(_case("model", batch=b, vocab=151936, values="peaked", top_k=50, top_p=0.9, place="cpu")
+      for b in (1, 2)),
     *(_case("perf", batch=b, vocab=151936, values="peaked", **f) for b in (1, 64)
       for f in ({"top_k": 50}, {"top_p": 0.9}, {"min_p": 0.05})),
 ]  # fmt: skip

@@ -32,8 +32,8 @@ CASES = [
     *(_case("edge", values="special", kind=k, **f) for k in KINDS for f in FILTERS),
     *(_case("edge", temperature=t, **f) for t in (0.0, 1e-39, 0.3, 2.5, 1e30) for f in FILTERS),
     _case("edge", batch=0),
-    *(_case("model", batch=4, vocab=v, values="peaked", dtype="bf16", top_k=50, top_p=0.9)
-      for v in (49152, 151936)),
+    *(_case("model", batch=b, vocab=v, values="peaked", dtype="bf16", top_k=50, top_p=0.9)
+      for b, v in ((4, 49152), (4, 151936), (1, 151936))),
     *(_case("perf", batch=b, vocab=v, values=s, **f)
       for v in (49152, 151936) for b in (1, 64) for s in ("normal", "peaked")
       for f in ({}, {"top_k": 50}, {"top_p": 0.9}, {"top_k": 50, "top_p": 0.9})),

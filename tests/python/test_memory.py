@@ -168,6 +168,37 @@ def test_rows_beyond_32_bits(call):
         assert same(g, w)
 
 
+WITHOUT_ROWS = (aiter.shuffle_scale, aiter.unshuffle_scale, aiter.partial_transpose)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("call", [c for c in CALLS if c.rows], ids=str)
+def test_rows_depend_neither_on_their_batch_nor_on_threads(call, place):
+    if call.function in WITHOUT_ROWS:
+        pytest.skip("has no rows of its own")
+    times = 300
+
+    def often(name, array):
+        return np.concatenate([array] * times) if len(array) == 3 and name != "bias" else array
+
+    arrays = {name: often(name, array) for name, array in call.arrays.items()}
+    options = {"num_rows_factor": times} if "num_rows" in arrays else {}
+    count = len(call.results)  # sums over the rows, which come behind them, are others
+
+    def run():
+        return call.run(arrays, {n: often(n, r) for n, r in fresh(call).items()}, **options)[:count]
+
+    with at(place):
+        few = call.run(results=fresh(call))[:count]
+        many = run()
+    for f, m in zip(few, many, strict=True):
+        assert same(m[:3], f)
+    for threads in (1, 3):
+        with at(place), using(threads=threads):
+            for got, want in zip(run(), many, strict=True):
+                assert same(got, want)
+
+
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("call", [c for c in CALLS if "x" in c.rows], ids=str)
 def test_the_stride_of_one_row_means_nothing(call, place):
@@ -191,7 +222,7 @@ def test_the_stride_of_one_row_means_nothing(call, place):
 @pytest.mark.parametrize("call", [c for c in CALLS if c.rows and c.arrays], ids=str)
 def test_no_rows(call, place):
     """Nothing is written, and nothing is wrong."""
-    if call.function in (aiter.shuffle_scale, aiter.unshuffle_scale, aiter.partial_transpose):
+    if call.function in WITHOUT_ROWS:
         pytest.skip("has no rows of its own")
     arrays = {
         name: array[:0] if len(array) == 3 and name != "bias" else array

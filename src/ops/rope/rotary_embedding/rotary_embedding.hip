@@ -61,11 +61,11 @@ AITER_DEVICE void copy_heads(const RotaryEmbeddingArgs& a, const TokenHeads<T>& 
   }
 }
 
-// Turns the N pairs from p on of one part, which begins at `first` of a head.
-template <class T, int N, bool kTwo, bool kInterleaved>
+// Turns the N pairs from p on of one part, which begins at `first` of a head. The first heads are
+// loaded before anything waits for the position.
+template <class T, int N, bool kTwo>
 AITER_DEVICE void turn_heads(const RotaryEmbeddingArgs& a, const TokenHeads<T>& token,
-                             const HeadShare& mine, const int64_t (&rows)[3], int part, int64_t p,
-                             int64_t first) {
+                             const HeadShare& mine, int64_t t, int part, int64_t p, int64_t first) {
 #if defined(AITER_AMD)  // whose compiler spills more
   constexpr int kMost = 2;
 #else
@@ -74,8 +74,9 @@ AITER_DEVICE void turn_heads(const RotaryEmbeddingArgs& a, const TokenHeads<T>& 
   constexpr int kHeads = N == 1 ? 1
                          : kTwo ? kMost / 2
                                 : kMost;  // whose loads are under way at once
-  const int64_t x_at = first + (kInterleaved ? 2 * p : p);
-  const int64_t y_at = x_at + (kInterleaved ? N : a.angles.pairs);
+  const bool neighbours = a.angles.pairs_interleaved;
+  const int64_t x_at = first + (neighbours ? 2 * p : p);
+  const int64_t y_at = x_at + (neighbours ? N : a.angles.pairs);
   Pack<T, N> x[kHeads], y[kHeads];
   auto load = [&] AITER_LAMBDA(int h) {
     AITER_UNROLL
@@ -85,31 +86,29 @@ AITER_DEVICE void turn_heads(const RotaryEmbeddingArgs& a, const TokenHeads<T>& 
         x[k] = load_pack<N>(in + x_at), y[k] = load_pack<N>(in + y_at);
       }
   };
-  RopeFactors<N, kTwo> factors;
-#if defined(AITER_AMD)
-  factors.load(a.angles, part, rows, p);
-#else  // has registers to load them while the first heads are under way
   load(mine.head);
-#endif
+  RopeFactors<N, kTwo> factors{};
+  int64_t rows[3] = {0, 0, 0};
+  const bool turns = rope_rows(a.angles, t, rows);
+  if (turns) factors.load(a.angles, part, rows, p);
   AITER_NO_UNROLL
   for (int h = mine.head; h < token.count; h += kHeads * mine.step) {
-#if defined(AITER_AMD)
-    load(h);
-#else
-    if (h == mine.head)
-      factors.load(a.angles, part, rows, p);
-    else
-      load(h);
-#endif
+    if (h != mine.head) load(h);
     AITER_UNROLL
     for (int k = 0; k < kHeads; ++k)
       if (h + k * mine.step < token.count) {
-        float u[N], v[N];
-        x[k].to_floats(u), y[k].to_floats(v);
-        factors.template turn<kInterleaved>(u, v);
         T* out = token.to(a, h + k * mine.step);
-        store_pack<N>(out + x_at, Pack<T, N>::from_floats(u));
-        store_pack<N>(out + y_at, Pack<T, N>::from_floats(v));
+        if (turns) {
+          float u[N], v[N];
+          x[k].to_floats(u), y[k].to_floats(v);
+          if (neighbours)
+            factors.template turn<true>(u, v);
+          else
+            factors.template turn<false>(u, v);
+          x[k] = Pack<T, N>::from_floats(u), y[k] = Pack<T, N>::from_floats(v);
+        }
+        store_pack<N>(out + x_at, x[k]);
+        store_pack<N>(out + y_at, y[k]);
       }
   }
 }
@@ -123,24 +122,18 @@ AITER_DEVICE void rotary_embedding(const RotaryEmbeddingArgs& a) {
   if (t >= a.tokens) return;
   const RopeAngles& angles = a.angles;
   const TokenHeads<T> token(a, t);
-  int64_t rows[3] = {0, 0, 0};
-  const bool turns = rope_rows(angles, t, rows);
   const int64_t still = a.part_size - 2 * angles.pairs;
   const int in_part = static_cast<int>(angles.pairs) / N, units = angles.parts * in_part;
-  if (turns && units > 0) {
+  if (units > 0) {
     const HeadShare mine(units, threads);
     for (int u = mine.unit; u < units; u += threads) {
       const int part = u >= in_part;
       const int64_t p = static_cast<int64_t>(u - part * in_part) * N;
       const int64_t first = part * a.part_size + (a.nope_first ? still : 0);
-      if (angles.pairs_interleaved)
-        turn_heads<T, N, kTwo, true>(a, token, mine, rows, part, p, first);
-      else
-        turn_heads<T, N, kTwo, false>(a, token, mine, rows, part, p, first);
+      turn_heads<T, N, kTwo>(a, token, mine, t, part, p, first);
     }
   }
-  copy_heads<N>(a, token, turns && !a.nope_first ? 2 * angles.pairs : 0,
-                turns ? still : a.part_size);
+  copy_heads<N>(a, token, a.nope_first ? 0 : 2 * angles.pairs, still);
 }
 
 }  // namespace aiter

@@ -21,10 +21,12 @@ typedef struct aiter_reshape_and_cache_opts {
   uint32_t flags;
   int32_t quant;           /* aiter_cache_quant */
   aiter_dtype cache_dtype; /* dtype of caches that are uint8 tensors; bits = 0: as they say */
+  int32_t preshuffle;      /* of MLA, see aiter_concat_and_cache_mla */
+  int32_t reserved;
 } aiter_reshape_and_cache_opts;
 
 #define AITER_RESHAPE_AND_CACHE_OPTS_INIT \
-  {sizeof(aiter_reshape_and_cache_opts), 0, AITER_CACHE_QUANT_STATIC, {0, 0, 0}}
+  {sizeof(aiter_reshape_and_cache_opts), 0, AITER_CACHE_QUANT_STATIC, {0, 0, 0}, 0, 0}
 
 /* cache[slot s = slot_mapping[t], head h] = key[t, h, :], and value likewise; s is slot s % block
  * of page s / block.
@@ -94,8 +96,10 @@ AITER_API aiter_status aiter_reshape_and_cache_with_block_quant(
  * kv_c: (tokens, latent) or (tokens, heads, latent); k_pe: (tokens, rope) or (tokens, heads, rope),
  * of kv_c's dtype; last strides are 1.
  * kv_cache: (pages, block, latent + rope) or (pages, block, heads, latent + rope), last stride 1;
- * or (pages, block * (latent + rope)) in segments: the page's kv_c, then its k_pe. Dtypes as for
- *   aiter_reshape_and_cache.
+ * or (pages, block * (latent + rope)) in segments: the page's kv_c, then its k_pe. Or, with
+ *   opts.preshuffle, (pages, heads, block, latent + rope) without gaps in a head: its kv_c in tiles
+ *   of 16 slots x 16 bytes, tiles of the same slots side by side, then its k_pe likewise; block is a
+ *   multiple of 16. Dtypes as for aiter_reshape_and_cache.
  * scale: (1) f32 for a cache of codes, or NULL for 1. opts.quant: STATIC.
  * Source: AITER concat_and_cache_mla, concat_and_cache_mla_seg, cat_and_cache_mla. @since 0.1
  * unstable */
@@ -210,39 +214,70 @@ typedef struct aiter_fused_qk_rope_cache_opts {
   int32_t nope_first;      /* nonzero: the last R dims of a head turn, instead of the first R */
   int32_t rope_first;      /* MLA, nonzero: rows are [k_pe | kv_c], instead of [kv_c | k_pe] */
   aiter_dtype cache_dtype; /* what uint8 tensors (caches, q_out of MLA) hold; bits = 0: uint8 */
+  int32_t full_width;      /* as in aiter_rope_opts */
+  int32_t sections_interleaved;         /* as in aiter_rope_opts */
+  int64_t section0, section1, section2; /* as in aiter_rope_opts */
+  float eps;                            /* of the norm: added to the mean square */
+  int32_t norm;                         /* nonzero: q and key are normalized before they turn */
+  int32_t gemma;                        /* nonzero: by (1 + weight) */
+  int32_t quant;                        /* aiter_cache_quant, of caches of codes */
+  int64_t page_slots;                   /* PER_PAGE: slots that share a scale; 0 = block */
 } aiter_fused_qk_rope_cache_opts;
 
 #define AITER_FUSED_QK_ROPE_CACHE_OPTS_INIT \
-  {sizeof(aiter_fused_qk_rope_cache_opts), 0, 0, 0, 0, {0, 0, 0}}
+  {sizeof(aiter_fused_qk_rope_cache_opts),  \
+   0,                                       \
+   0,                                       \
+   0,                                       \
+   0,                                       \
+   {0, 0, 0},                               \
+   0,                                       \
+   0,                                       \
+   0,                                       \
+   0,                                       \
+   0,                                       \
+   1e-6f,                                   \
+   0,                                       \
+   0,                                       \
+   AITER_CACHE_QUANT_STATIC,                \
+   0}
 
-/* aiter_rotary_embedding of q and key, and aiter_reshape_and_cache of the turned key and of value,
- * in one pass.
+/* An RMS norm of each head of q and key, if opts.norm, their rotation, and the write of key and
+ * value into the caches, in one pass: aiter_fused_qk_norm_rope, then aiter_reshape_and_cache or, with
+ * PER_PAGE, aiter_reshape_and_cache_with_block_quant (in two).
  *
  * q: (tokens, q_heads, head_dim) f32 | f16 | bf16; key: (tokens, heads, head_dim), value: (tokens,
  * heads, v_dim) of q's dtype; last strides are 1; head_dim <= 1024.
- * key_cache, value_cache, slot_mapping, k_scale, v_scale: as for aiter_reshape_and_cache with
- * scales that are given; caches of q's dtype or of codes.
- * positions: (tokens) int32 | int64, in [0, max_position); on the CPU any other value is refused
- * before anything is written; on a GPU such a token does not turn. cos_cache, sin_cache:
- * (max_position, R/2), R <= head_dim, f32 | f16 | bf16.
- * q_out: like q, written for every token; key_out: the turned key, like key, or NULL. They may be q
- * and key. Turned in fp32, and rounded to q's dtype before codes are made, as by the operators
- * alone. Source: AITER fused_qk_rope_reshape_and_cache. @since 0.1 unstable */
+ * key_cache, value_cache, slot_mapping, k_scale, v_scale: as for these operators; caches of q's
+ * dtype or of codes.
+ * q_weight, k_weight: (head_dim), q's dtype or f32, contiguous; NULL = ones. Given with opts.norm
+ * alone.
+ * positions: (tokens) int32 | int64 in [0, max_position), or (3, tokens) with sections; NULL: token
+ * t takes row t % max_position. On the CPU any other value is refused before anything is written;
+ * on a GPU such a token does not turn. cos_cache, sin_cache: (max_position, R/2), or R with
+ * full_width, R <= head_dim, f32 | f16 | bf16; both NULL: nothing turns.
+ * q_out: like q, written for every token; key_out, value_out: what goes to the caches, like key and
+ * value, or of the caches' dtype with STATIC scales: then the codes; or NULL. They may be q, key and
+ * value. PER_PAGE needs key_out. Norm and rotation are in fp32, each rounded to q's dtype before
+ * codes are made, as by the operators alone. Source: AITER fused_qk_rope_reshape_and_cache,
+ * fused_qk_norm_rope_cache_quant_shuffle, ..._pts_quant_shuffle, ..._block_quant_shuffle,
+ * fused_qk_norm_mrope_3d_cache_pts_quant_shuffle. @since 0.1 unstable */
 AITER_API aiter_status aiter_fused_qk_rope_reshape_and_cache(
     const aiter_tensor* q, const aiter_tensor* key, const aiter_tensor* value,
     const aiter_tensor* key_cache, const aiter_tensor* value_cache,
     const aiter_tensor* slot_mapping, const aiter_tensor* k_scale, const aiter_tensor* v_scale,
-    const aiter_tensor* positions, const aiter_tensor* cos_cache, const aiter_tensor* sin_cache,
-    const aiter_tensor* q_out, const aiter_tensor* key_out,
+    const aiter_tensor* q_weight, const aiter_tensor* k_weight, const aiter_tensor* positions,
+    const aiter_tensor* cos_cache, const aiter_tensor* sin_cache, const aiter_tensor* q_out,
+    const aiter_tensor* key_out, const aiter_tensor* value_out,
     const aiter_fused_qk_rope_cache_opts* opts, aiter_stream stream);
 
 /* q_out = [q_nope | turned q_pe], and [kv_c | turned k_pe] into an MLA cache, in one pass.
  *
  * q_nope: (tokens, q_heads, latent) f32 | f16 | bf16; q_pe: (tokens, q_heads, rope); kv_c, k_pe,
  * kv_cache, slot_mapping: as for aiter_concat_and_cache_mla, of q_nope's dtype, the cache also of
- * codes. q_out: (tokens, q_heads, at least latent + rope) of q_nope's dtype or of codes, written for
- * every token; what is behind stays. k_scale, q_scale: (1) f32 for codes, or NULL for 1. R is at
- * most rope. The rest as above. Source: AITER fused_qk_rope_concat_and_cache_mla, ..._seg. @since
+ * codes. q_out: (tokens, q_heads, at least latent + rope) of q_nope's dtype or of the cache's codes,
+ * written for every token; what is behind stays. k_scale, q_scale: (1) f32 for codes, or NULL for
+ * 1. R is at most rope. The rest as above. Source: AITER fused_qk_rope_concat_and_cache_mla, ..._seg. @since
  * 0.1 unstable */
 AITER_API aiter_status aiter_fused_qk_rope_concat_and_cache_mla(
     const aiter_tensor* q_nope, const aiter_tensor* q_pe, const aiter_tensor* kv_c,
@@ -250,6 +285,43 @@ AITER_API aiter_status aiter_fused_qk_rope_concat_and_cache_mla(
     const aiter_tensor* k_scale, const aiter_tensor* q_scale, const aiter_tensor* positions,
     const aiter_tensor* cos_cache, const aiter_tensor* sin_cache, const aiter_tensor* q_out,
     const aiter_fused_qk_rope_cache_opts* opts, aiter_stream stream);
+
+/* The order of the scales of aiter_inverse_rope_group_quant, for `columns` scales a row. */
+typedef enum aiter_group_scales {
+  AITER_SCALES_ROW = 0, /* (tokens, rows, columns) */
+  /* (rows, tokens to 32, columns to 2 with groups of 128, else to 8), in the tiles of 32 tokens by
+   * as many columns that gfx950's matrix instructions read */
+  AITER_SCALES_MFMA_TILE = 1,
+  AITER_SCALES_N32K4 = 2, /* (tokens / 32, rows, 32 columns): 4 columns of 32 tokens together */
+  AITER_SCALES_MAX_ENUM = 0x7fffffff
+} aiter_group_scales;
+
+typedef struct aiter_inverse_rope_group_quant_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  int64_t group;           /* dims that share a scale, a divisor of head_dim */
+  int32_t scale_layout;    /* aiter_group_scales */
+  int32_t interleaved;     /* nonzero = gptj: 2 i turns with 2 i + 1; 0 = neox */
+  aiter_dtype codes_dtype; /* what codes of uint8 hold; bits = 0: uint8 */
+} aiter_inverse_rope_group_quant_opts;
+
+#define AITER_INVERSE_ROPE_GROUP_QUANT_OPTS_INIT \
+  {sizeof(aiter_inverse_rope_group_quant_opts), 0, 128, AITER_SCALES_ROW, 1, {0, 0, 0}}
+
+/* The last R dims of each head of o turned back, then codes with a power of two for each group.
+ *
+ * o: (tokens, heads, head_dim) f32 | f16 | bf16, last stride 1, head_dim <= 1024.
+ * positions: (tokens) int32 | int64; cos_cache, sin_cache: (max_position, R/2) f32 | f16 | bf16; a
+ *   position outside: as for aiter_rope.
+ * codes: (tokens, rows, heads * head_dim / rows), an 8-bit float, without gaps between rows.
+ * scale: float8_e8m0 or uint8, in the order of opts.scale_layout, whose padding is not written: the
+ *   next power of two above max(amax, 1e-8) / max(codes), as of aiter_quantize (ROUND_UP).
+ * Turned in fp32 and rounded to o's dtype before codes are made. Source: AITER
+ * inverse_rope_group_quant, which does not round between. @since 0.1 unstable */
+AITER_API aiter_status aiter_inverse_rope_group_quant(
+    const aiter_tensor* o, const aiter_tensor* positions, const aiter_tensor* cos_cache,
+    const aiter_tensor* sin_cache, const aiter_tensor* codes, const aiter_tensor* scale,
+    const aiter_inverse_rope_group_quant_opts* opts, aiter_stream stream);
 
 typedef struct aiter_indexer_qk_opts {
   uint32_t struct_size;

@@ -24,12 +24,18 @@ __all__ = [
     "concat_and_cache_mla_seg",
     "copy_blocks",
     "cp_gather_indexer_k_quant_cache",
+    "fused_qk_norm_mrope_3d_cache_pts_quant_shuffle",
+    "fused_qk_norm_rope_cache_block_quant_shuffle",
+    "fused_qk_norm_rope_cache_pts_quant_shuffle",
+    "fused_qk_norm_rope_cache_quant_shuffle",
     "fused_qk_rope_concat_and_cache_mla",
     "fused_qk_rope_concat_and_cache_mla_seg",
     "fused_qk_rope_reshape_and_cache",
+    "fused_qkv_split_qk_norm_rope_cache",
     "gather_cache",
     "indexer_k_quant_and_cache",
     "indexer_qk_rope_quant_and_cache",
+    "inverse_rope_group_quant",
     "reshape_and_cache",
     "reshape_and_cache_flash",
     "reshape_and_cache_with_block_quant",
@@ -207,7 +213,7 @@ def concat_and_cache_mla(
     Source: AITER concat_and_cache_mla.
     """
     dtype = _cache_dtype(kv_cache, kv_cache_dtype)
-    _aiter.concat_and_cache_mla(kv_c, k_pe, kv_cache, slot_mapping, scale, dtype, stream)
+    _aiter.concat_and_cache_mla(kv_c, k_pe, kv_cache, slot_mapping, scale, False, dtype, stream)
 
 
 def concat_and_cache_mla_seg(
@@ -239,19 +245,23 @@ def cat_and_cache_mla(
     slot_mapping: ArrayLike,
     k_scale: ArrayLike | None = None,
     apply_scale: bool = True,
+    shuffled_kv_cache: bool = False,
     *,
     cache_dtype: DType | None = None,
     stream: Stream = None,
 ) -> None:
-    """`concat_and_cache_mla` for a cache without pages.
+    """`concat_and_cache_mla` for a cache without pages, or in tiles.
 
     k_nope: (tokens, heads, latent); k_pe: (tokens, heads, rope); kv_cache: (slots, heads, latent +
-    rope). k_scale: (1,), used with apply_scale for a cache of codes.
-    Source: AITER cat_and_cache_mla, without shuffled_kv_cache.
+    rope), or, shuffled_kv_cache, (pages, heads, block, latent + rope), where a head of a page has
+    its k_nope in tiles of 16 slots by 16 bytes, then its k_pe; block is a multiple of 16.
+    k_scale: (1,), used with apply_scale for a cache of codes.
+    Source: AITER cat_and_cache_mla, without nvfp4.
     """
     scale = k_scale if apply_scale and "float8" in str(kv_cache.dtype) + str(cache_dtype) else None
+    cache = kv_cache if shuffled_kv_cache else kv_cache[:, None]
     _aiter.concat_and_cache_mla(
-        k_nope, k_pe, kv_cache[:, None], slot_mapping, scale, cache_dtype, stream
+        k_nope, k_pe, cache, slot_mapping, scale, shuffled_kv_cache, cache_dtype, stream
     )
 
 
@@ -409,27 +419,45 @@ def fused_qk_rope_reshape_and_cache(
     key_cache: ArrayLike,
     value_cache: ArrayLike,
     slot_mapping: ArrayLike,
-    pos: ArrayLike,
-    cos: ArrayLike,
-    sin: ArrayLike,
+    pos: ArrayLike | None,
+    cos: ArrayLike | None,
+    sin: ArrayLike | None,
     is_neox: bool = True,
     nope_first: bool = False,
     k_scale: ArrayLike | None = None,
     v_scale: ArrayLike | None = None,
     *,
+    q_weight: ArrayLike | None = None,
+    k_weight: ArrayLike | None = None,
+    eps: float | None = None,
+    gemma_norm: bool = False,
+    reuse_freqs_front_part: bool = True,
+    mrope_section: Sequence[int] | None = None,
+    mrope_interleaved: bool = False,
+    quant: str = "static",
+    page_slots: int = 0,
     cache_dtype: DType | None = None,
     q_out: ArrayT | None = None,
     k_out: ArrayLike | None = None,
+    v_out: ArrayLike | None = None,
     stream: Stream = None,
 ) -> ArrayT:
-    """`rotary_embedding_fwd` of q and k, and `reshape_and_cache` of the turned k and of v, in one
-    pass.
+    """An RMS norm of each head of q and k (with eps), their rotation, and the write of the turned k
+    and of v into the caches, in one pass: `fused_qk_norm_rope` and `reshape_and_cache`.
 
     q: (tokens, q_heads, head_dim); k, v: (tokens, heads, head_dim), of q's dtype.
     key_cache, value_cache, slot_mapping, k_scale, v_scale: as for `reshape_and_cache`; caches of
         q's dtype or of codes. cache_dtype: what caches of uint8 hold.
-    pos: (tokens,) int32 or int64; cos, sin: (max_position, R / 2).
-    q_out: for the turned q, may be q; k_out: if given, gets the turned k, may be k.
+    quant: scales of caches of codes: "static" (given); "token", written as by
+        `reshape_and_cache_with_pertoken_quant`; "page", with page_slots, updated as by
+        `reshape_and_cache_with_block_quant`: a second pass, which needs k_out.
+    pos: (tokens,) int32 or int64, or (3, tokens) with mrope_section (see `mrope_fwd`); None: token t
+        takes row t modulo the rows.
+    cos, sin: (max_position, R / 2), or R without reuse_freqs_front_part; None: nothing turns.
+    q_weight, k_weight: (head_dim,) of q's dtype or f32; None = ones. eps: None = no norm.
+        gemma_norm: multiply by (1 + weight).
+    q_out: for the result, may be q. k_out, v_out: if given, get what goes to the caches; may be k
+        and v; with static scales also of the caches' dtype, for the codes.
     Returns the turned q, for every token, also those whose slot is skipped.
     Source: AITER fused_qk_rope_reshape_and_cache.
     """
@@ -442,16 +470,323 @@ def fused_qk_rope_reshape_and_cache(
         slot_mapping,
         k_scale,
         v_scale,
+        q_weight,
+        k_weight,
         pos,
         cos,
         sin,
         is_neox,
         nope_first,
+        not reuse_freqs_front_part,
+        eps is not None,
+        1e-6 if eps is None else eps,
+        gemma_norm,
+        *(mrope_section or (0, 0, 0)),
+        mrope_interleaved,
+        ("static", "token", "page").index(quant),
+        page_slots,
         cache_dtype,
         q_out,
         k_out,
+        v_out,
         stream,
     )
+
+
+def _norm_rope_cache(
+    qkv, weights, cos_sin, positions, eps, is_neox, caches, slot_mapping, scales, **options
+):
+    """`fused_qk_rope_reshape_and_cache` with a table [cos | sin], and caches (slots, heads, dim)
+    without pages."""
+    half = cos_sin.shape[-1] // 2
+    tables = cos_sin[:, :half], cos_sin[:, half:]
+    caches = [c[:, None] if c.ndim == 3 else c for c in caches]
+    return fused_qk_rope_reshape_and_cache(
+        *qkv,
+        *caches,
+        slot_mapping,
+        positions,
+        *tables,
+        is_neox,
+        False,
+        *scales,
+        q_weight=weights[0],
+        k_weight=weights[1],
+        eps=eps,
+        **options,
+    )
+
+
+def _split_heads(qkv, heads, dim):
+    """q, k and v of a fused QKV array (tokens, heads * dim), as views (tokens, heads, dim)."""
+    begin, parts = 0, []
+    for n in heads:
+        parts.append(qkv[:, begin : begin + n * dim].reshape((qkv.shape[0], n, dim)))
+        begin += n * dim
+    return parts
+
+
+def fused_qk_norm_rope_cache_quant_shuffle(
+    q: ArrayT,
+    k: ArrayT,
+    v: ArrayLike,
+    eps: float,
+    qw: ArrayLike,
+    kw: ArrayLike,
+    cos_sin_cache: ArrayLike,
+    is_neox_style: bool,
+    pos_ids: ArrayLike,
+    k_cache: ArrayLike,
+    v_cache: ArrayLike,
+    slot_mapping: ArrayLike,
+    kv_cache_dtype: DType = "auto",
+    k_scale: ArrayLike | None = None,
+    v_scale: ArrayLike | None = None,
+    *,
+    out: tuple[ArrayT, ArrayT] | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ArrayT]:
+    """Norm and rotation of q and k, and the write of k and v into the caches, with a scale for each
+    token and head where these hold codes.
+
+    q, k, v: (tokens, heads, head_dim). cos_sin_cache: (max_position, R), cosines, then sines.
+    k_cache, v_cache, slot_mapping: as for `reshape_and_cache`.
+    kv_cache_dtype: "auto" for caches of q's dtype; else what those of uint8 hold.
+    k_scale, v_scale: (pages, heads, block) or (heads, slots) f32, written, for caches of codes.
+    out: (q_out, k_out), which may be q and k.
+    Returns q, or, with out, (q, k). Source: AITER fused_qk_norm_rope_cache_quant_shuffle.
+    """
+    dtype = _cache_dtype(k_cache, kv_cache_dtype)
+    codes = str(k_cache.dtype) != str(q.dtype)
+    q_out, k_out = out or (None, None)
+    result = _norm_rope_cache(
+        (q, k, v),
+        (qw, kw),
+        cos_sin_cache,
+        pos_ids,
+        eps,
+        is_neox_style,
+        (k_cache, v_cache),
+        slot_mapping,
+        (k_scale, v_scale) if codes else (None, None),
+        quant="token" if codes else "static",
+        cache_dtype=dtype,
+        q_out=q_out,
+        k_out=k_out,
+        stream=stream,
+    )
+    return (result, k_out) if out else result
+
+
+def fused_qk_norm_rope_cache_block_quant_shuffle(
+    q: ArrayT,
+    k: ArrayT,
+    v: ArrayLike,
+    eps: float,
+    qw: ArrayLike,
+    kw: ArrayLike,
+    cos_sin_cache: ArrayLike,
+    is_neox_style: bool,
+    pos_ids: ArrayLike,
+    k_cache: ArrayLike,
+    v_cache: ArrayLike,
+    slot_mapping: ArrayLike,
+    kv_cache_dtype: DType = "auto",
+    k_scale: ArrayLike | None = None,
+    v_scale: ArrayLike | None = None,
+    *,
+    out: tuple[ArrayT, ArrayT],
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """`fused_qk_norm_rope_cache_quant_shuffle` with a scale for each page and head, updated as by
+    `reshape_and_cache_with_block_quant`.
+
+    k_scale, v_scale: (heads, pages); a transposed view of (pages, heads) will do.
+    out: (q_out, k_out), which may be q and k: the codes are made from k_out.
+    Returns (q, k). Source: AITER fused_qk_norm_rope_cache_block_quant_shuffle.
+    """
+    dtype = _cache_dtype(k_cache, kv_cache_dtype)
+    codes = str(k_cache.dtype) != str(q.dtype)
+    result = _norm_rope_cache(
+        (q, k, v),
+        (qw, kw),
+        cos_sin_cache,
+        pos_ids,
+        eps,
+        is_neox_style,
+        (k_cache, v_cache),
+        slot_mapping,
+        (k_scale, v_scale) if codes else (None, None),
+        quant="page" if codes else "static",
+        cache_dtype=dtype,
+        q_out=out[0],
+        k_out=out[1],
+        stream=stream,
+    )
+    return result, out[1]
+
+
+def fused_qk_norm_rope_cache_pts_quant_shuffle(
+    qkv: ArrayT,
+    qw: ArrayLike,
+    kw: ArrayLike,
+    cos_sin: ArrayLike,
+    positions: ArrayLike,
+    num_heads_q: int,
+    num_heads_k: int,
+    num_heads_v: int,
+    head_size: int,
+    is_neox_style: bool,
+    eps: float,
+    k_cache: ArrayLike,
+    v_cache: ArrayLike,
+    slot_mapping: ArrayLike,
+    per_tensor_k_scale: ArrayLike | None = None,
+    per_tensor_v_scale: ArrayLike | None = None,
+    *,
+    mrope_section: Sequence[int] | None = None,
+    mrope_interleaved: bool = False,
+    gemma_norm: bool = False,
+    cache_dtype: DType | None = None,
+    q_out: ArrayT | None = None,
+    k_out: ArrayLike | None = None,
+    v_out: ArrayLike | None = None,
+    stream: Stream = None,
+) -> ArrayT:
+    """Norm and rotation of q and k of a fused QKV array, and the write of k and v into the caches,
+    with given scales where these hold codes.
+
+    qkv: (tokens, (num_heads_q + num_heads_k + num_heads_v) * head_size).
+    cos_sin: (max_position, R), cosines, then sines. positions: (tokens,), or (3, tokens) with
+        mrope_section, mrope_interleaved (see `mrope_fwd`). gemma_norm: multiply by (1 + weight).
+    k_cache, v_cache, slot_mapping: as for `reshape_and_cache`, or caches (slots, heads, head_size).
+    per_tensor_k_scale, per_tensor_v_scale: (1,) f32, for caches of codes; None = 1.
+    q_out, k_out, v_out: as for `fused_qk_rope_reshape_and_cache`.
+    Returns the turned q. Source: AITER fused_qk_norm_rope_cache_pts_quant_shuffle.
+    """
+    codes = str(k_cache.dtype) != str(qkv.dtype)
+    return _norm_rope_cache(
+        _split_heads(qkv, (num_heads_q, num_heads_k, num_heads_v), head_size),
+        (qw, kw),
+        cos_sin,
+        positions,
+        eps,
+        is_neox_style,
+        (k_cache, v_cache),
+        slot_mapping,
+        (per_tensor_k_scale, per_tensor_v_scale) if codes else (None, None),
+        gemma_norm=gemma_norm,
+        mrope_section=mrope_section,
+        mrope_interleaved=mrope_interleaved,
+        cache_dtype=cache_dtype,
+        q_out=q_out,
+        k_out=k_out,
+        v_out=v_out,
+        stream=stream,
+    )
+
+
+def fused_qk_norm_mrope_3d_cache_pts_quant_shuffle(
+    qkv: ArrayT,
+    qw: ArrayLike,
+    kw: ArrayLike,
+    cos_sin: ArrayLike,
+    positions: ArrayLike,
+    num_heads_q: int,
+    num_heads_k: int,
+    num_heads_v: int,
+    head_size: int,
+    is_neox_style: bool,
+    mrope_section: Sequence[int],
+    is_interleaved: bool,
+    *args: object,
+    **options: object,
+) -> ArrayT:
+    """`fused_qk_norm_rope_cache_pts_quant_shuffle` with three positions a token, (3, tokens).
+
+    args, options: those of that function, from eps on.
+    Source: AITER fused_qk_norm_mrope_3d_cache_pts_quant_shuffle.
+    """
+    heads = num_heads_q, num_heads_k, num_heads_v
+    return fused_qk_norm_rope_cache_pts_quant_shuffle(
+        qkv, qw, kw, cos_sin, positions, *heads, head_size, is_neox_style, *args,
+        mrope_section=mrope_section, mrope_interleaved=is_interleaved, **options,
+    )  # fmt: skip
+
+
+def fused_qkv_split_qk_norm_rope_cache(
+    qkv: ArrayT,
+    q_weight: ArrayLike,
+    k_weight: ArrayLike,
+    cos: ArrayLike,
+    sin: ArrayLike,
+    positions: ArrayLike,
+    key_cache: ArrayLike,
+    value_cache: ArrayLike,
+    slot_mapping: ArrayLike,
+    qh: int,
+    kvh: int,
+    head_dim: int,
+    is_neox: bool = True,
+    reuse_freqs_front_part: bool = True,
+    attn_output_gate: bool = False,
+    k_scale: ArrayLike | None = None,
+    v_scale: ArrayLike | None = None,
+    eps: float = 1e-5,
+    gated_qkv_layout: str = "interleaved",
+    *,
+    gemma_norm: bool = True,
+    cache_dtype: DType | None = None,
+    q_out: ArrayT | None = None,
+    k_out: ArrayLike | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ...]:
+    """Norm, by (1 + weight), and rotation of q and k of a fused QKV array, and the write of k and v
+    into the caches.
+
+    qkv: (tokens, (qh + 2 kvh) * head_dim); attn_output_gate: (tokens, (2 qh + 2 kvh) * head_dim), in
+        which the gate follows each head of q ("interleaved") or all of them ("blocked").
+    The others as for `fused_qk_rope_reshape_and_cache`.
+    Returns (q, k or None, v) or (q, gate, k or None, v), where gate and v are views of qkv, and k is
+    k_out. Source: AITER fused_qkv_split_qk_norm_rope_cache.
+    """
+    if gated_qkv_layout not in ("interleaved", "blocked"):
+        raise ValueError(
+            f"fused_qkv_split_qk_norm_rope_cache: gated_qkv_layout is {gated_qkv_layout!r}, expected "
+            "'interleaved' or 'blocked'"
+        )
+    if not attn_output_gate:
+        q, k, v = _split_heads(qkv, (qh, kvh, kvh), head_dim)
+    elif gated_qkv_layout == "blocked":
+        q, gate, k, v = _split_heads(qkv, (qh, qh, kvh, kvh), head_dim)
+    else:
+        both, k, v = _split_heads(qkv, (2 * qh, kvh, kvh), head_dim)
+        q, gate = both[:, ::2], both[:, 1::2]
+    q = fused_qk_rope_reshape_and_cache(
+        q,
+        k,
+        v,
+        key_cache,
+        value_cache,
+        slot_mapping,
+        positions,
+        cos,
+        sin,
+        is_neox,
+        False,
+        k_scale,
+        v_scale,
+        q_weight=q_weight,
+        k_weight=k_weight,
+        eps=eps,
+        gemma_norm=gemma_norm,
+        reuse_freqs_front_part=reuse_freqs_front_part,
+        cache_dtype=cache_dtype,
+        q_out=q_out,
+        k_out=k_out,
+        stream=stream,
+    )
+    return (q, gate, k_out, v) if attn_output_gate else (q, k_out, v)
 
 
 def fused_qk_rope_concat_and_cache_mla(
@@ -524,6 +859,53 @@ def fused_qk_rope_concat_and_cache_mla_seg(
             "expected (pages, block * (latent + rope))"
         )
     return fused_qk_rope_concat_and_cache_mla(q_nope, q_pe, kv_c, k_pe, kv_cache, *args, **options)
+
+
+def inverse_rope_group_quant(
+    o: ArrayT,
+    positions: ArrayLike,
+    cos_cache: ArrayLike,
+    sin_cache: ArrayLike,
+    num_groups: int,
+    quant_group_size: int = 128,
+    scale_layout: str = "row",
+    *,
+    quant_dtype: DType = "float8_e4m3fn",
+    is_neox: bool = False,
+    out: tuple[ArrayT, ArrayT] | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """The last R dims of each head of an attention's output turned back, then codes with e8m0 scales.
+
+    o: (tokens, heads, head_dim); positions: (tokens,); cos_cache, sin_cache: (max_position, R / 2).
+    num_groups: rows of the result, of heads * head_dim / num_groups dims each.
+    quant_group_size: dims that share a scale, a divisor of head_dim.
+    scale_layout: "row": (tokens, num_groups, columns); "mfma_tile": (num_groups, tokens to 32, columns
+        to 2 with groups of 128, else to 8), in gfx950's tiles; "n32k4": (tokens / 32, num_groups, 32
+        columns), 4 columns of 32 tokens together. What pads is not written.
+    Returns (codes (tokens, num_groups, dims), scales). Source: AITER inverse_rope_group_quant, which
+    does not round to o's dtype between.
+    """
+    codes, scale = out or (None, None)
+    layouts = ("row", "mfma_tile", "n32k4")
+    if scale_layout not in layouts:
+        raise ValueError(
+            f"inverse_rope_group_quant: scale_layout is {scale_layout!r}, expected one of {layouts}"
+        )
+    return _aiter.inverse_rope_group_quant(
+        o,
+        positions,
+        cos_cache,
+        sin_cache,
+        num_groups,
+        quant_group_size,
+        layouts.index(scale_layout),
+        is_neox,
+        quant_dtype,
+        codes,
+        scale,
+        stream,
+    )
 
 
 def indexer_qk_rope_quant_and_cache(

@@ -54,8 +54,8 @@ void reshape_and_cache_with_block_quant(nb::handle key, nb::handle value, nb::ha
 }
 
 void concat_and_cache_mla(nb::handle kv_c, nb::handle k_pe, nb::handle kv_cache,
-                          nb::handle slot_mapping, nb::handle scale, nb::handle cache_dtype,
-                          nb::handle stream) {
+                          nb::handle slot_mapping, nb::handle scale, bool preshuffle,
+                          nb::handle cache_dtype, nb::handle stream) {
   OpCall call("concat_and_cache_mla", stream);
   const aiter_tensor* tkv_c = call.in("kv_c", kv_c);
   const aiter_tensor* tk_pe = call.in("k_pe", k_pe);
@@ -64,6 +64,7 @@ void concat_and_cache_mla(nb::handle kv_c, nb::handle k_pe, nb::handle kv_cache,
   const aiter_tensor* tscale = call.in("scale", scale);
   aiter_reshape_and_cache_opts opts = AITER_RESHAPE_AND_CACHE_OPTS_INIT;
   opts.flags = call.flags();
+  opts.preshuffle = preshuffle;
   opts.cache_dtype = parse_dtype(cache_dtype, {});
   call.run([&] {
     return aiter_concat_and_cache_mla(tkv_c, tk_pe, tkv_cache, tslots, tscale, &opts,
@@ -182,13 +183,14 @@ aiter_fused_qk_rope_cache_opts fused_opts(const OpCall& call, bool neox, nb::han
   return opts;
 }
 
-nb::object fused_qk_rope_reshape_and_cache(nb::handle q, nb::handle key, nb::handle value,
-                                           nb::handle key_cache, nb::handle value_cache,
-                                           nb::handle slot_mapping, nb::handle k_scale,
-                                           nb::handle v_scale, nb::handle positions, nb::handle cos,
-                                           nb::handle sin, bool neox, bool nope_first,
-                                           nb::handle cache_dtype, nb::handle q_out,
-                                           nb::handle key_out, nb::handle stream) {
+nb::object fused_qk_rope_reshape_and_cache(
+    nb::handle q, nb::handle key, nb::handle value, nb::handle key_cache, nb::handle value_cache,
+    nb::handle slot_mapping, nb::handle k_scale, nb::handle v_scale, nb::handle q_weight,
+    nb::handle k_weight, nb::handle positions, nb::handle cos, nb::handle sin, bool neox,
+    bool nope_first, bool full_width, bool norm, float eps, bool gemma, int64_t section0,
+    int64_t section1, int64_t section2, bool sections_interleaved, int quant, int64_t page_slots,
+    nb::handle cache_dtype, nb::handle q_out, nb::handle key_out, nb::handle value_out,
+    nb::handle stream) {
   OpCall call("fused_qk_rope_reshape_and_cache", stream);
   const aiter_tensor* tq = call.in("q", q);
   const aiter_tensor* tkey = call.in("key", key);
@@ -196,19 +198,29 @@ nb::object fused_qk_rope_reshape_and_cache(nb::handle q, nb::handle key, nb::han
   const aiter_tensor* tkey_cache = call.inout("key_cache", key_cache);
   const aiter_tensor* tvalue_cache = call.inout("value_cache", value_cache);
   const aiter_tensor* tslots = call.in("slot_mapping", slot_mapping);
-  const aiter_tensor* tk_scale = call.in("k_scale", k_scale);
-  const aiter_tensor* tv_scale = call.in("v_scale", v_scale);
+  const aiter_tensor* tk_scale =
+      quant ? call.inout("k_scale", k_scale) : call.in("k_scale", k_scale);
+  const aiter_tensor* tv_scale =
+      quant ? call.inout("v_scale", v_scale) : call.in("v_scale", v_scale);
+  const aiter_tensor* tq_weight = call.in("q_weight", q_weight);
+  const aiter_tensor* tk_weight = call.in("k_weight", k_weight);
   const aiter_tensor* tpositions = call.in("positions", positions);
   const aiter_tensor* tcos = call.in("cos_cache", cos);
   const aiter_tensor* tsin = call.in("sin_cache", sin);
   const aiter_tensor* tq_out = call.out("q_out", q_out, like(tq));
   const aiter_tensor* tkey_out = call.inout("key_out", key_out);
+  const aiter_tensor* tvalue_out = call.inout("value_out", value_out);
   auto opts = fused_opts(call, neox, cache_dtype);
   opts.nope_first = nope_first;
+  opts.full_width = full_width;
+  opts.section0 = section0, opts.section1 = section1, opts.section2 = section2;
+  opts.sections_interleaved = sections_interleaved;
+  opts.norm = norm, opts.eps = eps, opts.gemma = gemma;
+  opts.quant = quant, opts.page_slots = page_slots;
   call.run([&] {
-    return aiter_fused_qk_rope_reshape_and_cache(tq, tkey, tvalue, tkey_cache, tvalue_cache, tslots,
-                                                 tk_scale, tv_scale, tpositions, tcos, tsin, tq_out,
-                                                 tkey_out, &opts, call.stream());
+    return aiter_fused_qk_rope_reshape_and_cache(
+        tq, tkey, tvalue, tkey_cache, tvalue_cache, tslots, tk_scale, tv_scale, tq_weight,
+        tk_weight, tpositions, tcos, tsin, tq_out, tkey_out, tvalue_out, &opts, call.stream());
   });
   return call.result();
 }
@@ -243,6 +255,43 @@ nb::object fused_qk_rope_concat_and_cache_mla(
     return aiter_fused_qk_rope_concat_and_cache_mla(tq_nope, tq_pe, tkv_c, tk_pe, tkv_cache, tslots,
                                                     tk_scale, tq_scale, tpositions, tcos, tsin,
                                                     tq_out, &opts, call.stream());
+  });
+  return call.result();
+}
+
+nb::object inverse_rope_group_quant(nb::handle o, nb::handle positions, nb::handle cos,
+                                    nb::handle sin, int64_t rows, int64_t group, int scale_layout,
+                                    bool neox, nb::handle quant_dtype, nb::handle codes,
+                                    nb::handle scale, nb::handle stream) {
+  OpCall call("inverse_rope_group_quant", stream);
+  const aiter_tensor* to = call.in("o", o);
+  const aiter_tensor* tpositions = call.in("positions", positions);
+  const aiter_tensor* tcos = call.in("cos_cache", cos);
+  const aiter_tensor* tsin = call.in("sin_cache", sin);
+  const aiter_dtype dtype = parse_dtype(quant_dtype, {});
+  // Of a wrong rank or number of rows, an empty one: it is left for the operator to refuse.
+  const bool fits = to->ndim == 3 && rows > 0 && group > 0;
+  const int64_t tokens = fits ? to->shape[0] : 0;
+  const int64_t width = fits ? to->shape[1] * to->shape[2] / rows : 0;
+  const int64_t columns = fits ? width / group : 0, tiles = (tokens + 31) / 32;
+  const int64_t pad = group == 128 ? 2 : 8;
+  const Spec scales = scale_layout == AITER_SCALES_MFMA_TILE
+                          ? spec({AITER_CODE_FLOAT8_E8M0FNU, 8, 1},
+                                 {rows, 32 * tiles, (columns + pad - 1) / pad * pad})
+                      : scale_layout == AITER_SCALES_N32K4
+                          ? spec({AITER_CODE_FLOAT8_E8M0FNU, 8, 1}, {tiles, rows, 32 * columns})
+                          : spec({AITER_CODE_FLOAT8_E8M0FNU, 8, 1}, {tokens, rows, columns});
+  const aiter_tensor* tcodes = call.out("codes", codes, spec(dtype, {tokens, rows, width}));
+  const aiter_tensor* tscale = call.out("scale", scale, scales);
+  aiter_inverse_rope_group_quant_opts opts = AITER_INVERSE_ROPE_GROUP_QUANT_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.group = group;
+  opts.scale_layout = scale_layout;
+  opts.interleaved = !neox;
+  opts.codes_dtype = dtype;
+  call.run([&] {
+    return aiter_inverse_rope_group_quant(to, tpositions, tcos, tsin, tcodes, tscale, &opts,
+                                          call.stream());
   });
   return call.result();
 }
@@ -294,7 +343,8 @@ void bind_kvcache(nb::module_& m) {
         "value"_a, "key_cache"_a, "value_cache"_a, "k_scale"_a, "v_scale"_a, "slot_mapping"_a,
         "page_slots"_a, "cache_dtype"_a.none(), "stream"_a.none());
   m.def("concat_and_cache_mla", &concat_and_cache_mla, "kv_c"_a, "k_pe"_a, "kv_cache"_a,
-        "slot_mapping"_a, "scale"_a.none(), "cache_dtype"_a.none(), "stream"_a.none());
+        "slot_mapping"_a, "scale"_a.none(), "preshuffle"_a, "cache_dtype"_a.none(),
+        "stream"_a.none());
   m.def("indexer_k_quant_and_cache", &indexer_k_quant_and_cache, "k"_a, "kv_cache"_a,
         "slot_mapping"_a, "quant_block_size"_a, "ue8m0"_a, "preshuffle"_a, "cache_dtype"_a.none(),
         "stream"_a.none());
@@ -310,12 +360,18 @@ void bind_kvcache(nb::module_& m) {
   m.def("swap_blocks", &swap_blocks, "src"_a, "dst"_a, "block_mapping"_a, "stream"_a.none());
   m.def("fused_qk_rope_reshape_and_cache", &fused_qk_rope_reshape_and_cache, "q"_a, "key"_a,
         "value"_a, "key_cache"_a, "value_cache"_a, "slot_mapping"_a, "k_scale"_a.none(),
-        "v_scale"_a.none(), "positions"_a, "cos"_a, "sin"_a, "neox"_a, "nope_first"_a,
-        "cache_dtype"_a.none(), "q_out"_a.none(), "key_out"_a.none(), "stream"_a.none());
+        "v_scale"_a.none(), "q_weight"_a.none(), "k_weight"_a.none(), "positions"_a.none(),
+        "cos"_a.none(), "sin"_a.none(), "neox"_a, "nope_first"_a, "full_width"_a, "norm"_a, "eps"_a,
+        "gemma"_a, "section0"_a, "section1"_a, "section2"_a, "sections_interleaved"_a, "quant"_a,
+        "page_slots"_a, "cache_dtype"_a.none(), "q_out"_a.none(), "key_out"_a.none(),
+        "value_out"_a.none(), "stream"_a.none());
   m.def("fused_qk_rope_concat_and_cache_mla", &fused_qk_rope_concat_and_cache_mla, "q_nope"_a,
         "q_pe"_a, "kv_c"_a, "k_pe"_a, "kv_cache"_a, "slot_mapping"_a, "k_scale"_a.none(),
         "q_scale"_a.none(), "positions"_a, "cos"_a, "sin"_a, "neox"_a, "rope_first"_a,
         "out_dtype"_a.none(), "cache_dtype"_a.none(), "q_out"_a.none(), "stream"_a.none());
+  m.def("inverse_rope_group_quant", &inverse_rope_group_quant, "o"_a, "positions"_a, "cos"_a,
+        "sin"_a, "rows"_a, "group"_a, "scale_layout"_a, "neox"_a, "quant_dtype"_a, "codes"_a.none(),
+        "scale"_a.none(), "stream"_a.none());
   m.def("indexer_qk_rope_quant_and_cache", &indexer_qk_rope_quant_and_cache, "q"_a, "weights"_a,
         "k"_a, "kv_cache"_a, "slot_mapping"_a, "norm_weight"_a, "norm_bias"_a, "positions"_a,
         "cos"_a, "sin"_a, "epsilon"_a, "weights_scale"_a, "ue8m0"_a, "preshuffle"_a, "neox"_a,

@@ -7,11 +7,22 @@ __all__ = [
     "concat_and_cache_mla",
     "concat_and_cache_mla_seg",
     "cp_gather_indexer_k_quant_cache",
+    "fused_kv_norm_rope_group_quant",
+    "fused_qk_norm_mrope_3d_cache_pts_quant_shuffle",
+    "fused_qk_norm_rope_cache_block_quant_shuffle",
+    "fused_qk_norm_rope_cache_pts_quant_shuffle",
+    "fused_qk_norm_rope_cache_quant_shuffle",
+    "fused_qk_norm_rope_group_quant",
     "fused_qk_rope_concat_and_cache_mla",
     "fused_qk_rope_concat_and_cache_mla_seg",
+    "fused_qk_rope_cosine_cache_llama",
     "fused_qk_rope_reshape_and_cache",
+    "fused_qknorm_idxrqknorm",
+    "fused_qkv_split_qk_norm_rope_cache",
     "indexer_k_quant_and_cache",
     "indexer_qk_rope_quant_and_cache",
+    "inverse_rope_group_quant",
+    "ragged_layout_trans",
     "reshape_and_cache",
     "reshape_and_cache_flash",
     "reshape_and_cache_with_block_quant",
@@ -186,10 +197,14 @@ def concat_and_cache_mla_seg(kv_c, k_pe, kv_cache, slot_mapping, kv_cache_dtype,
 def cat_and_cache_mla(
     k_nope, k_pe, kv_cache, slot_mapping, k_scale, apply_scale=True, shuffled_kv_cache=False
 ):
-    if shuffled_kv_cache:
-        raise NotImplementedError("cat_and_cache_mla: shuffled_kv_cache is True, expected False")
+    if "uint8" in str(kv_cache.dtype):
+        raise NotImplementedError(
+            "cat_and_cache_mla: kv_cache is uint8 (nvfp4), expected bf16 or fp8"
+        )
     scale = _scale(kv_cache, k_scale) if apply_scale else None
-    aiter.cat_and_cache_mla(k_nope, k_pe, kv_cache, slot_mapping, scale)
+    aiter.cat_and_cache_mla(
+        k_nope, k_pe, kv_cache, slot_mapping, scale, shuffled_kv_cache=shuffled_kv_cache
+    )
 
 
 def indexer_k_quant_and_cache(
@@ -344,6 +359,12 @@ def fused_qk_rope_concat_and_cache_mla_seg(
     )
 
 
+def _cos_sin(cos, sin, head_dim):
+    """Tables of one row a position, and whether they have one column for both of a pair."""
+    cos, sin = (t.reshape(t.shape[0], -1) for t in (cos, sin))
+    return cos, sin, 2 * cos.shape[-1] <= head_dim
+
+
 def fused_qk_rope_reshape_and_cache(
     q,
     k,
@@ -371,17 +392,19 @@ def fused_qk_rope_reshape_and_cache(
     import torch
 
     k_out = torch.empty_like(k) if k_out is None else k_out
+    cos, sin, reuse = _cos_sin(cos, sin, q.shape[-1])
     q_out = aiter.fused_qk_rope_reshape_and_cache(
         q,
         k,
         v,
         key_cache,
         value_cache,
-        slot_mapping,
+        slot_mapping[: len(q)],
         pos if offs is None else pos + offs,
-        cos.reshape(cos.shape[0], -1),
-        sin.reshape(sin.shape[0], -1),
+        cos,
+        sin,
         is_neox,
+        reuse_freqs_front_part=reuse,
         k_scale=_scale(key_cache, k_scale) if apply_scale else None,
         v_scale=_scale(key_cache, v_scale) if apply_scale else None,
         cache_dtype=_holds(key_cache),
@@ -392,3 +415,663 @@ def fused_qk_rope_reshape_and_cache(
     if output_zeros:
         results += (torch.zeros_like(q) if zeros_out is None else zeros_out.zero_(),)
     return results
+
+
+def fused_qk_rope_cosine_cache_llama(
+    q,
+    k,
+    v,
+    key_cache,
+    value_cache,
+    slot_mapping,
+    pos,
+    cos,
+    sin,
+    k_scale,
+    v_scale,
+    is_neox,
+    flash_layout,
+    apply_scale=True,
+    offs=None,
+    q_out=None,
+):
+    """fused_qk_rope_reshape_and_cache that returns (q_out, key_cache, value_cache)."""
+    cos, sin, reuse = _cos_sin(cos, sin, q.shape[-1])
+    q_out = aiter.fused_qk_rope_reshape_and_cache(
+        q,
+        k,
+        v,
+        key_cache,
+        value_cache,
+        slot_mapping[: len(q)],
+        pos if offs is None else pos + offs,
+        cos,
+        sin,
+        is_neox,
+        reuse_freqs_front_part=reuse,
+        k_scale=_scale(key_cache, k_scale) if apply_scale else None,
+        v_scale=_scale(key_cache, v_scale) if apply_scale else None,
+        cache_dtype=_holds(key_cache),
+        q_out=q_out,
+    )
+    return q_out, key_cache, value_cache
+
+
+def _shuffled(name, q, k, v, heads, head_dim, v_cache, k_cache, kv_cache_dtype, *args):
+    tokens = len(q)
+    q, k, v = (x.view(tokens, n, head_dim) for x, n in zip((q, k, v), heads, strict=True))
+    eps, qw, kw, cos_sin_cache, is_neox_style, pos_ids, slot_mapping, *scales = args
+    getattr(aiter, name)(
+        q,
+        k,
+        v,
+        eps,
+        qw,
+        kw,
+        cos_sin_cache.view(-1, cos_sin_cache.shape[-1]),
+        is_neox_style,
+        pos_ids,
+        k_cache,
+        _values(k_cache, v_cache, True),
+        slot_mapping,
+        _holds(k_cache, None if kv_cache_dtype == "auto" else kv_cache_dtype) or "auto",
+        *scales,
+        out=(q, k),
+    )
+
+
+def fused_qk_norm_rope_cache_quant_shuffle(
+    q,
+    k,
+    v,
+    num_heads_q,
+    num_heads_k,
+    num_heads_v,
+    head_dim,
+    eps,
+    qw,
+    kw,
+    cos_sin_cache,
+    is_neox_style,
+    pos_ids,
+    k_cache,
+    v_cache,
+    slot_mapping,
+    kv_cache_dtype,
+    k_scale,
+    v_scale,
+):
+    """q and k are normalized and turned in place; the values' cache is in the asm layout, whatever its
+    shape. Scales: (pages, heads, block), written."""
+    if kv_cache_dtype != "auto":
+        pages, heads, _, block, _ = k_cache.shape
+        k_scale, v_scale = (s.view(pages, heads, block) for s in (k_scale, v_scale))
+    _shuffled(
+        "fused_qk_norm_rope_cache_quant_shuffle",
+        q,
+        k,
+        v,
+        (num_heads_q, num_heads_k, num_heads_v),
+        head_dim,
+        v_cache,
+        k_cache,
+        kv_cache_dtype,
+        eps,
+        qw,
+        kw,
+        cos_sin_cache,
+        is_neox_style,
+        pos_ids,
+        slot_mapping,
+        k_scale,
+        v_scale,
+    )
+
+
+def fused_qk_norm_rope_cache_block_quant_shuffle(
+    qkv,
+    num_heads_q,
+    num_heads_k,
+    num_heads_v,
+    head_dim,
+    eps,
+    qw,
+    kw,
+    cos_sin_cache,
+    is_neox_style,
+    pos_ids,
+    k_cache,
+    v_cache,
+    slot_mapping,
+    cu_q_len,
+    kv_cache_dtype,
+    k_scale,
+    v_scale,
+    max_tokens_per_batch=0,
+):
+    """q and k are normalized and turned in place in qkv. Scales: (pages, heads), updated. Pages are found
+    from slot_mapping, without cu_q_len."""
+    heads = num_heads_q, num_heads_k, num_heads_v
+    qkv = qkv.view(-1, sum(heads) * head_dim).view(-1, sum(heads), head_dim)
+    q, k, v = qkv.split(heads, 1)
+    if kv_cache_dtype != "auto":
+        k_scale, v_scale = k_scale.view(-1, num_heads_k).T, v_scale.view(-1, num_heads_v).T
+    _shuffled(
+        "fused_qk_norm_rope_cache_block_quant_shuffle",
+        q,
+        k,
+        v,
+        heads,
+        head_dim,
+        v_cache,
+        k_cache,
+        kv_cache_dtype,
+        eps,
+        qw,
+        kw,
+        cos_sin_cache,
+        is_neox_style,
+        pos_ids,
+        slot_mapping,
+        k_scale,
+        v_scale,
+    )
+
+
+def _pts(
+    qkv,
+    qw,
+    kw,
+    cos_sin,
+    positions,
+    num_tokens,
+    num_heads_q,
+    num_heads_k,
+    num_heads_v,
+    head_size,
+    is_neox_style,
+    eps,
+    q_out,
+    k_cache,
+    v_cache,
+    slot_mapping,
+    per_tensor_k_scale,
+    per_tensor_v_scale,
+    k_out,
+    v_out,
+    return_kv,
+    use_shuffle_layout,
+    block_size,
+    x,
+    rotary_dim,
+    **mrope,
+):
+    heads = num_heads_q, num_heads_k, num_heads_v
+    if use_shuffle_layout:
+        if k_cache.ndim != 5:
+            k_cache = k_cache.view(-1, num_heads_k, head_size // x, block_size, x)
+        if v_cache.ndim != 5:
+            v_cache = v_cache.view(-1, num_heads_v, block_size // x, head_size, x)
+
+    def rows(out, n):
+        return out.view(num_tokens, n, head_size) if return_kv and out is not None else None
+
+    scales = (s.reshape(-1).to(qkv.device) for s in (per_tensor_k_scale, per_tensor_v_scale))
+    aiter.fused_qk_norm_rope_cache_pts_quant_shuffle(
+        qkv.view(num_tokens, sum(heads) * head_size),
+        qw,
+        kw,
+        cos_sin.view(-1, rotary_dim or head_size),
+        positions,
+        *heads,
+        head_size,
+        is_neox_style,
+        eps,
+        k_cache,
+        v_cache,
+        slot_mapping,
+        *scales,
+        cache_dtype=_holds(k_cache),
+        q_out=q_out.view(num_tokens, num_heads_q, head_size),
+        k_out=rows(k_out, num_heads_k),
+        v_out=rows(v_out, num_heads_v),
+        **mrope,
+    )
+
+
+def fused_qk_norm_rope_cache_pts_quant_shuffle(
+    qkv,
+    qw,
+    kw,
+    cos_sin,
+    positions,
+    num_tokens,
+    num_heads_q,
+    num_heads_k,
+    num_heads_v,
+    head_size,
+    is_neox_style,
+    eps,
+    q_out,
+    k_cache,
+    v_cache,
+    slot_mapping,
+    per_tensor_k_scale,
+    per_tensor_v_scale,
+    k_out,
+    v_out,
+    return_kv,
+    use_shuffle_layout,
+    block_size,
+    x,
+    rotary_dim=0,
+):
+    """q_out, and with return_kv k_out and v_out (of the caches' dtype), are written. With
+    use_shuffle_layout the caches are in the asm layout, with pages of block_size."""
+    _pts(
+        qkv,
+        qw,
+        kw,
+        cos_sin,
+        positions,
+        num_tokens,
+        num_heads_q,
+        num_heads_k,
+        num_heads_v,
+        head_size,
+        is_neox_style,
+        eps,
+        q_out,
+        k_cache,
+        v_cache,
+        slot_mapping,
+        per_tensor_k_scale,
+        per_tensor_v_scale,
+        k_out,
+        v_out,
+        return_kv,
+        use_shuffle_layout,
+        block_size,
+        x,
+        rotary_dim,
+    )
+
+
+def fused_qk_norm_mrope_3d_cache_pts_quant_shuffle(
+    qkv,
+    qw,
+    kw,
+    cos_sin,
+    positions,
+    num_tokens,
+    num_heads_q,
+    num_heads_k,
+    num_heads_v,
+    head_size,
+    is_neox_style,
+    mrope_section_,
+    is_interleaved,
+    eps,
+    q_out,
+    k_cache,
+    v_cache,
+    slot_mapping,
+    per_tensor_k_scale,
+    per_tensor_v_scale,
+    k_out,
+    v_out,
+    return_kv,
+    use_shuffle_layout,
+    block_size,
+    x,
+    rotary_dim=0,
+    gemma_norm=False,
+):
+    """The same with positions (3, num_tokens)."""
+    _pts(
+        qkv,
+        qw,
+        kw,
+        cos_sin,
+        positions,
+        num_tokens,
+        num_heads_q,
+        num_heads_k,
+        num_heads_v,
+        head_size,
+        is_neox_style,
+        eps,
+        q_out,
+        k_cache,
+        v_cache,
+        slot_mapping,
+        per_tensor_k_scale,
+        per_tensor_v_scale,
+        k_out,
+        v_out,
+        return_kv,
+        use_shuffle_layout,
+        block_size,
+        x,
+        rotary_dim,
+        mrope_section=mrope_section_,
+        mrope_interleaved=is_interleaved,
+        gemma_norm=gemma_norm,
+    )
+
+
+def fused_qkv_split_qk_norm_rope_cache(
+    qkv,
+    q_weight,
+    k_weight,
+    cos,
+    sin,
+    positions,
+    key_cache,
+    value_cache,
+    slot_mapping,
+    qh,
+    kvh,
+    head_dim,
+    is_neox=True,
+    offsets=None,
+    reuse_freqs_front_part=True,
+    attn_output_gate=False,
+    k_scale=None,
+    v_scale=None,
+    eps=1e-5,
+    gated_qkv_layout="interleaved",
+    kv_cache_layout="HND",
+):
+    """Returns (q, k, v), or (q, gate, k, v). Scales divide what goes to caches of floats, too."""
+    import torch
+
+    layout = kv_cache_layout.upper()
+    if layout not in ("HND", "NHD"):
+        raise ValueError(
+            f"fused_qkv_split_qk_norm_rope_cache: kv_cache_layout is {kv_cache_layout!r}, expected "
+            "'HND' or 'NHD'"
+        )
+    if layout == "HND":
+        key_cache, value_cache = (c.transpose(1, 2) for c in (key_cache, value_cache))
+    cos, sin = (t.reshape(t.shape[0], -1) for t in (cos, sin))
+    k_out = torch.empty(len(qkv), kvh, head_dim, dtype=qkv.dtype, device=qkv.device)
+    *results, _, v = aiter.fused_qkv_split_qk_norm_rope_cache(
+        qkv,
+        q_weight,
+        k_weight,
+        cos,
+        sin,
+        positions if offsets is None else positions + offsets,
+        key_cache,
+        value_cache,
+        slot_mapping,
+        qh,
+        kvh,
+        head_dim,
+        is_neox,
+        reuse_freqs_front_part,
+        attn_output_gate,
+        _scale(key_cache, k_scale),
+        _scale(key_cache, v_scale),
+        eps,
+        gated_qkv_layout,
+        cache_dtype=_holds(key_cache),
+        k_out=k_out,
+    )
+    if key_cache.element_size() > 1 and (k_scale is not None or v_scale is not None):
+        scaled = (x if s is None else x / s for x, s in ((k_out, k_scale), (v, v_scale)))
+        rows = (x.to(qkv.dtype) for x in scaled)
+        aiter.reshape_and_cache_flash(*rows, key_cache, value_cache, slot_mapping)
+    return (*(x.contiguous() for x in results), k_out, v.contiguous())
+
+
+def inverse_rope_group_quant(
+    o,
+    positions,
+    cos_cache,
+    sin_cache,
+    num_groups,
+    quant_group_size=128,
+    scale_layout="row",
+    x_fp8=None,
+    x_scale=None,
+):
+    """Codes of the type that the device multiplies. Either result may be given."""
+    import torch
+
+    from .dtypes import fp8
+
+    if x_fp8 is None:
+        x_fp8 = torch.empty(
+            len(o), num_groups, o.shape[1] * o.shape[2] // num_groups, dtype=fp8, device=o.device
+        )
+    return aiter.inverse_rope_group_quant(
+        o,
+        positions,
+        cos_cache,
+        sin_cache,
+        num_groups,
+        quant_group_size,
+        scale_layout,
+        quant_dtype=str(x_fp8.dtype).removeprefix("torch."),
+        out=(x_fp8, x_scale),
+    )
+
+
+def ragged_layout_trans(kv_indptr, kv_indices, k_buffer, v_buffer):
+    """Rows kv_indices of k_buffer and v_buffer, (slots, heads, dim), for the tokens of all sequences."""
+    tokens = int(kv_indptr[-1])
+    return aiter.gather_cache(
+        k_buffer[:, None],
+        v_buffer[:, None],
+        kv_indices[None, :tokens],
+        kv_indptr[[0, -1]],
+        tokens,
+    )
+
+
+def _norm_rope_entry(kv, weight, positions, cos, sin, eps, is_neox, group, entry):
+    """One normalized and turned tensor (tokens, heads, dim): the dims that do not turn as codes into
+    entry (tokens, heads, bytes), each group's e8m0 scale twice behind them; returns those that turn."""
+    import torch
+
+    rope = 2 * cos.shape[-1]
+    nope = kv.shape[-1] - rope
+    turned, _ = aiter.fused_qk_norm_rope(
+        kv,
+        kv[:, :0],
+        None,
+        weight,
+        None,
+        cos,
+        sin,
+        positions,
+        eps,
+        is_neox,
+        is_nope_first=True,
+    )
+    _, scale = aiter.quantize(
+        turned[..., :nope],
+        (1, group),
+        str(entry.dtype).removeprefix("torch."),
+        scale_dtype="float8_e8m0fnu",
+        out=entry[..., :nope],
+    )
+    twice = scale.view(torch.uint8).repeat_interleave(2, -1)
+    entry.view(torch.uint8)[..., nope : nope + twice.shape[-1]] = twice
+    return turned[..., nope:]
+
+
+def fused_kv_norm_rope_group_quant(
+    kv,
+    kv_weight,
+    positions,
+    slot_mapping,
+    cos_cache,
+    sin_cache,
+    eps,
+    k_nope_scale_buff,
+    k_rope_buff,
+    is_neox=False,
+    quant_group_size=64,
+    scale_dtype="e8m0",
+):
+    """Rows of both caches, (pages, block, bytes) and (pages, block, R); a negative slot skips its
+    token."""
+    import torch
+
+    _check_e8m0("fused_kv_norm_rope_group_quant", scale_dtype)
+    kv = kv.view(len(kv), 1, -1)
+    entry = torch.zeros(
+        len(kv), 1, k_nope_scale_buff.shape[-1], dtype=k_nope_scale_buff.dtype, device=kv.device
+    )
+    pe = _norm_rope_entry(
+        kv, kv_weight, positions, cos_cache, sin_cache, eps, is_neox, quant_group_size, entry
+    )
+    nope = kv.shape[-1] - pe.shape[-1]
+    used = nope + 2 * (nope // quant_group_size)
+    for rows, cache in ((entry[..., :used], k_nope_scale_buff[..., :used]), (pe, k_rope_buff)):
+        half = rows.shape[-1] // 2
+        aiter.concat_and_cache_mla(rows[:, 0, :half], rows[:, 0, half:], cache, slot_mapping)
+    return k_nope_scale_buff, k_rope_buff
+
+
+def _check_e8m0(name, scale_dtype):
+    if scale_dtype != "e8m0":
+        raise NotImplementedError(f"{name}: scale_dtype is {scale_dtype!r}, expected 'e8m0'")
+
+
+def fused_qk_norm_rope_group_quant(
+    q,
+    kv,
+    k_weight,
+    positions,
+    cos_cache,
+    sin_cache,
+    eps,
+    is_neox=False,
+    q_out_dtype=None,
+    q_nope_scale_buff=None,
+    q_rope_buff=None,
+    k_nope_scale_buff=None,
+    k_rope_buff=None,
+    q_weight=None,
+    quant_group_size=64,
+    scale_dtype="e8m0",
+    swa_nope_scale_buff=None,
+    swa_rope_buff=None,
+    swa_block_tables=None,
+    swa_dest_row=None,
+    swa_block_size=None,
+    batch_id_per_token=None,
+):
+    """Returns (q_nope_scale_buff, q_rope_buff or None, k_nope_scale_buff, k_rope_buff). Groups of k are of
+    64 dims. Without the write into a sliding window's rows."""
+    import torch
+
+    from .dtypes import fp8
+
+    _check_e8m0("fused_qk_norm_rope_group_quant", scale_dtype)
+    if swa_nope_scale_buff is not None:
+        raise NotImplementedError(
+            "fused_qk_norm_rope_group_quant: swa_nope_scale_buff is given, expected None"
+        )
+    rope = 2 * cos_cache.shape[-1]
+    tables = positions, cos_cache, sin_cache, eps, is_neox
+    if q_nope_scale_buff is None:
+        q_nope_scale_buff = torch.empty(q.shape, dtype=q_out_dtype or q.dtype, device=q.device)
+    if q_nope_scale_buff.element_size() == 1:
+        pe = _norm_rope_entry(q, q_weight, *tables, quant_group_size, q_nope_scale_buff)
+        q_rope_buff = pe.contiguous() if q_rope_buff is None else q_rope_buff.copy_(pe)
+    else:
+        q_rope_buff = None
+        aiter.fused_qk_norm_rope(
+            q, q[:, :0], None, q_weight, None, cos_cache, sin_cache, positions, eps, is_neox,
+            is_nope_first=True, out=(q_nope_scale_buff, None),
+        )  # fmt: skip
+    kv = kv.view(len(kv), -1, kv.shape[-1])
+    if k_nope_scale_buff is None:
+        k_nope_scale_buff = torch.empty(kv.shape, dtype=fp8, device=kv.device)
+    pe = _norm_rope_entry(kv, k_weight, *tables, 64, k_nope_scale_buff.view(kv.shape))
+    if k_rope_buff is None:
+        k_rope_buff = torch.empty(*kv.shape[:2], rope, dtype=kv.dtype, device=kv.device)
+    k_rope_buff.view(pe.shape).copy_(pe)
+    return q_nope_scale_buff, q_rope_buff, k_nope_scale_buff, k_rope_buff
+
+
+def fused_qknorm_idxrqknorm(
+    qkv,
+    q_norm_weight,
+    k_norm_weight,
+    cos_sin_cache,
+    positions,
+    num_heads,
+    num_kv_heads,
+    rotary_dim,
+    eps,
+    index_q_norm_weight=None,
+    index_k_norm_weight=None,
+    num_index_heads=0,
+    slot_mapping=None,
+    kv_cache_k=None,
+    kv_cache_v=None,
+    index_cache=None,
+    block_size=0,
+    q_out=None,
+    index_q_out=None,
+    index_slot_mapping=None,
+    kv_cache_dtype="auto",
+    index_cache_dtype=None,
+    k_scale=None,
+    v_scale=None,
+    asm_layout=False,
+):
+    """Queries and keys, of attention and of its index, by (1 + weight), turned: into q_out and index_q_out
+    and the caches, and what has no such place back into qkv. k_scale, v_scale: written for each token
+    and head."""
+    dim = q_norm_weight.numel()
+    parts = [num_heads, num_kv_heads, num_kv_heads]
+    parts += [num_index_heads, 1] if num_index_heads else []
+    q, k, v, *index = qkv.view(len(qkv), -1, dim).split(parts, 1)
+    cos, sin = cos_sin_cache.view(-1, rotary_dim).chunk(2, -1)
+    tables = positions[: len(qkv)], cos, sin
+
+    def heads(out, like):
+        return like if out is None else out.view(like.shape)
+
+    def turn(q, k, q_weight, k_weight, q_out):
+        aiter.fused_qk_norm_rope(
+            q, k, None, q_weight, k_weight, cos, sin, tables[0], eps, gemma_norm=True, out=(q_out, k)
+        )  # fmt: skip
+
+    if kv_cache_k is None:
+        turn(q, k, q_norm_weight, k_norm_weight, heads(q_out, q))
+    else:
+        aiter.fused_qk_rope_reshape_and_cache(
+            q,
+            k,
+            v,
+            kv_cache_k,
+            kv_cache_v,
+            slot_mapping[: len(qkv)],
+            *tables,
+            k_scale=k_scale,
+            v_scale=v_scale,
+            q_weight=q_norm_weight,
+            k_weight=k_norm_weight,
+            eps=eps,
+            gemma_norm=True,
+            quant="static" if k_scale is None else "token",
+            cache_dtype=_holds(kv_cache_k),
+            q_out=heads(q_out, q),
+        )
+    if not index:
+        return
+    index_q, index_k = index
+    turn(index_q, index_k, index_q_norm_weight, index_k_norm_weight, heads(index_q_out, index_q))
+    if index_cache is not None:
+        where = slot_mapping if index_slot_mapping is None else index_slot_mapping
+        halves = index_k[:, 0].split((dim // 2, dim - dim // 2), -1)
+        rows = index_cache.view(-1, 1, dim)
+        aiter.concat_and_cache_mla(*halves, rows, where[: len(qkv)], _holds(rows) or "auto")

@@ -10,12 +10,17 @@ __all__ = [
     "batched_rotary_embedding",
     "fused_qk_cat",
     "fused_qk_norm_rope_1way",
+    "fused_qk_norm_rope_1way_fp8_perhead_quant",
     "fused_qk_norm_rope_2way",
+    "fused_qk_norm_rope_2way_fp8_perhead_quant",
     "fused_qk_rope_cat",
     "fused_qkv_split_qk_rope",
     "get_rope",
+    "minimax_qk_norm_rope",
     "rope_fwd_3d",
     "rotary_embedding_fwd",
+    "v_1way_per_head_fp8_quant",
+    "v_2way_per_head_fp8_quant",
 ]
 
 
@@ -133,6 +138,136 @@ def fused_qk_norm_rope_2way(
         table = cos_sin.view(tokens, -1)
         out = tuple(x[:, first : first + tokens] for x in outs)
         _aiter.fused_qk_norm_rope_1way(q, k, w_q, w_k, table, is_interleaved, eps, out=out)
+
+
+def _per_head(x):
+    """Codes of x (batch, tokens, heads, dim), of the type that the device multiplies, with a scale for
+    each head of a batch: (codes, scales (batch, heads))."""
+    from .dtypes import fp8
+
+    batch, tokens, heads, dim = x.shape
+    codes, scales = _aiter.quantize(
+        x.transpose(1, 2).reshape(-1, dim), (tokens, 0), str(fp8).removeprefix("torch.")
+    )
+    codes = codes.view(batch, heads, tokens, dim).transpose(1, 2).contiguous()
+    return codes, scales.view(batch, heads)
+
+
+def v_1way_per_head_fp8_quant(v):
+    """v: (batch, tokens, heads, dim). Returns (codes, scales (batch, heads))."""
+    return _per_head(v)
+
+
+def v_2way_per_head_fp8_quant(v0, v1):
+    """The same for two streams, whose tokens follow each other in the codes."""
+    import torch
+
+    return _per_head(torch.cat((v0, v1), 1))
+
+
+def _quantized_heads(function, inputs, shapes, outs):
+    """(q_fp8, k_fp8, q_descale, k_descale, q, k), with empty q and k unless one is asked for."""
+    import torch
+
+    like = {"dtype": inputs[0].dtype, "device": inputs[0].device}
+    results = [
+        torch.empty(shape, **like) if out is None else out.view(shape)
+        for shape, out in zip(shapes, outs, strict=True)
+    ]
+    function(*inputs, *results)
+    (q, q_scale), (k, k_scale) = map(_per_head, results)
+    if outs[0] is None and outs[1] is None:
+        results = [torch.empty(0, **like) for _ in results]
+    return q, k, q_scale, k_scale, *results
+
+
+def fused_qk_norm_rope_1way_fp8_perhead_quant(
+    q,
+    k,
+    w_q,
+    w_k,
+    cos_sin,
+    batch_size,
+    num_tokens,
+    num_heads_q,
+    num_heads_k,
+    head_size,
+    is_interleaved,
+    eps,
+    out_q=None,
+    out_k=None,
+):
+    """fused_qk_norm_rope_1way, and codes of its results with a scale for each head of a batch."""
+    sizes = batch_size, num_tokens, num_heads_q, num_heads_k, head_size
+    shapes = [(batch_size, num_tokens, heads, head_size) for heads in (num_heads_q, num_heads_k)]
+    inputs = q, k, w_q, w_k, cos_sin, *sizes, is_interleaved, eps
+    return _quantized_heads(fused_qk_norm_rope_1way, inputs, shapes, (out_q, out_k))
+
+
+def fused_qk_norm_rope_2way_fp8_perhead_quant(
+    q0,
+    k0,
+    q1,
+    k1,
+    w_q0,
+    w_k0,
+    w_q1,
+    w_k1,
+    cos_sin0,
+    cos_sin1,
+    batch_size,
+    num_tokens0,
+    num_tokens1,
+    num_heads_q,
+    num_heads_k,
+    head_size,
+    is_interleaved,
+    eps,
+    out_q01=None,
+    out_k01=None,
+):
+    """The same for fused_qk_norm_rope_2way."""
+    sizes = batch_size, num_tokens0, num_tokens1, num_heads_q, num_heads_k, head_size
+    tokens = num_tokens0 + num_tokens1
+    shapes = [(batch_size, tokens, heads, head_size) for heads in (num_heads_q, num_heads_k)]
+    weights = w_q0, w_k0, w_q1, w_k1
+    inputs = q0, k0, q1, k1, *weights, cos_sin0, cos_sin1, *sizes, is_interleaved, eps
+    return _quantized_heads(fused_qk_norm_rope_2way, inputs, shapes, (out_q01, out_k01))
+
+
+def minimax_qk_norm_rope(
+    qkv,
+    q_weight,
+    k_weight,
+    cos_sin_cache,
+    positions,
+    *,
+    num_heads_q,
+    num_heads_k,
+    head_dim,
+    rotary_dim,
+    eps,
+    is_neox_style,
+    q_out=None,
+    k_out=None,
+    v_out=None,
+):
+    """The norm is of all heads of q, and of k, together. Returns (q_out, k_out, v_out)."""
+    import torch
+
+    sizes = [n * head_dim for n in (num_heads_q, num_heads_k, num_heads_k)]
+    parts = qkv.split(sizes, -1)
+    outs = [
+        torch.empty(len(qkv), size, dtype=qkv.dtype, device=qkv.device) if out is None else out
+        for size, out in zip(sizes, (q_out, k_out, v_out), strict=True)
+    ]
+    for x, weight, out in zip(parts, (q_weight, k_weight), outs, strict=False):
+        _aiter.rms_norm(x, weight, eps, out=out)
+    cos, sin = cos_sin_cache.view(-1, rotary_dim).chunk(2, -1)
+    q, k = (x.view(len(qkv), -1, head_dim) for x in outs[:2])
+    _aiter.rotary_embedding_fwd(positions, q, k, 0, cos, sin, is_neox_style, out=(q, k))
+    outs[2].copy_(parts[2])
+    return tuple(outs)
 
 
 def fused_qkv_split_qk_rope(

@@ -3,7 +3,6 @@
 
 #include "ck/quant/quantize.h"
 #include "ops/kvcache/cache_layout.h"
-#include "ops/kvcache/cache_turn.h"
 
 namespace aiter {
 
@@ -30,11 +29,15 @@ AITER_DEVICE void copy_element(const void* from, int64_t from_index, DType dtype
 
 // The scale of a group of numbers, where a scale makes room for `floor` at least; one that is a
 // power of two is stored as the float.
-template <class Codec>
-AITER_DEVICE Scale cache_scale(float amax, float floor, const QuantSpec& spec) {
-  Scale scale = scale_for<Codec>(max(amax, floor), spec);
+template <class Kind>
+AITER_DEVICE Scale cache_scale(float amax, float floor, const QuantSpec& spec, const Kind& codes) {
+  Scale scale = scale_for(max(amax, floor), spec, codes);
   if (spec.scale == DType::kF8E8M0) scale.value = e8m0_decode(scale.code);
   return scale;
+}
+template <class Codec>
+AITER_DEVICE Scale cache_scale(float amax, float floor, const QuantSpec& spec) {
+  return cache_scale(amax, floor, spec, Codes<Codec>(spec.code));
 }
 
 // As it comes back from an array of the dtype.
@@ -42,15 +45,6 @@ AITER_DEVICE float rounded(float x, DType dtype) {
   return dtype == DType::kF32   ? x
          : dtype == DType::kF16 ? to_float(from_float<f16>(x))
                                 : to_float(from_float<bf16>(x));
-}
-
-// Turns the elements x, y of pair p by a row of the tables.
-AITER_DEVICE void turn_pair(const CacheTurn& a, int64_t row, int p, float& x, float& y) {
-  const float c = load_float(a.cos, row * a.cos_stride + p, a.dtype);
-  const float s = load_float(a.sin, row * a.sin_stride + p, a.dtype);
-  const float turned = x * c - y * s;
-  y = fma(x, s, y * c);
-  x = turned;
 }
 
 // f(Codec{}) for the dtypes of codes that a cache holds.

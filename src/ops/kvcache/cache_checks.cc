@@ -92,18 +92,50 @@ CacheLayout check_value_cache(const Arg& cache, int64_t heads, int64_t dim,
           kNotSplit};
 }
 
-MlaCache check_mla_cache(const Arg& kv_c, const Arg& k_pe, const Arg& kv_cache, bool rope_first) {
+// The heads of both parts of a token.
+static int64_t check_mla_tokens(const Arg& kv_c, const Arg& k_pe) {
   kv_c.min_rank(2).unit_last_stride();
-  MlaCache cache;
-  if (kv_c.rank() == 2) {
+  if (kv_c.rank() == 2)
     k_pe.shape({kv_c.dim(0), -1});
-    cache.heads = 1;
-  } else {
-    kv_c.rank(3);
-    k_pe.shape({kv_c.dim(0), kv_c.dim(1), -1});
-    cache.heads = kv_c.dim(1);
-  }
+  else
+    kv_c.rank(3), k_pe.shape({kv_c.dim(0), kv_c.dim(1), -1});
   k_pe.dtype_of(kv_c).unit_last_stride().on_device_of(kv_c);
+  return kv_c.rank() == 2 ? 1 : kv_c.dim(1);
+}
+
+MlaCache check_shuffled_mla_cache(const Arg& kv_c, const Arg& k_pe, const Arg& kv_cache) {
+  MlaCache cache;
+  cache.heads = check_mla_tokens(kv_c, k_pe);
+  const int64_t latent = kv_c.dim(-1), rope = k_pe.dim(-1), dim = latent + rope;
+  const int64_t bytes = dtype_bytes(kv_cache.dtype()), x = 16 / bytes;
+  check_slot(kv_cache, cache.heads, dim);
+  kv_cache.on_device_of(kv_c).shape({-1, cache.heads, -1, dim}).unit_last_stride();
+  cache.shape = {kv_cache.dim(0), kv_cache.dim(2), true};
+  const int64_t block = cache.shape.block;
+  check_block(kv_cache, block);
+  if (block % 16 || latent % x || rope % x)
+    kv_cache.refuse("has %lld slots of %lld and %lld dims, expected multiples of 16 and %lld",
+                    static_cast<long long>(block), static_cast<long long>(latent),
+                    static_cast<long long>(rope), static_cast<long long>(x));
+  if (kv_cache.stride(2) != dim) kv_cache.refuse("has gaps between slots, expected none");
+  auto part = [&](int64_t begin, int64_t its_dim) {
+    return CacheLayout{static_cast<char*>(kv_cache.data()) + begin * block * bytes,
+                       kv_cache.stride(0),
+                       kv_cache.stride(1),
+                       16 * its_dim,
+                       x,
+                       16 * x,
+                       1,
+                       4,
+                       static_cast<int32_t>(__builtin_ctzll(x))};
+  };
+  cache.latent = part(0, latent), cache.rope = part(latent, rope);
+  return cache;
+}
+
+MlaCache check_mla_cache(const Arg& kv_c, const Arg& k_pe, const Arg& kv_cache, bool rope_first) {
+  MlaCache cache;
+  cache.heads = check_mla_tokens(kv_c, k_pe);
   kv_cache.on_device_of(kv_c).min_rank(2).unit_last_stride();
   const int64_t latent = kv_c.dim(-1), rope = k_pe.dim(-1), dim = latent + rope;
   check_slot(kv_cache, cache.heads, dim);
@@ -219,20 +251,6 @@ CacheScales check_token_scale(const Arg& scale, int64_t heads, const CacheShape&
                  static_cast<long long>(scale.dim(1)),
                  static_cast<long long>(shape.pages * shape.block));
   return {data, shape.block * scale.stride(1), scale.stride(1), scale.stride(0), 0};
-}
-
-CacheTurn check_turn(const Check& check, const aiter_tensor* positions_, const aiter_tensor* cos_,
-                     const aiter_tensor* sin_, bool interleaved, const Arg& tokens) {
-  const Arg positions = check.tensor("positions", positions_);
-  const Arg cos = check.tensor("cos_cache", cos_), sin = check.tensor("sin_cache", sin_);
-  positions.dtype({DType::kI32, DType::kI64}).shape({tokens.dim(0)}).on_device_of(tokens);
-  cos.dtype({DType::kF32, DType::kF16, DType::kBF16}).rank(2).unit_last_stride();
-  cos.on_device_of(tokens);
-  sin.dtype_of(cos).shape_of(cos).unit_last_stride().on_device_of(tokens);
-  positions.values_in(int64_t{0}, cos.dim(0));
-  return {cos.data(),  sin.data(),        cos.stride(0),    sin.stride(0),
-          cos.dim(0),  cos.dim(1),        positions.data(), positions.stride(0),
-          cos.dtype(), positions.dtype(), interleaved};
 }
 
 void fold_heads(CacheRows* rows) {

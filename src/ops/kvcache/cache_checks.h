@@ -3,7 +3,6 @@
 
 #include "core/check.h"
 #include "ops/kvcache/cache_layout.h"
-#include "ops/kvcache/cache_turn.h"
 
 namespace aiter {
 
@@ -37,6 +36,8 @@ struct MlaCache {
 // rope)). `rope_first` puts rope before.
 MlaCache check_mla_cache(const Arg& kv_c, const Arg& k_pe, const Arg& kv_cache,
                          bool rope_first = false);
+// kv_cache: (pages, heads, block, latent + rope), both parts in tiles of 16 slots x 16 bytes.
+MlaCache check_shuffled_mla_cache(const Arg& kv_c, const Arg& k_pe, const Arg& kv_cache);
 
 // A cache of the sparse-attention indexer.
 struct IndexerCache {
@@ -61,11 +62,6 @@ CacheScales check_static_scale(const Arg& scale, int64_t heads, const Arg& token
 // Scales that are computed: (heads, slots) or (pages, heads, block) f32.
 CacheScales check_token_scale(const Arg& scale, int64_t heads, const CacheShape& shape,
                               const Arg& tokens);
-
-// positions: (tokens) int32 | int64, in range of the tables, which the CPU checks; cos_cache and
-// sin_cache: (max_position, pairs) f32 | f16 | bf16.
-CacheTurn check_turn(const Check& check, const aiter_tensor* positions, const aiter_tensor* cos,
-                     const aiter_tensor* sin, bool interleaved, const Arg& tokens);
 
 // Heads that lie side by side in both places become one long head.
 void fold_heads(CacheRows* rows);

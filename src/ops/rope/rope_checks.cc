@@ -74,6 +74,46 @@ void rope_set_positions(const Check& check, RopeAngles& a, const Arg& x, int lea
   a.offsets = offsets.data(), a.offsets_rows = offsets.rows(0);
 }
 
+RopeAngles rope_angles(const Check& check, const RopeTurn& turn, const Arg& x, int lead,
+                       const Arg& cos, const Arg& sin, const Arg& positions,
+                       const aiter_tensor* positions_tensor) {
+  RopeAngles a{};
+  a.parts = a.axes = 1;
+  a.tokens = 1;
+  for (int i = 0; i < lead; ++i) a.tokens *= x.dim(i);
+  if (!cos) {
+    check.require(!sin && !positions,
+                  "cos is NULL, expected a table where sin or positions is given");
+    return a;
+  }
+  cos.on_device_of(x);
+  check.require(bool(sin), "sin is NULL, expected a table like cos");
+  a.pairs_interleaved = turn.interleaved;
+  a.tables[0] = rope_table(cos, sin);
+  rope_set_tables(a, cos, turn.full_width);
+  rope_set_sections(check, a, turn.sections, turn.sections_interleaved);
+  if (positions) {
+    rope_set_positions(check, a, x, lead, positions_tensor, Arg());
+    rope_check_positions(check, a, positions);
+  } else {
+    check.require(a.axes == 1 && a.tables[0].rows > 0,
+                  "positions is NULL, expected a tensor with pairs in sections, or without rows");
+    a.rows_from = RopeRows::kSequence;
+    a.per_row = 1, a.lines = a.tables[0].rows;
+  }
+  return a;
+}
+
+HeadNorm head_norm(const Check& check, HeadNorm norm, const Arg& weight, const Arg& x) {
+  check.require(norm.eps >= 0, "opts.eps is %g, expected at least 0", norm.eps);
+  if (!weight) return norm;
+  check.require(norm.on, "weights are given, expected NULL unless opts.norm is nonzero");
+  if (weight.dtype() != DType::kF32) weight.dtype_of(x);
+  weight.shape({x.dim(-1)}).contiguous().on_device_of(x);
+  norm.weight = weight.data(), norm.weight_dtype = weight.dtype();
+  return norm;
+}
+
 void rope_check_positions(const Check& check, const RopeAngles& a, const Arg& positions) {
   if (machine_of(positions.device()).target != ANY_CPU) return;
   const int64_t end = a.tables[0].rows;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/check.h"
+#include "ops/rope/head_norm.h"
 #include "ops/rope/rope_angles.h"
 
 namespace aiter {
@@ -19,9 +20,30 @@ void rope_set_sections(const Check& check, RopeAngles& a, const int64_t (&sectio
 void rope_set_positions(const Check& check, RopeAngles& a, const Arg& x, int lead,
                         const aiter_tensor* positions, const Arg& offsets);
 
+// How a fused operator's options say that heads turn.
+struct RopeTurn {
+  bool interleaved = false, full_width = false;
+  int64_t sections[3] = {};
+  bool sections_interleaved = false;
+};
+
+// The rotation of a fused operator, whose heads x have `lead` dimensions before heads and dims:
+// without cos none, without positions token t by row t modulo the rows.
+RopeAngles rope_angles(const Check& check, const RopeTurn& turn, const Arg& x, int lead,
+                       const Arg& cos, const Arg& sin, const Arg& positions,
+                       const aiter_tensor* positions_tensor);
+
+// `norm` with a weight, or none, for the heads x.
+HeadNorm head_norm(const Check& check, HeadNorm norm, const Arg& weight, const Arg& x);
+
 // On the CPU, whose kernels may report it: every token's row is one of the table. On a GPU
 // tokens with others do not turn.
 void rope_check_positions(const Check& check, const RopeAngles& a, const Arg& positions);
+
+// Pairs of packs of a head, packs that turn first.
+inline int64_t head_units(int64_t dim, int64_t pairs, int64_t pack) {
+  return pairs / pack + ((dim - 2 * pairs) / pack + 1) / 2;
+}
 
 // Whether the tables can be read 16 bytes at a time.
 bool rope_tables_aligned16(const RopeAngles& a);

@@ -224,6 +224,180 @@ def test_fused_reshape():
     assert torch.equal(read(value_cache, "flash")[slots()], value)
 
 
+# ---- norm, rotation and cache in one ------------------------------------------------------------
+
+Q_HEADS, ROTARY, POSITIONS = 4, 16, 30
+
+
+def fused_inputs(dtype=torch.bfloat16, parts=(Q_HEADS, HEADS, HEADS)):
+    """qkv, weights of q and k, the table [cos | sin] and positions."""
+    generator = torch.Generator().manual_seed(7)
+    qkv = torch.randn(TOKENS, sum(parts) * DIM, generator=generator).to(dtype)
+    weights = [torch.randn(DIM, generator=generator).to(dtype) for _ in range(2)]
+    angles = 6 * torch.rand(POSITIONS, ROTARY // 2, generator=generator)
+    table = torch.cat((angles.cos(), angles.sin()), -1).to(dtype)
+    return qkv, weights, table, torch.arange(TOKENS) % POSITIONS
+
+
+def split(qkv, parts=(Q_HEADS, HEADS, HEADS)):
+    return qkv.view(TOKENS, -1, DIM).split(parts, 1)
+
+
+def normed_and_turned(qkv, weights, table, positions, neox=True, eps=1e-6, **options):
+    """q and k from the operators without a cache, and v."""
+    q, k, v = split(qkv)
+    cos, sin = table.chunk(2, -1)
+    q, k = aiter.fused_qk_norm_rope(q, k, None, *weights, cos, sin, positions, eps, neox, **options)
+    return q, k, v
+
+
+def same(got, want):
+    """Bits, also of types that torch does not compare."""
+    assert got.dtype == want.dtype and got.shape == want.shape
+    assert torch.equal(got.contiguous().view(torch.uint8), want.contiguous().view(torch.uint8))
+
+
+def new_caches(dtype, five=True):
+    x = 16 // dtype.itemsize
+    keys = torch.zeros(PAGES, HEADS, DIM // x, BLOCK, x).to(dtype)
+    values = torch.zeros(PAGES, HEADS, BLOCK // x, DIM, x).to(dtype)
+    return keys, values if five else values.view(PAGES, HEADS, DIM, BLOCK)
+
+
+@pytest.mark.parametrize("neox", [True, False])
+@pytest.mark.parametrize("five", [True, False])
+@pytest.mark.parametrize("kind", ["auto", "fp8_e4m3"])
+def test_fused_norm_per_token(kind, five, neox):
+    qkv, weights, table, positions = fused_inputs()
+    dtype = qkv.dtype if kind == "auto" else compat.dtypes.fp8
+    got, want = new_caches(dtype, five), new_caches(dtype, five)
+    scales, want_scales = ([torch.zeros(PAGES, HEADS, BLOCK) for _ in "kv"] for _ in range(2))
+    q, k, v = normed_and_turned(qkv, weights, table, positions, neox)
+    if kind == "auto":
+        compat.reshape_and_cache(k, v, *want, slots(), kind, asm_layout=True)
+    else:
+        compat.reshape_and_cache_with_pertoken_quant(k, v, *want, *want_scales, slots(), True)
+    parts = [x.reshape(TOKENS, -1) for x in split(qkv.clone())]
+    compat.fused_qk_norm_rope_cache_quant_shuffle(
+        *parts, Q_HEADS, HEADS, HEADS, DIM, 1e-6, *weights, table, neox, positions, *got, slots(),
+        kind, *scales,
+    )  # fmt: skip
+    for x, y in zip((*parts, *got, *scales), (q, k, v, *want, *want_scales), strict=True):
+        same(x, y.reshape(x.shape))
+
+
+@pytest.mark.parametrize("neox", [True, False])
+def test_fused_norm_per_page(neox):
+    qkv, weights, table, positions = fused_inputs()
+    got, want = new_caches(torch.int8), new_caches(torch.int8)
+    scales, want_scales = ([torch.zeros(PAGES, HEADS) for _ in "kv"] for _ in range(2))
+    for factor in (1.0, 3.0):  # the second call raises scales
+        qkv = qkv * factor
+        where = slots() + (0 if factor == 1 else TOKENS)
+        q, k, v = normed_and_turned(qkv, weights, table, positions, neox)
+        compat.reshape_and_cache_with_block_quant(
+            k[None], v[None], *want, *want_scales, where, True
+        )
+        ours = qkv.clone()
+        compat.fused_qk_norm_rope_cache_block_quant_shuffle(
+            ours, Q_HEADS, HEADS, HEADS, DIM, 1e-6, *weights, table, neox, positions, *got, where,
+            torch.tensor([0, TOKENS]), "int8", *scales,
+        )  # fmt: skip
+        results = (*split(ours), *got, *scales)
+        for x, y in zip(results, (q, k, v, *want, *want_scales), strict=True):
+            same(x, y)
+
+
+@pytest.mark.parametrize("shuffled", [True, False])
+@pytest.mark.parametrize("codes", [True, False])
+@pytest.mark.parametrize("mrope", [None, False, True])
+def test_fused_norm_with_given_scales(mrope, codes, shuffled):
+    qkv, weights, table, positions = fused_inputs()
+    options = {}
+    if mrope is not None:
+        positions = torch.stack((positions, positions // 2, (positions * 3) % POSITIONS))
+        options = {"mrope_section": [2, 3, 3], "mrope_interleaved": mrope, "gemma_norm": True}
+    q, k, v = normed_and_turned(qkv, weights, table, positions, True, **options)
+    dtype = compat.dtypes.fp8 if codes else qkv.dtype
+    k_scale, v_scale = torch.tensor(0.3), torch.tensor([0.7])
+    if shuffled:
+        got, want = new_caches(dtype), new_caches(dtype)
+        flat = want
+    else:
+        got, want = ([torch.zeros(PAGES * BLOCK, HEADS, DIM).to(dtype) for _ in "kv"] for _ in "gw")
+        flat = [c.view(PAGES, BLOCK, HEADS, DIM) for c in want]
+    compat.reshape_and_cache(
+        k, v, *flat, slots(), "fp8" if codes else "auto", k_scale, v_scale, shuffled
+    )
+    q_out = torch.empty(TOKENS, Q_HEADS, DIM, dtype=qkv.dtype)
+    outs = [torch.empty(TOKENS, HEADS, DIM).to(dtype) for _ in "kv"]
+    sections = () if mrope is None else ([2, 3, 3], mrope)
+    more = () if mrope is None else (True,)
+    name = "rope" if mrope is None else "mrope_3d"
+    getattr(compat, f"fused_qk_norm_{name}_cache_pts_quant_shuffle")(
+        qkv, *weights, table, positions, TOKENS, Q_HEADS, HEADS, HEADS, DIM, True, *sections, 1e-6,
+        q_out, *got, slots(), k_scale, v_scale, *outs, True, shuffled, BLOCK, 16 // dtype.itemsize,
+        ROTARY, *more,
+    )  # fmt: skip
+    for x, y in zip((q_out, *got), (q, *want), strict=True):
+        same(x, y)
+    if not shuffled:
+        for x, y in zip(outs, want, strict=True):
+            same(x, y[slots()])
+
+
+@pytest.mark.parametrize("layout", ["HND", "NHD"])
+@pytest.mark.parametrize("gate", [None, "interleaved", "blocked"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_split_norm_rope_cache(scaled, gate, layout):
+    parts = (Q_HEADS, HEADS, HEADS) if gate is None else (Q_HEADS, Q_HEADS, HEADS, HEADS)
+    qkv, weights, table, positions = fused_inputs(parts=parts)
+    cos, sin = table.chunk(2, -1)
+    heads = qkv.view(TOKENS, -1, DIM)
+    if gate == "interleaved":
+        both, k, v = heads.split((2 * Q_HEADS, HEADS, HEADS), 1)
+        q, the_gate = both[:, ::2], both[:, 1::2]
+    elif gate:
+        q, the_gate, k, v = heads.split(parts, 1)
+    else:
+        q, k, v = heads.split(parts, 1)
+    want_q, want_k = aiter.fused_qk_norm_rope(
+        q, k, None, *weights, cos, sin, positions + 1, 1e-5, True, gemma_norm=True
+    )
+    shape = (PAGES, HEADS, BLOCK, DIM) if layout == "HND" else (PAGES, BLOCK, HEADS, DIM)
+    cache = [torch.zeros(shape, dtype=qkv.dtype) for _ in "kv"]
+    scales = [torch.tensor(2.0), torch.tensor(4.0)] if scaled else [None, None]
+    got = compat.fused_qkv_split_qk_norm_rope_cache(
+        qkv, *weights, cos, sin, positions, *cache, slots(), Q_HEADS, HEADS, DIM,
+        offsets=torch.ones_like(positions), attn_output_gate=gate is not None, k_scale=scales[0],
+        v_scale=scales[1], gated_qkv_layout=gate or "interleaved", kv_cache_layout=layout,
+    )  # fmt: skip
+    want = (want_q, the_gate, want_k, v) if gate else (want_q, want_k, v)
+    for x, y in zip(got, want, strict=True):
+        same(x, y)
+    for c, rows, factor in zip(cache, (want_k, v), (2, 4) if scaled else (1, 1), strict=True):
+        c = c.transpose(1, 2) if layout == "HND" else c
+        same(c.flatten(0, 1)[slots()], rows / factor)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_cosine_cache_llama(full):
+    q, value = tokens(2)
+    key, _ = tokens(3)
+    cos, sin = rope_tables(16)
+    wide = [torch.cat((t, t), -1) if full else t for t in (cos, sin)]
+    cache = caches(key.dtype, "flash")
+    positions = torch.arange(TOKENS)
+    got = compat.fused_qk_rope_cosine_cache_llama(
+        q, key, value, *cache, slots(), positions, *(t[:, None, None] for t in wide), ONE, ONE,
+        True, True,
+    )  # fmt: skip
+    want_q, want_key = aiter.rotary_embedding_fwd(positions, q, key, DIM, cos, sin, True)
+    assert torch.equal(got[0], want_q) and got[1] is cache[0] and got[2] is cache[1]
+    assert torch.equal(read(cache[0], "flash")[slots()], want_key)
+    assert torch.equal(read(cache[1], "flash")[slots()], value)
+
+
 def test_signatures():
     """Names and order of arguments are AITER's."""
     import inspect
@@ -241,3 +415,152 @@ def test_signatures():
         "q_out", "slot_mapping", "k_scale", "q_scale"
     ]  # fmt: skip
     assert names(compat.swap_blocks)[:3] == ["src", "dst", "block_mapping"]
+    assert names(compat.fused_qk_norm_rope_cache_pts_quant_shuffle)[11:] == [
+        "eps", "q_out", "k_cache", "v_cache", "slot_mapping", "per_tensor_k_scale",
+        "per_tensor_v_scale", "k_out", "v_out", "return_kv", "use_shuffle_layout", "block_size", "x",
+        "rotary_dim",
+    ]  # fmt: skip
+    assert names(compat.fused_qk_norm_rope_cache_block_quant_shuffle)[13:] == [
+        "slot_mapping", "cu_q_len", "kv_cache_dtype", "k_scale", "v_scale", "max_tokens_per_batch"
+    ]  # fmt: skip
+
+
+def test_ragged_layout():
+    k, v = tokens()
+    indices, bounds = torch.tensor([3, 0, 7, 7, 19]), torch.tensor([0, 2, 5])
+    got = compat.ragged_layout_trans(bounds, indices, k, v)
+    assert torch.equal(got[0], k[indices]) and torch.equal(got[1], v[indices])
+
+
+@pytest.mark.parametrize("kind", ["row", "mfma_tile", "n32k4"])
+def test_inverse_rope(kind):
+    o, _ = tokens()
+    cos, sin = rope_tables(4)
+    positions = torch.arange(TOKENS)
+    code = str(compat.dtypes.fp8).removeprefix("torch.")
+    arguments = o, positions, cos.bfloat16(), sin.bfloat16()
+    rows, group = (1, 16) if kind == "n32k4" else (2, 16)
+    want = aiter.inverse_rope_group_quant(*arguments, rows, group, kind, quant_dtype=code)
+    got = compat.inverse_rope_group_quant(*arguments, rows, group, kind)
+    same(got[0], want[0])
+    x_fp8, x_scale = torch.zeros_like(want[0]), torch.zeros_like(want[1])
+    compat.inverse_rope_group_quant(*arguments, rows, group, kind, x_fp8, x_scale)
+    same(x_fp8, want[0])
+    if kind == "row":
+        same(got[1], want[1])
+        same(x_scale, want[1])
+
+
+def test_shuffled_mla():
+    k_nope, k_pe = tokens()
+    cache = torch.zeros(PAGES, HEADS, BLOCK, 2 * DIM, dtype=k_nope.dtype)
+    compat.cat_and_cache_mla(k_nope, k_pe, cache, slots(), ONE, shuffled_kv_cache=True)
+    tiles = cache.view(PAGES, HEADS, 2, DIM // 8, 16, 8).transpose(3, 4)
+    rows = tiles.reshape(PAGES, HEADS, 2, BLOCK, DIM).transpose(1, 3).flatten(0, 1)[slots()]
+    assert torch.equal(rows[:, 0], k_nope) and torch.equal(rows[:, 1], k_pe)
+    with pytest.raises(NotImplementedError, match="uint8"):
+        compat.cat_and_cache_mla(k_nope, k_pe, cache.view(torch.uint8), slots(), ONE, True, True)
+
+
+@pytest.mark.parametrize("codes", [False, True])
+@pytest.mark.parametrize("neox", [False, True])
+def test_norm_rope_group_quant(neox, codes):
+    """Entries are the codes of the dims that do not turn, then each scale twice; those that turn apart."""
+    dim, rope, heads = 192, 64, 3
+    nope, generator = dim - rope, torch.Generator().manual_seed(3)
+    q = torch.randn(TOKENS, heads, dim, generator=generator).bfloat16()
+    kv = torch.randn(TOKENS, dim, generator=generator).bfloat16()
+    weight = torch.randn(dim, generator=generator).bfloat16()
+    cos, sin = (t.bfloat16() for t in rope_tables(rope // 2))
+    positions = torch.arange(TOKENS)
+    fp8 = compat.dtypes.fp8
+    name = str(fp8).removeprefix("torch.")
+    q_turned, k_turned = aiter.fused_qk_norm_rope(
+        q, kv[:, None], None, None, weight, cos, sin, positions, 1e-6, neox, is_nope_first=True
+    )
+
+    def check(entry, pe, turned):
+        want, scale = aiter.quantize(
+            turned[..., :nope].contiguous(), (1, 64), name, scale_dtype="float8_e8m0fnu"
+        )
+        same(entry[..., :nope], want)
+        twice = scale.view(torch.uint8).repeat_interleave(2, -1)
+        assert torch.equal(entry.view(torch.uint8)[..., nope : nope + 4], twice)
+        assert torch.equal(pe, turned[..., nope:])
+
+    options = {"q_out_dtype": fp8} if codes else {}
+    got = compat.fused_qk_norm_rope_group_quant(
+        q, kv, weight, positions, cos, sin, 1e-6, neox, **options
+    )
+    if codes:
+        check(got[0], got[1], q_turned)
+    else:
+        assert torch.equal(got[0], q_turned) and got[1] is None
+    check(got[2], got[3], k_turned)
+    where = slots().clone()
+    where[2] = -1
+    caches = torch.zeros(PAGES, BLOCK, dim).to(fp8), torch.zeros(PAGES, BLOCK, rope).bfloat16()
+    compat.fused_kv_norm_rope_group_quant(
+        kv, weight, positions, where, cos, sin, 1e-6, *caches, is_neox=neox
+    )
+    used = where >= 0
+    entry, pe = (c.flatten(0, 1)[where[used]] for c in caches)
+    check(entry, pe, k_turned[used, 0])
+    assert (
+        not caches[1].flatten(0, 1)[5].any()
+        and not caches[0].view(torch.uint8)[..., nope + 4 :].any()
+    )
+
+
+@pytest.mark.parametrize("kind", ["inplace", "auto", "fp8", "asm", "unit"])
+def test_norms_of_heads_and_index(kind):
+    index_heads = 2
+    parts = (Q_HEADS, HEADS, HEADS, index_heads, 1)
+    qkv, weights, table, positions = fused_inputs(parts=parts)
+    cos, sin = table.chunk(2, -1)
+    rope = cos, sin, positions, 1e-6
+    q, k, v, iq, ik = split(qkv.clone(), parts)
+    index_weights = [w.flip(0) for w in weights]
+    want_q, want_k = aiter.fused_qk_norm_rope(q, k, None, *weights, *rope, gemma_norm=True)
+    want_iq, want_ik = aiter.fused_qk_norm_rope(
+        iq, ik, None, *index_weights, *rope, gemma_norm=True
+    )
+    ours = qkv.clone()
+    arguments = (
+        ours, *weights, table, positions, Q_HEADS, HEADS, ROTARY, 1e-6, *index_weights, index_heads
+    )  # fmt: skip
+    if kind == "inplace":
+        compat.fused_qknorm_idxrqknorm(*arguments)
+        for got, want in zip(
+            split(ours, parts), (want_q, want_k, v, want_iq, want_ik), strict=True
+        ):
+            same(got, want)
+        return
+    codes = kind != "auto"
+    dtype = compat.dtypes.fp8 if codes else qkv.dtype
+    asm = kind == "asm"
+    if asm:
+        got, want = new_caches(dtype), new_caches(dtype)
+    else:
+        got, want = ([torch.zeros(PAGES, BLOCK, HEADS, DIM).to(dtype) for _ in "kv"] for _ in "gw")
+    scales, want_scales = [None, None], []
+    if kind in ("fp8", "asm"):
+        shape = (PAGES, HEADS, BLOCK) if asm else (HEADS, PAGES * BLOCK)
+        scales, want_scales = ([torch.zeros(shape) for _ in "kv"] for _ in "gw")
+        compat.reshape_and_cache_with_pertoken_quant(want_k, v, *want, *want_scales, slots(), asm)
+    else:
+        name = "fp8" if codes else "auto"
+        compat.reshape_and_cache(want_k, v, *want, slots(), name, None, None, False)
+    q_out = torch.empty(TOKENS, Q_HEADS * DIM, dtype=qkv.dtype)
+    index_q_out = torch.empty(TOKENS, index_heads * DIM, dtype=qkv.dtype)
+    index_cache = torch.zeros(PAGES, BLOCK, DIM, dtype=qkv.dtype)
+    compat.fused_qknorm_idxrqknorm(
+        *arguments, slots(), *got, index_cache, BLOCK, q_out, index_q_out, slots() + 1,
+        "auto" if not codes else "fp8_e4m3_unit" if kind == "unit" else "fp8", "auto", *scales, asm,
+    )  # fmt: skip
+    same(q_out.view(want_q.shape), want_q)
+    same(index_q_out.view(want_iq.shape), want_iq)
+    same(index_cache.flatten(0, 1)[slots() + 1], want_ik[:, 0])
+    for x, y in zip((*got, *scales), (*want, *(want_scales or [None] * 2)), strict=True):
+        if x is not None:
+            same(x, y)

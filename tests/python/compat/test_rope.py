@@ -5,6 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import aiter as plain
 import aiter.compat as aiter
 
 NEOX, GPTJ = aiter.RotateStyle.NEOX, aiter.RotateStyle.GPTJ
@@ -146,3 +147,74 @@ def test_autograd_classes():
     rows = torch.tensor([0, 1, 0, 1, 2])
     close(y.detach(), turned(packed.detach(), COS[rows, 0], SIN[rows, 0]))
     assert packed.grad is not None
+
+
+def same_codes(got, want):
+    assert got.dtype == want.dtype and torch.equal(got.view(torch.uint8), want.view(torch.uint8))
+
+
+def codes_of_heads(x):
+    """Codes with a scale for each head of a batch, from aiter.quantize of each alone."""
+    fp8 = aiter.dtypes.fp8
+    codes, scales = torch.empty(x.shape, dtype=fp8), torch.empty(x.shape[0], x.shape[2])
+    for b in range(x.shape[0]):
+        for h in range(x.shape[2]):
+            name = str(fp8).removeprefix("torch.")
+            c, s = plain.quantize(x[b, :, h].contiguous(), (0, 0), name)
+            codes[b, :, h], scales[b, h] = c, s[0]
+    return codes, scales
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("streams", [1, 2])
+def test_codes_of_heads(streams, asked):
+    def stream(tokens, seed):
+        x = [tensor(2, tokens, h, 8, dtype=torch.bfloat16, seed=seed + h) for h in (3, 1)]
+        w = [tensor(8, dtype=torch.bfloat16, seed=seed + i) for i in (5, 6)]
+        return x, w, torch.cat((COS[:tokens, 0], SIN[:tokens, 0]), -1)[:, 0]
+
+    x0, w0, table0 = stream(4, 10)
+    x1, w1, table1 = stream(5, 20)
+    tokens = 4 if streams == 1 else 9
+    want = [torch.empty(2, tokens, h, 8, dtype=torch.bfloat16) for h in (3, 1)]
+    outs = [torch.empty_like(x) if asked else None for x in want]
+    if streams == 1:
+        arguments = *x0, *w0, table0, 2, 4, 3, 1, 8, False, 1e-6
+        aiter.fused_qk_norm_rope_1way(*arguments, *want)
+        got = aiter.fused_qk_norm_rope_1way_fp8_perhead_quant(*arguments, *outs)
+        v = aiter.v_1way_per_head_fp8_quant(x0[0])
+        v_want = codes_of_heads(x0[0])
+    else:
+        arguments = *x0, *x1, *w0, *w1, table0, table1, 2, 4, 5, 3, 1, 8, False, 1e-6
+        aiter.fused_qk_norm_rope_2way(*arguments, *want)
+        got = aiter.fused_qk_norm_rope_2way_fp8_perhead_quant(*arguments, *outs)
+        v = aiter.v_2way_per_head_fp8_quant(x0[0], x1[0])
+        v_want = codes_of_heads(torch.cat((x0[0], x1[0]), 1))
+    for side in range(2):
+        codes, scales = codes_of_heads(want[side])
+        same_codes(got[side], codes)
+        assert torch.equal(got[2 + side], scales)
+        if asked:
+            assert got[4 + side].data_ptr() == outs[side].data_ptr()
+            assert torch.equal(outs[side], want[side])
+        else:
+            assert got[4 + side].numel() == 0
+    same_codes(v[0], v_want[0])
+    assert torch.equal(v[1], v_want[1])
+
+
+@pytest.mark.parametrize("neox", [True, False])
+def test_minimax(neox):
+    """The norm is of all heads together, the rotation of the first dims of each."""
+    qkv = tensor(3, 8 * 8)
+    weights, positions = (tensor(32, seed=1), tensor(16, seed=2)), torch.tensor([2, 0, 1])
+    cos, sin = COS[:, 0, 0, :2], SIN[:, 0, 0, :2]
+    q, k, v = aiter.minimax_qk_norm_rope(
+        qkv, *weights, torch.cat((cos, sin), -1), positions, num_heads_q=4, num_heads_k=2, head_dim=8,
+        rotary_dim=4, eps=1e-6, is_neox_style=neox,
+    )  # fmt: skip
+    for got, x, w in zip((q, k), qkv.split([32, 16, 16], 1), weights, strict=False):
+        heads = normed(x, w).view(3, -1, 8)
+        want = plain.rotary_embedding_fwd(positions, heads, None, 0, cos, sin, neox)
+        close(got.view(3, -1, 8), want)
+    assert torch.equal(v, qkv[:, 48:])

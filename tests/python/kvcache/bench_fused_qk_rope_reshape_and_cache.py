@@ -17,17 +17,29 @@ def main():
         a = cases.make(case)
         q_out, key_out = np.empty_like(a["q"]), np.empty_like(a["key"])
 
-        def apart(a=a, q_out=q_out, key_out=key_out):
-            aiter.rotary_embedding_fwd(
-                a["pos"], a["q"], a["key"], case.head_dim, a["cos"], a["sin"], True,
-                out=(q_out, key_out),
-            )  # fmt: skip
-            aiter.reshape_and_cache(
-                key_out, a["value"], a["key_cache"], a["value_cache"], a["slot_mapping"],
-                k_scale=a.get("k_scale"), v_scale=a.get("v_scale"),
-            )  # fmt: skip
+        write = {
+            "static": lambda key, a, names: aiter.reshape_and_cache(
+                key, a["value"], *names, k_scale=a.get("k_scale"), v_scale=a.get("v_scale")
+            ),
+            "token": lambda key, a, names: aiter.reshape_and_cache_with_pertoken_quant(
+                key, a["value"], *names[:2], a["k_scale"], a["v_scale"], names[2]
+            ),
+            "page": lambda key, a, names: aiter.reshape_and_cache_with_block_quant(
+                key, a["value"], *names[:2], a["k_scale"], a["v_scale"], names[2]
+            ),
+        }[a["quant"]]
 
-        ours, peer = bench.sample(lambda a=a, q_out=q_out: test.call(a, q_out=q_out), apart)
+        def apart(a=a, q_out=q_out, key_out=key_out, write=write):
+            aiter.fused_qk_norm_rope(
+                a["q"], a["key"], None, a.get("q_weight"), a.get("k_weight"), a["cos"], a["sin"],
+                a["pos"], a.get("eps"), out=(q_out, key_out),
+            )  # fmt: skip
+            write(key_out, a, (a["key_cache"], a["value_cache"], a["slot_mapping"]))
+
+        k_out = key_out if a["quant"] == "page" else None
+        ours, peer = bench.sample(
+            lambda a=a, q_out=q_out, k_out=k_out: test.call(a, q_out=q_out, k_out=k_out), apart
+        )
         moved = 2 * a["q"].nbytes + 2 * a["key"].size * (
             a["key"].itemsize + a["key_cache"].itemsize
         )

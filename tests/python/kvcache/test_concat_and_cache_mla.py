@@ -123,3 +123,55 @@ def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=f"concat_and_cache_mla: {message}"):
         aiter.concat_and_cache_mla(**call)
     np.testing.assert_array_equal(call["kv_cache"], before)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize("code", [None, "float8_e4m3fn", "int8"])
+def test_shuffled(code, heads, row):
+    """cat_and_cache_mla in tiles of 16 slots by 16 bytes, first of latents, then of what turns."""
+    block = 32
+    kv_c, k_pe, _, _ = make(bf16, bf16, heads)
+    dtype = (
+        np.dtype(bf16)
+        if code is None
+        else np.dtype(code if code == "int8" else quant.dtype_of(code))
+    )
+    slots = np.random.default_rng(1).permutation(2 * block)[:TOKENS]
+    slots[3] = -1
+    cache = np.zeros((2, heads, block, LATENT + ROPE), dtype)
+    scale = np.array([0.37], np.float32) if code == "float8_e4m3fn" else None
+    aiter.cat_and_cache_mla(kv_c, k_pe, cache, slots, scale, shuffled_kv_cache=True)
+    x = 16 // dtype.itemsize
+    flat = cache.reshape(2, heads, -1)
+    cut = block * LATENT
+    parts = []
+    for part, dim in ((flat[..., :cut], LATENT), (flat[..., cut:], ROPE)):
+        tiles = part.reshape(2, heads, block // 16, dim // x, 16, x).swapaxes(3, 4)
+        parts.append(tiles.reshape(2, heads, block, dim))
+    got = np.concatenate(parts, -1).transpose(0, 2, 1, 3).reshape(2 * block, heads, -1)
+    want = np.zeros_like(got)
+    for token, slot in enumerate(slots):
+        if slot >= 0:
+            line = np.concatenate([kv_c[token], k_pe[token]], axis=-1)
+            if code:
+                factor = np.float32(1) / np.float32(1 if scale is None else scale[0])
+                line = quant.encode(line.astype(np.float32) * factor, code)
+            want[slot] = line
+    np.testing.assert_array_equal(got.view(np.uint8), want.view(np.uint8))
+
+
+@pytest.mark.parametrize(
+    "shape, message",
+    [
+        ((2, 1, 24, 80), "kv_cache has 24 slots of 64 and 16 dims, expected multiples of 16 and 8"),
+        ((2, 3, 16, 80), r"kv_cache has shape \(2, 3, 16, 80\)"),
+        ((2, 16, 80), r"kv_cache has shape"),
+    ],
+    ids=str,
+)
+def test_shuffled_bad_input(shape, message):
+    kv_c, k_pe, _, slots = make(bf16, bf16, 1)
+    cache = np.full(shape, 7, bf16)
+    with pytest.raises(ValueError, match=message):
+        aiter.cat_and_cache_mla(kv_c, k_pe, cache, slots, shuffled_kv_cache=True)
+    assert (cache == 7).all()

@@ -2,9 +2,9 @@
 
 import aiter
 import cases_fused_qk_rope_reshape_and_cache as cases
-import cases_reshape_and_cache as plain
 import ml_dtypes
 import numpy as np
+import paged
 import pytest
 from aiter.testing import assert_close, assert_equal, using, variants
 from paged import quant
@@ -25,30 +25,82 @@ def call(arguments, **options):
     return aiter.fused_qk_rope_reshape_and_cache(*(arguments[n] for n in names), **rest, **options)
 
 
+def copied(arguments):
+    return {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in arguments.items()}
+
+
+def bits(x):
+    return x.view(np.uint8) if x.dtype.itemsize == 1 else x
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_fused_qk_rope_reshape_and_cache(case, row):
-    """The rotation beside float64; the caches are exactly those of the turned key."""
+    """Norm and rotation beside float64; the caches are exactly those of the resulting key."""
     arguments = cases.make(case)
-    writing = {
-        k: v.copy() if isinstance(v, np.ndarray) else v
-        for k, v in arguments.items()
-        if k not in ("q", "pos", "cos", "sin", "is_neox", "nope_first")
-    }
+    before = copied(arguments)
     (q64, q_size), (key64, key_size) = cases.reference(**arguments)
-    key_out = np.empty_like(arguments["key"])
-    q_out = call(arguments, k_out=key_out)
-    assert_close(q_out, q64, terms=2, scale=q_size, what="q_out")
-    assert_close(key_out, key64, terms=2, scale=key_size, what="key_out")
-    want = plain.reference(**(writing | {"key": key_out}), layout=case.get("layout", "flash"))
-    for name, expected in zip(("key_cache", "value_cache"), want, strict=False):
-        got = arguments[name]
-        if got.itemsize == 1:
-            got, expected = got.view(np.uint8), expected.view(np.uint8)
-        assert_equal(got, expected, name)
-    # The same without the turned key as a result.
+    key_out, v_out = np.empty_like(arguments["key"]), np.empty_like(arguments["value"])
+    q_out = call(arguments, k_out=key_out, v_out=v_out)
+    normed = "norm" in case
+    terms, roundings = case.head_dim if normed else 2, 3 if normed else 1
+    if case.get("values") != "special":
+        assert_close(q_out, q64, terms=terms, scale=roundings * q_size, what="q_out")
+        assert_close(key_out, key64, terms=terms, scale=roundings * key_size, what="key_out")
+    assert_equal(v_out, arguments["value"], "v_out")
+    for name, expected in cases.cache_reference(case, before, key_out).items():
+        if expected is not None:
+            assert_equal(bits(arguments[name]), bits(expected), name)
+    if arguments["quant"] == "page":
+        return
+    # The same without the turned key and the value as results.
     alone = cases.make(case)
     assert_equal(call(alone), q_out)
     assert alone["key_cache"].tobytes() == arguments["key_cache"].tobytes()
+
+
+@pytest.mark.parametrize("norm", [None, "plain"])
+@pytest.mark.parametrize("neox", [True, False])
+def test_operators_one_after_the_other(norm, neox, row):
+    """The bits of rotary_embedding_fwd, or of fused_qk_norm_rope, where sums have the same order; within
+    three roundings elsewhere."""
+    more = {"norm": norm} if norm else {}
+    case = aiter.testing.Case("edge", tokens=9, **cases.SMALL, dtype="bf16", neox=neox, **more)
+    a = cases.make(case)
+    key_out = np.empty_like(a["key"])
+    q_out = call(a, k_out=key_out)
+    if norm:
+        want = aiter.fused_qk_norm_rope(
+            a["q"], a["key"], None, a["q_weight"], a["k_weight"], a["cos"], a["sin"], a["pos"],
+            cases.EPS, neox,
+        )  # fmt: skip
+    else:
+        want = aiter.rotary_embedding_fwd(
+            a["pos"], a["q"], a["key"], case.head_dim, a["cos"], a["sin"], neox
+        )
+    same_order = row[0] == "cpu_simd" or (not norm and row[0].startswith("hip"))
+    for got, expected in zip((q_out, key_out), want, strict=True):
+        if same_order:
+            assert_equal(got, expected)
+        else:
+            size = 1 + np.abs(expected.astype(np.float64))
+            assert_close(got, expected.astype(np.float64), case.head_dim, 3 * size)
+
+
+@pytest.mark.parametrize("code", ["float8_e4m3fn", "int8"])
+def test_codes_as_results(code, row):
+    """k_out and v_out of the cache's dtype get the codes that the cache gets."""
+    case = aiter.testing.Case(
+        "edge", tokens=9, **cases.SMALL, dtype="bf16", cache=code, scales="heads"
+    )
+    a = cases.make(case)
+    k_out, v_out = (np.zeros(a[n].shape, a["key_cache"].dtype) for n in ("key", "value"))
+    call(a, k_out=k_out, v_out=v_out)
+    for name, codes in (("key_cache", k_out), ("value_cache", v_out)):
+        rows = a[name].reshape(-1, *a[name].shape[2:])
+        assert_equal(bits(codes), bits(rows[a["slot_mapping"]]), name)
+    with pytest.raises(ValueError, match="key_out has dtype"):
+        call(a | {"quant": "token", "k_scale": np.ones((2, 48), np.float32),
+                  "v_scale": np.ones((2, 48), np.float32)}, k_out=k_out)  # fmt: skip
 
 
 def test_in_place(row):
@@ -99,6 +151,91 @@ def test_slots_and_positions_out_of_range(row):
             assert (around[[0, -1]] == 7).all()
             if name == "pos":
                 assert_equal(q_out[:2], arguments["q"][:2])
+
+
+@pytest.mark.parametrize("quant", ["token", "page"])
+def test_in_place_with_scales(quant, row):
+    """q, key and value are slices of one array, which takes the results."""
+    case = aiter.testing.Case(
+        "edge", tokens=9, **cases.SMALL, dtype="bf16", cache="float8_e4m3fn", norm="plain",
+        layout="asm", scales=quant,
+    )  # fmt: skip
+    apart, together = cases.make(case), cases.make(case)
+    key_out = np.empty_like(apart["key"])
+    q_out = call(apart, k_out=key_out)
+    qkv = np.concatenate([together[n] for n in ("q", "key", "value")], 1)
+    q, key, value = np.split(qkv, [case.q_heads, case.q_heads + case.heads], 1)
+    call(together | {"q": q, "key": key, "value": value}, q_out=q, k_out=key)
+    for got, want in ((q, q_out), (key, key_out), (value, apart["value"])):
+        assert_equal(got, want)
+    for name in ("key_cache", "value_cache", "k_scale", "v_scale"):
+        assert together[name].tobytes() == apart[name].tobytes(), name
+
+
+@pytest.mark.parametrize("name", ["q_weight", "k_weight", "eps", "gemma_norm", "mrope_section"])
+def test_every_option_of_the_norm_matters(name, row):
+    case = aiter.testing.Case(
+        "edge", tokens=9, **cases.SMALL, dtype="fp32", norm="plain", sections=(4, 6, 6), woven=False
+    )
+    before, after = cases.make(case), cases.make(case)
+    after[name] = {"eps": 1.0, "gemma_norm": True, "mrope_section": (6, 4, 6)}.get(name)
+    q_before, q_after = call(before), call(after)
+    changes = (q_before != q_after).any(), (before["key_cache"] != after["key_cache"]).any()
+    assert changes == (name != "k_weight", name != "q_weight")
+
+
+def test_nan_in_unused_slots_and_tokens_stays_where_it_is(row):
+    """Padding, a skipped token and stored slots change no other."""
+    case = aiter.testing.Case(
+        "edge", tokens=9, **cases.SMALL, dtype="bf16", cache="float8_e4m3fn", norm="plain",
+        layout="asm", scales="token",
+    )  # fmt: skip
+    clean, poisoned = cases.make(case), cases.make(case)
+    for arguments in (clean, poisoned):
+        arguments["slot_mapping"][4] = -1
+    used = clean["slot_mapping"][clean["slot_mapping"] >= 0]
+    for n in ("q", "key", "value"):
+        poisoned[n][4] = np.nan
+    for n in ("key_cache", "value_cache"):
+        poisoned[n].view(np.uint8)[...] = 0x7F
+    for n in ("k_scale", "v_scale"):
+        poisoned[n][...] = np.nan
+    want, got = call(clean), call(poisoned)
+    others = np.arange(9) != 4
+    assert_equal(got[others], want[others])
+    for n in ("k_scale", "v_scale"):
+        assert_equal(poisoned[n][:, used], clean[n][:, used], n)
+        assert np.isnan(np.delete(poisoned[n], used, 1)).all()
+    for which in ("key", "value"):
+        for slot in range(case.pages * case.block):
+            rows = [
+                paged.read(a[f"{which}_cache"], "asm", which, slot).view(np.uint8)
+                for a in (poisoned, clean)
+            ]
+            np.testing.assert_array_equal(rows[0], rows[1] if slot in used else 0x7F)
+
+
+def test_offsets_of_64_bits(row):
+    """Pages 2^32 elements apart, in memory that is never touched between them."""
+    import mmap
+
+    if ":" in row[1]:
+        pytest.skip("the copy on the device would be of all the memory between")
+    with mmap.mmap(-1, (1 << 34) + 4096, flags=mmap.MAP_PRIVATE | 0x4000) as memory:  # NORESERVE
+        far = np.frombuffer(memory, np.float32, 64)
+        cache = np.lib.stride_tricks.as_strided(far, (2, 4, 1, 8), (1 << 34, 128, 32, 4))
+        near = np.zeros((2, 4, 1, 8), np.float32)
+        key = np.arange(16, dtype=np.float32).reshape(2, 1, 8)
+        k_out = np.empty_like(key)
+        ones = np.ones((2, 4), np.float32)
+        aiter.fused_qk_rope_reshape_and_cache(
+            key, key, key, cache, near, np.array([4, 1]), np.array([0, 1]), ones, ones, eps=0.5,
+            k_out=k_out,
+        )  # fmt: skip
+        np.testing.assert_array_equal(cache[1, 0], k_out[0])
+        np.testing.assert_array_equal(cache[0, 1], k_out[1])
+        np.testing.assert_array_equal(near[1, 0], key[0])
+        del far, cache
 
 
 # ---- MLA ----------------------------------------------------------------------------------------
@@ -200,7 +337,7 @@ def test_mla_in_segments_and_wider_queries(row):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"pos": np.zeros(3, np.int64)}, r"positions has shape \(3,\), expected \(2,\)"),
+        ({"pos": np.zeros(3, np.int64)}, "positions has extent 3 in dimension 0, expected x's 2"),
         ({"pos": np.array([0, 9])}, "positions has 9"),
         ({"key": np.ones((2, 1, 6), np.float32)}, r"key has shape \(2, 1, 6\), expected \(2, any"),
         ({"cos": np.ones((8, 3), np.float32)}, "sin_cache has shape|cos_cache has shape"),

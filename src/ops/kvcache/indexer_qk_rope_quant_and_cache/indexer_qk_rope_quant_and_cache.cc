@@ -4,6 +4,7 @@
 #include "launch/launch.h"
 #include "ops/kvcache/cache_checks.h"
 #include "ops/kvcache/indexer_qk_rope_quant_and_cache/indexer_qk_rope_quant_and_cache_args.h"
+#include "ops/rope/rope_checks.h"
 
 namespace aiter {
 
@@ -53,10 +54,12 @@ static void indexer_qk_rope_quant_and_cache(
   const Arg norm_bias = check.tensor("norm_bias", norm_bias_);
   for (const Arg* t : {&norm_weight, &norm_bias})
     t->dtype({DType::kF32}).shape({dim}).contiguous().on_device_of(q);
-  const CacheTurn turn = check_turn(check, positions, cos, sin, opts.interleaved != 0, q);
-  check.require(2 * turn.pairs <= dim,
+  const RopeAngles angles = rope_angles(
+      check, {.interleaved = opts.interleaved != 0}, q, 1, check.tensor("cos_cache", cos),
+      check.tensor("sin_cache", sin), check.tensor("positions", positions), positions);
+  check.require(2 * angles.pairs <= dim,
                 "cos_cache has width %lld, expected at most half of q's %lld dims",
-                static_cast<long long>(turn.pairs), static_cast<long long>(dim));
+                static_cast<long long>(angles.pairs), static_cast<long long>(dim));
 
   const IndexerCache cache =
       check_indexer_cache(check, kv_cache_, opts.cache_dtype, q, dim, 1, opts.preshuffle != 0);
@@ -90,7 +93,7 @@ static void indexer_qk_rope_quant_and_cache(
   args.spec = {cache.dtype,  opts.ue8m0 ? DType::kF8E8M0 : DType::kF32,
                MxRound::kUp, __builtin_inff(),
                1.0f,         nullptr};
-  args.turn = turn;
+  args.angles = angles;
   args.slots = check_slots(check, slots, k, cache.shape);
   const IndexerQkRopeQuantAndCacheProblem problem{args.dtype, args.spec.code, tokens, heads, dim};
   dispatch(indexer_qk_rope_quant_and_cache_op, kRows, problem, args, q.device(), stream,

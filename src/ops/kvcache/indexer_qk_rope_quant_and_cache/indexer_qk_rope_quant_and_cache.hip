@@ -1,22 +1,34 @@
 // A block for a token's queries, a wave for each head, and one for its key: its numbers lie in shared memory while they
 // are normalized, turned and quantized.
 #include "ck/kvcache/cache_write.h"
+#include "ck/rope/rope.h"
 #include "ops/kvcache/indexer_qk_rope_quant_and_cache/indexer_qk_rope_quant_and_cache_args.h"
 
 namespace aiter {
 
 using IndexerArgs = IndexerQkRopeQuantAndCacheArgs;
 
-// Turns a head in place; `row` of the tables is negative where the token does not turn.
-AITER_DEVICE void turn_head(const IndexerArgs& a, int64_t row, float* head) {
-  const int pairs = row < 0 ? 0 : static_cast<int>(a.turn.pairs);
+// The rows of the tables that turn a token's heads.
+struct TokenRows {
+  int64_t rows[3] = {0, 0, 0};
+  bool turns;
+  AITER_DEVICE TokenRows(const IndexerArgs& a, int64_t token)
+      : turns(rope_rows(a.angles, token, rows)) {}
+};
+
+// Turns a head in place.
+AITER_DEVICE void turn_head(const IndexerArgs& a, const TokenRows& token, float* head) {
+  const bool near = a.angles.pairs_interleaved;
+  const int pairs = token.turns ? static_cast<int>(a.angles.pairs) : 0;
   AITER_NO_UNROLL
   for (int p = thread_index() % kWave; p < pairs; p += kWave) {
-    const int i = static_cast<int>(a.turn.first(p)), j = i + static_cast<int>(a.turn.apart());
-    float x = head[i], y = head[j];
-    turn_pair(a.turn, row, p, x, y);
-    head[i] = rounded(x, a.dtype);
-    head[j] = rounded(y, a.dtype);
+    const int i = near ? 2 * p : p, j = i + (near ? 1 : pairs);
+    float x[1] = {head[i]}, y[1] = {head[j]};
+    RopeFactors<1, false> factors;
+    factors.load(a.angles, 0, token.rows, p);
+    factors.turn<false>(x, y);
+    head[i] = rounded(x[0], a.dtype);
+    head[j] = rounded(y[0], a.dtype);
   }
   wave_barrier();
 }
@@ -48,10 +60,10 @@ AITER_DEVICE void load_head(const void* from, int64_t at, DType dtype, int dim, 
   wave_barrier();
 }
 
-AITER_DEVICE void write_query(const IndexerArgs& a, int64_t token, int64_t head, int64_t row,
-                              float* numbers) {
+AITER_DEVICE void write_query(const IndexerArgs& a, int64_t token, int64_t head,
+                              const TokenRows& rows, float* numbers) {
   load_head(a.q, token * a.q_token + head * a.q_head, a.dtype, static_cast<int>(a.dim), numbers);
-  turn_head(a, row, numbers);
+  turn_head(a, rows, numbers);
   uint8_t* codes = a.q_out + token * a.q_out_token + head * a.q_out_head;
   const float scale =
       quantize_head(a, numbers, 1e-10f, [&] AITER_LAMBDA(int d, uint8_t code) { codes[d] = code; });
@@ -61,7 +73,8 @@ AITER_DEVICE void write_query(const IndexerArgs& a, int64_t token, int64_t head,
         a.weights_scale;
 }
 
-AITER_DEVICE void write_key(const IndexerArgs& a, int64_t token, int64_t row, float* numbers) {
+AITER_DEVICE void write_key(const IndexerArgs& a, int64_t token, const TokenRows& rows,
+                            float* numbers) {
   int64_t page;
   uint32_t slot;
   if (token >= a.slots.count || !a.slots.find(token, page, slot)) return;
@@ -79,7 +92,7 @@ AITER_DEVICE void write_key(const IndexerArgs& a, int64_t token, int64_t row, fl
     numbers[d] =
         rounded(fma((numbers[d] - mean) * factor, a.norm_weight[d], a.norm_bias[d]), a.dtype);
   wave_barrier();
-  turn_head(a, row, numbers);
+  turn_head(a, rows, numbers);
   const CacheLayout& to = a.k.to;
   uint8_t* codes = static_cast<uint8_t*>(to.data) + to.at_slot(page, slot);
   const float scale = quantize_head(
@@ -91,13 +104,13 @@ AITER_DEVICE void write_token(const IndexerArgs& a) {
   AITER_SHARED float scratch[256 / kWave][IndexerArgs::kMaxDim];
   const int64_t token = block_index_x();
   const int waves = block_threads() / kWave, wave = thread_index() / kWave;
-  const int64_t row = a.turn.row(token);
+  const TokenRows rows(a, token);
   if (block_index_y() == 1) {
-    if (wave == 0) write_key(a, token, row, scratch[0]);
+    if (wave == 0) write_key(a, token, rows, scratch[0]);
     return;
   }
   for (int64_t head = wave; head < a.heads; head += waves) {
-    write_query(a, token, head, row, scratch[wave]);
+    write_query(a, token, head, rows, scratch[wave]);
     wave_barrier();
   }
 }

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "ops/kvcache/cache_layout.h"
-#include "ops/kvcache/cache_turn.h"
+#include "ops/rope/rope_angles.h"
 
 namespace aiter {
 
@@ -22,7 +22,7 @@ struct IndexerQkRopeQuantAndCacheArgs {
   const float* norm_bias;
   float epsilon, weights_scale;
   CacheSlots slots;
-  CacheTurn turn;
+  RopeAngles angles;
   int64_t tokens;
   DType dtype;  // of q, k and weights
   QuantSpec spec;

@@ -1,7 +1,7 @@
 #include "ops/kvcache/indexer_qk_rope_quant_and_cache/indexer_qk_rope_quant_and_cache_args.h"
 #include "simd/cache_write.h"
+#include "simd/head_norm_rope.h"
 #include "simd/parallel.h"
-#include "simd/turn_head.h"
 
 namespace aiter::AITER_ISA {
 namespace {
@@ -9,7 +9,7 @@ namespace {
 using Args = IndexerQkRopeQuantAndCacheArgs;
 
 struct Vectors {
-  using Turn = VectorTurn;
+  using Head = VectorHead;
 
   // LayerNorm in float; two passes, as the second moment of large means would vanish.
   template <class T>
@@ -40,7 +40,7 @@ struct Vectors {
 };
 
 struct Plain {
-  using Turn = PlainTurn;
+  using Head = PlainHead;
 
   template <class T>
   static void normalize(const Args& a, const T* k, T* out) {
@@ -74,14 +74,16 @@ void write_tokens(const Args& a, bool parallel) {
     with_cache_codec(a.spec.code, [&]<class Codec>(Codec) {
       const int64_t grain = parallel ? 16384 / ((a.heads + 1) * a.dim + 1) + 1 : a.tokens;
       parallel_for(a.tokens, grain, [&](int64_t begin, int64_t end) {
-        const typename Row::Turn turn;
+        RopeFactors factors;
         T head[Args::kMaxDim], turned[Args::kMaxDim];
         uint8_t codes[Args::kMaxDim];
         for (int64_t t = begin; t < end; ++t) {
-          const int64_t row = a.turn.row(t);
+          int64_t rows[3] = {0, 0, 0};
+          const bool turns = rope_rows(a.angles, t, rows);
+          if (turns) factors.load(a.angles, 0, rows, 0, a.angles.pairs);
           auto turn_head = [&](const T* in) {
             memcpy(turned, in, a.dim * sizeof(T));
-            if (row >= 0) turn(a.turn, row, in, turned);
+            if (turns) Row::Head::turn(a.angles, factors, turned);
           };
           for (int64_t h = 0; h < a.heads; ++h) {
             turn_head(static_cast<const T*>(a.q) + t * a.q_token + h * a.q_head);

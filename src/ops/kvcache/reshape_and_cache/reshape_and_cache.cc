@@ -196,7 +196,8 @@ static void concat_and_cache_mla(const aiter_tensor* kv_c_, const aiter_tensor* 
   const Arg kv_cache = check.tensor("kv_cache", &typed);
   ReshapeAndCacheArgs args{};
   check_cache_dtype(kv_c, kv_cache, scale ? true : false, &args);
-  const MlaCache cache = check_mla_cache(kv_c, k_pe, kv_cache);
+  const MlaCache cache = opts.preshuffle ? check_shuffled_mla_cache(kv_c, k_pe, kv_cache)
+                                         : check_mla_cache(kv_c, k_pe, kv_cache);
   args.slots = check_slots(check, slots, kv_c, cache.shape);
   args.row_count = 2;
   for (int i = 0; i < 2; ++i) {

@@ -1,3 +1,5 @@
+#include "ops/kvcache/reshape_and_cache_with_block_quant/reshape_and_cache_with_block_quant.h"
+
 #include <algorithm>
 #include <vector>
 
@@ -84,12 +86,13 @@ static CacheScales page_scale(const Arg& scale, int64_t heads, int64_t pages, co
   return {static_cast<float*>(scale.data()), scale.stride(1), 0, scale.stride(0), 0};
 }
 
-static void reshape_and_cache_with_block_quant(
-    const aiter_tensor* key_, const aiter_tensor* value_, const aiter_tensor* key_cache_,
-    const aiter_tensor* value_cache_, const aiter_tensor* k_scale_, const aiter_tensor* v_scale_,
-    const aiter_tensor* slot_mapping, const aiter_reshape_and_cache_with_block_quant_opts* opts_,
-    aiter_stream stream) {
-  const Check check("reshape_and_cache_with_block_quant");
+void reshape_and_cache_with_block_quant(const Check& check, const aiter_tensor* key_,
+                                        const aiter_tensor* value_, const aiter_tensor* key_cache_,
+                                        const aiter_tensor* value_cache_,
+                                        const aiter_tensor* k_scale_, const aiter_tensor* v_scale_,
+                                        const aiter_tensor* slot_mapping,
+                                        const aiter_reshape_and_cache_with_block_quant_opts* opts_,
+                                        aiter_stream stream) {
   const auto opts = check.options<aiter_reshape_and_cache_with_block_quant_opts>(
       opts_, AITER_RESHAPE_AND_CACHE_WITH_BLOCK_QUANT_OPTS_INIT);
   const Arg key = check.tensor("key", key_);
@@ -161,7 +164,8 @@ extern "C" aiter_status aiter_reshape_and_cache_with_block_quant(
     const aiter_tensor* slot_mapping, const aiter_reshape_and_cache_with_block_quant_opts* opts,
     aiter_stream stream) {
   return aiter::entry("reshape_and_cache_with_block_quant", [&] {
-    aiter::reshape_and_cache_with_block_quant(key, value, key_cache, value_cache, k_scale, v_scale,
+    aiter::reshape_and_cache_with_block_quant(aiter::Check("reshape_and_cache_with_block_quant"),
+                                              key, value, key_cache, value_cache, k_scale, v_scale,
                                               slot_mapping, opts, stream);
   });
 }

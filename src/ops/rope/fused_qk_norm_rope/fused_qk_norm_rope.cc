@@ -22,11 +22,8 @@ AITER_CPU_ROW(fused_qk_norm_rope_cpu_ref, FusedQkNormRopeArgs)
 // Pairs of packs of the longest head.
 static int64_t units(const FusedQkNormRopeArgs& args, int64_t pack) {
   int64_t most = 1;
-  for (int i = 0; i < args.side_count; ++i) {
-    const int64_t pairs = i < 2 ? args.angles.pairs : 0;
-    const int64_t rest = (args.sides[i].dim - 2 * pairs) / pack;
-    most = std::max(most, pairs / pack + (rest + 1) / 2);
-  }
+  for (int i = 0; i < args.side_count; ++i)
+    most = std::max(most, head_units(args.sides[i].dim, i < 2 ? args.angles.pairs : 0, pack));
   return most;
 }
 
@@ -67,7 +64,7 @@ bool heads_aligned16(const FusedQkNormRopeArgs& a) {
       a.angles.pairs == 0 || (rope_tables_aligned16(a.angles) && a.angles.pairs * bytes % 16 == 0);
   for (int i = 0; i < a.side_count; ++i) {
     const FusedHeads& s = a.sides[i];
-    aligned = aligned && s.dim * bytes % 16 == 0 && is_aligned16(s.weight) &&
+    aligned = aligned && s.dim * bytes % 16 == 0 && is_aligned16(s.norm.weight) &&
               is_aligned16(s.in, s.in_tokens, bytes) && s.in_head * bytes % 16 == 0 &&
               is_aligned16(s.out, s.out_tokens, bytes) && s.out_head * bytes % 16 == 0;
   }
@@ -80,7 +77,7 @@ class Sides {
   Sides(const Check& check, FusedQkNormRopeArgs& args, const Arg& q)
       : check_(check), args_(args), q_(q) {}
 
-  void add(const Arg& in, const Arg& weight, const Arg& out) {
+  void add(const Arg& in, const Arg& weight, const Arg& out, const HeadNorm& norm) {
     FusedHeads& s = args_.sides[args_.side_count++];
     in.dtype_of(q_).rank(q_.rank()).unit_last_stride().on_device_of(q_);
     for (int i = 0; i < q_.rank() - 2; ++i)
@@ -93,12 +90,7 @@ class Sides {
       in.refuse("has last extent %lld, expected 1 to %lld", static_cast<long long>(s.dim),
                 static_cast<long long>(kMost));
     s.in = in.data(), s.in_tokens = in.rows(2), s.in_head = in.stride(-2);
-    if (weight) {
-      check_.require(args_.norm, "weights are given, expected NULL unless opts.norm is nonzero");
-      if (weight.dtype() != DType::kF32) weight.dtype_of(q_);
-      weight.shape({s.dim}).contiguous().on_device_of(q_);
-      s.weight = weight.data(), s.weight_dtype = weight.dtype();
-    }
+    s.norm = head_norm(check_, norm, weight, in);
     out.dtype_of(in).shape_of(in).unit_last_stride().on_device_of(q_);
     s.out = out.data(), s.out_tokens = out.rows(2), s.out_head = out.stride(-2);
   }
@@ -109,41 +101,6 @@ class Sides {
   const Arg& q_;
 };
 
-void set_angles(const Check& check, FusedQkNormRopeArgs& args,
-                const aiter_fused_qk_norm_rope_opts& opts, const Arg& q, const Arg& cos,
-                const Arg& sin, const aiter_tensor* positions_) {
-  RopeAngles& a = args.angles;
-  a.parts = a.axes = 1;
-  a.tokens = args.tokens;
-  const Arg positions = check.optional("positions", positions_);
-  if (!cos) {
-    check.require(!sin && !positions,
-                  "cos is NULL, expected a table where sin or positions is given");
-    return;
-  }
-  cos.on_device_of(q);
-  check.require(bool(sin), "sin is NULL, expected a table like cos");
-  a.pairs_interleaved = opts.interleaved != 0;
-  a.tables[0] = rope_table(cos, sin);
-  rope_set_tables(a, cos, false);
-  for (int i = 0; i < 2; ++i)
-    if (2 * a.pairs > args.sides[i].dim)
-      cos.refuse("has width %lld, expected at most half of %c's head size, %lld",
-                 static_cast<long long>(a.pairs), "qk"[i],
-                 static_cast<long long>(args.sides[i].dim));
-  rope_set_sections(check, a, {opts.section0, opts.section1, opts.section2},
-                    opts.sections_interleaved != 0);
-  if (positions) {
-    rope_set_positions(check, a, q, q.rank() - 2, positions_, Arg());
-    rope_check_positions(check, a, positions);
-  } else {
-    check.require(a.axes == 1 && a.tables[0].rows > 0,
-                  "positions is NULL, expected a tensor with pairs in sections, or without rows");
-    a.rows_from = RopeRows::kSequence;
-    a.per_row = 1, a.lines = a.tables[0].rows;
-  }
-}
-
 void fused_qk_norm_rope(const aiter_tensor* q_, const aiter_tensor* k_, const aiter_tensor* v_,
                         const aiter_tensor* q_weight, const aiter_tensor* k_weight,
                         const aiter_tensor* cos_, const aiter_tensor* sin_,
@@ -153,25 +110,34 @@ void fused_qk_norm_rope(const aiter_tensor* q_, const aiter_tensor* k_, const ai
   const Check check("fused_qk_norm_rope");
   const auto opts =
       check.options<aiter_fused_qk_norm_rope_opts>(opts_, AITER_FUSED_QK_NORM_ROPE_OPTS_INIT);
-  check.require(opts.eps >= 0, "opts.eps is %g, expected at least 0", opts.eps);
   const Arg q = check.tensor("q", q_);
   q.dtype({DType::kF32, DType::kF16, DType::kBF16}).min_rank(3).unit_last_stride();
   const Arg k = check.tensor("k", k_), v = check.optional("v", v_);
 
   FusedQkNormRopeArgs args{};
-  args.norm = opts.norm != 0, args.gemma = opts.gemma != 0, args.eps = opts.eps;
   args.nope_first = opts.nope_first != 0;
   args.dtype = q.dtype();
   args.tokens = q.rows(2).count;
   Sides sides(check, args, q);
-  sides.add(q, check.optional("q_weight", q_weight), check.tensor("q_out", q_out));
-  sides.add(k, check.optional("k_weight", k_weight), check.tensor("k_out", k_out));
+  const HeadNorm norm{nullptr, DType::kNone, opts.eps, opts.norm != 0, opts.gemma != 0};
+  sides.add(q, check.optional("q_weight", q_weight), check.tensor("q_out", q_out), norm);
+  sides.add(k, check.optional("k_weight", k_weight), check.tensor("k_out", k_out), norm);
   if (v)
-    sides.add(v, Arg(), check.tensor("v_out", v_out));
+    sides.add(v, Arg(), check.tensor("v_out", v_out), {});
   else
     check.require(!v_out, "v_out is given, expected NULL as v is");
-  set_angles(check, args, opts, q, check.optional("cos", cos_), check.optional("sin", sin_),
-             positions);
+  const RopeTurn turn{opts.interleaved != 0,
+                      false,
+                      {opts.section0, opts.section1, opts.section2},
+                      opts.sections_interleaved != 0};
+  const Arg cos = check.optional("cos", cos_);
+  args.angles = rope_angles(check, turn, q, q.rank() - 2, cos, check.optional("sin", sin_),
+                            check.optional("positions", positions), positions);
+  for (int i = 0; i < 2; ++i)
+    if (2 * args.angles.pairs > args.sides[i].dim)
+      cos.refuse("has width %lld, expected at most half of %c's head size, %lld",
+                 static_cast<long long>(args.angles.pairs), "qk"[i],
+                 static_cast<long long>(args.sides[i].dim));
   for (const FusedHeads& s : args.sides) args.heads += s.heads;
   const FusedQkNormRopeProblem problem{
       args.dtype,

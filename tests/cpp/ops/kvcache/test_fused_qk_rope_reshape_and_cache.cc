@@ -1,4 +1,5 @@
 // fused_qk_rope_reshape_and_cache and fused_qk_rope_concat_and_cache_mla from C++: a quarter turn.
+#include <cmath>
 #include <vector>
 
 #include "check.h"
@@ -14,12 +15,27 @@ int main() {
   Tensor tkc(key_cache.data(), {2, 2, 1, 2}), tvc(value_cache.data(), {2, 2, 1, 2});
   Tensor tcos(cos.data(), {2, 1}), tsin(sin.data(), {2, 1}), tq_out(q_out.data(), {1, 2, 2});
   Tensor tslots(slots.data(), {1}, test::kI64), tpositions(positions.data(), {1}, test::kI64);
+  std::vector<float> key_out(2, -1), value_out(2, -1);
+  Tensor tkey_out(key_out.data(), {1, 1, 2}), tvalue_out(value_out.data(), {1, 1, 2});
   CHECK(aiter_fused_qk_rope_reshape_and_cache(tq, tk, tv, tkc, tvc, tslots, nullptr, nullptr,
-                                              tpositions, tcos, tsin, tq_out, nullptr, nullptr,
-                                              nullptr) == AITER_OK);
+                                              nullptr, nullptr, tpositions, tcos, tsin, tq_out,
+                                              tkey_out, tvalue_out, nullptr, nullptr) == AITER_OK);
   CHECK(q_out == std::vector<float>({-2, 1, -4, 3}));
   CHECK(key_cache[6] == -6 && key_cache[7] == 5 && key_cache[5] == -1);
   CHECK(value_cache[6] == 7 && value_cache[7] == 8);
+  CHECK(key_out == std::vector<float>({-6, 5}) && value_out == v);
+
+  // Normalized and not turned: (3, 4) has the mean square 12.5.
+  aiter_fused_qk_rope_cache_opts norm = AITER_FUSED_QK_ROPE_CACHE_OPTS_INIT;
+  norm.norm = 1, norm.eps = 0;
+  std::vector<float> weight{2, 4};
+  Tensor tweight(weight.data(), {2});
+  CHECK(aiter_fused_qk_rope_reshape_and_cache(tq, tk, tv, tkc, tvc, tslots, nullptr, nullptr,
+                                              tweight, nullptr, nullptr, nullptr, nullptr, tq_out,
+                                              nullptr, nullptr, &norm, nullptr) == AITER_OK);
+  CHECK(std::fabs(q_out[2] - 6 / std::sqrt(12.5f)) < 1e-6f);
+  CHECK(std::fabs(q_out[3] - 16 / std::sqrt(12.5f)) < 1e-6f);
+  CHECK(std::fabs(key_cache[6] - 5 / std::sqrt(30.5f)) < 1e-6f && value_cache[6] == 7);
 
   // MLA: one latent dim, two that turn.
   std::vector<float> q_nope{9}, kv_c{10}, rows(12, -1), queries(3, -1);
@@ -40,8 +56,8 @@ int main() {
 
   positions[0] = 2;
   CHECK_FAILS(aiter_fused_qk_rope_reshape_and_cache(tq, tk, tv, tkc, tvc, tslots, nullptr, nullptr,
-                                                    tpositions, tcos, tsin, tq_out, nullptr,
-                                                    nullptr, nullptr),
+                                                    nullptr, nullptr, tpositions, tcos, tsin,
+                                                    tq_out, nullptr, nullptr, nullptr, nullptr),
               AITER_INVALID_ARGUMENT, "positions has");
   return test::failures;
 }

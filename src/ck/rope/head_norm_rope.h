@@ -1,0 +1,143 @@
+// Norm and rotation of heads, each of which some lanes of a wave, a power of two, take: each step
+// rounds to the head's dtype, as operators of their own would.
+#pragma once
+
+#include "ck/core/reduce.h"
+#include "ck/rope/rope.h"
+#include "ops/rope/head_norm.h"
+
+namespace aiter {
+
+// This group's head of a token.
+struct HeadOfToken {
+  const HeadNorm& norm;
+  const RopeAngles& angles;
+  int64_t dim, token;
+  int64_t pairs;           // that turn
+  int64_t turning, still;  // where the dims begin that turn, and those that do not
+  int lane, lanes;         // of the group
+  bool there;              // else the group has none
+
+  AITER_DEVICE int64_t still_count() const { return dim - 2 * pairs; }
+  // 1 / the root mean square, from the lanes' sums of squares. All lanes of the wave must call it.
+  AITER_DEVICE float scale(float squares) const {
+    return 1.0f / sqrt(lanes_reduce<Sum>(squares, lanes) / static_cast<float>(dim) + norm.eps);
+  }
+  // The N dims from d on, normalized and rounded to T.
+  template <class T, int N>
+  AITER_DEVICE void normalize(int64_t d, float factor, float (&v)[N]) const {
+    float gain[N] = {};
+    if (norm.weight) load_floats<N, T>(norm.weight, norm.weight_dtype, d, gain);
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) {
+      v[k] *= factor;
+      if (norm.weight) v[k] *= norm.gemma ? gain[k] + 1.0f : gain[k];
+    }
+    Pack<T, N>::from_floats(v).to_floats(v);
+  }
+};
+
+// A head in registers: each lane holds two packs of it, which turn together or not at all, so that
+// it is read once.
+template <class T>
+struct HeadPacks {
+  static constexpr int N = kPackSize<T, true>;
+  float v[2][N];
+  int64_t d[2];  // the first dim of each
+  bool has[2];
+
+  // All lanes of the wave must call it. `norms`: some head of the wave is normalized.
+  AITER_DEVICE HeadPacks(const HeadOfToken& head, const T* in, bool norms) {
+    const int lane = head.lane, turns = static_cast<int>(head.pairs) / N;
+    const bool turning = lane < turns, near = head.angles.pairs_interleaved;
+    const int64_t p = static_cast<int64_t>(lane) * N;
+    const int64_t rest = static_cast<int64_t>(lane - turns) * 2 * N;
+    d[0] = turning ? head.turning + (near ? 2 * p : p) : head.still + rest;
+    d[1] = turning ? head.turning + (near ? 2 * p + N : head.pairs + p) : head.still + rest + N;
+    has[0] = head.there && (turning || rest < head.still_count());
+    has[1] = head.there && (turning || rest + N < head.still_count());
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) v[i][k] = 0;
+      if (has[i]) load_floats<N>(in + d[i], v[i]);
+    }
+    if (norms) {
+      float squares = 0;
+      AITER_UNROLL
+      for (int i = 0; i < 2; ++i) {
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) squares = fma(v[i][k], v[i][k], squares);
+      }
+      const float factor = head.scale(squares);
+      AITER_UNROLL
+      for (int i = 0; i < 2; ++i)
+        if (head.norm.on && has[i]) head.normalize<T>(d[i], factor, v[i]);
+    }
+    int64_t rows[3] = {0, 0, 0};
+    if (turning && head.there && rope_rows(head.angles, head.token, rows)) {
+      RopeFactors<N, false> factors;
+      factors.load(head.angles, 0, rows, p);
+      if (near)
+        factors.template turn<true>(v[0], v[1]);
+      else
+        factors.template turn<false>(v[0], v[1]);
+      AITER_UNROLL
+      for (int i = 0; i < 2; ++i) Pack<T, N>::from_floats(v[i]).to_floats(v[i]);
+    }
+  }
+};
+
+// A head of any size, of which a lane takes a pair that turns, or a dim that does not, at a time.
+template <class T>
+struct HeadDims {
+  const HeadOfToken& head;
+  const T* in;
+  float factor = 1.0f;  // of the norm
+  int64_t rows[3] = {0, 0, 0};
+  bool turns;
+
+  // All lanes of the wave must call it. `norms`: some head of the wave is normalized.
+  AITER_DEVICE HeadDims(const HeadOfToken& its_head, const T* its_dims, bool norms)
+      : head(its_head), in(its_dims) {
+    if (norms) {
+      float squares = 0;
+      if (head.there && head.norm.on)
+        for (int64_t i = head.lane; i < head.dim; i += head.lanes) {
+          const float x = to_float(in[i]);
+          squares = fma(x, x, squares);
+        }
+      factor = head.scale(squares);
+    }
+    // Of every head, so that lanes do not part ways in there.
+    turns = head.angles.pairs > 0 && rope_rows(head.angles, head.token, rows);
+  }
+  // Calls put(d, x) for the dims of this lane. It may write where the head is.
+  template <class Put>
+  AITER_DEVICE void each(Put put) const {
+    if (!head.there) return;
+    const bool near = head.angles.pairs_interleaved;
+    AITER_NO_UNROLL
+    for (int64_t u = head.lane; u < head.pairs + head.still_count(); u += head.lanes) {
+      const bool pair = u < head.pairs;
+      const int64_t i = pair ? head.turning + (near ? 2 * u : u) : head.still + u - head.pairs;
+      const int64_t j = pair ? i + (near ? 1 : head.pairs) : i;
+      float x[1] = {to_float(in[i])}, y[1] = {to_float(in[j])};
+      if (head.norm.on) {
+        head.normalize<T>(i, factor, x);
+        head.normalize<T>(j, factor, y);
+      }
+      if (pair && turns) {
+        RopeFactors<1, true> factors;  // the tables may have a column for each of a pair
+        factors.load(head.angles, 0, rows, u);
+        factors.template turn<false>(x, y);
+        Pack<T, 1>::from_floats(x).to_floats(x);
+        Pack<T, 1>::from_floats(y).to_floats(y);
+      }
+      put(i, x[0]);
+      if (pair) put(j, y[0]);
+    }
+  }
+};
+
+}  // namespace aiter

@@ -501,8 +501,8 @@ def fused_qk_norm_rope_cache_quant_shuffle(
     k_scale,
     v_scale,
 ):
-    """q and k are normalized and turned in place; the values' cache is in the asm layout, whatever its
-    shape. Scales: (pages, heads, block), written."""
+    """q and k are normalized and turned in place; the values' cache is in the asm layout, whatever
+    its shape. Scales: (pages, heads, block), written."""
     if kv_cache_dtype != "auto":
         pages, heads, _, block, _ = k_cache.shape
         k_scale, v_scale = (s.view(pages, heads, block) for s in (k_scale, v_scale))
@@ -549,8 +549,8 @@ def fused_qk_norm_rope_cache_block_quant_shuffle(
     v_scale,
     max_tokens_per_batch=0,
 ):
-    """q and k are normalized and turned in place in qkv. Scales: (pages, heads), updated. Pages are found
-    from slot_mapping, without cu_q_len."""
+    """q and k are normalized and turned in place in qkv. Scales: (pages, heads), updated. Pages are
+    found from slot_mapping, without cu_q_len."""
     heads = num_heads_q, num_heads_k, num_heads_v
     qkv = qkv.view(-1, sum(heads) * head_dim).view(-1, sum(heads), head_dim)
     q, k, v = qkv.split(heads, 1)

@@ -4,7 +4,9 @@
 #include "ops/elementwise/elementwise_args.h"
 #include "simd/cache.h"
 #include "simd/parallel.h"
+#include "simd/scratch.h"
 #include "simd/simd.h"
+#include "simd/transpose.h"
 
 namespace aiter::AITER_ISA {
 
@@ -14,7 +16,52 @@ struct Offsets {
   int64_t at[kOperands];
 };
 
-// Calls f(offsets, n) for pieces of the innermost dimension, on all threads.
+// Whether the neighbours of input k lie along the second innermost dimension.
+AITER_INLINE bool lies_across(const ElementwiseArgs& a, int k) {
+  if (!a.in[k] || a.rank < 2) return false;
+  const int64_t stride = a.in_stride[k][a.rank - 1];
+  return stride != 0 && stride != 1 && a.in_stride[k][a.rank - 2] == 1;
+}
+
+// The operands as pieces have them: inputs that lie across are turned.
+AITER_INLINE ElementwiseArgs turned(const ElementwiseArgs& a) {
+  ElementwiseArgs t = a;
+  for (int k = 0; k + 1 < kOperands; ++k)
+    if (lies_across(a, k)) t.in_stride[k][a.rank - 1] = 1;
+  return t;
+}
+
+// A tile of an input that lies across, in memory of its own: rows of kCols elements.
+struct TurnedTile {
+  static constexpr int64_t kRows = 128, kCols = 64, kMaxBytes = kRows * kCols * 8;
+  const char* from;
+  int64_t stride, bytes;  // between columns; of an element
+  uint8_t* to;
+
+  void turn(int64_t rows, int64_t cols) const {
+    auto as = [&]<class T>(T) {
+      transpose_tile(reinterpret_cast<const T*>(from), stride, rows, cols, reinterpret_cast<T*>(to),
+                     kCols);
+    };
+    switch (bytes) {
+      case 1:
+        return as(uint8_t{});
+      case 2:
+        return as(uint16_t{});
+      case 4:
+        return as(uint32_t{});
+      default:
+        return as(uint64_t{});
+    }
+  }
+  // Row r's share of the tile below.
+  AITER_INLINE void prefetch_below(int64_t r, int64_t cols) const {
+    for (int64_t c = r * cols / kRows; c < (r + 1) * cols / kRows; ++c)
+      prefetch<false>(from + (c * stride + kRows) * bytes, static_cast<int>(kRows * bytes));
+  }
+};
+
+// Calls f(operands, offsets, n) for pieces of the innermost dimension, on all threads.
 template <class F>
 void for_pieces(const ElementwiseArgs& a, F&& f) {
   const int inner = a.rank - 1, middle = a.rank - 2;
@@ -26,34 +73,52 @@ void for_pieces(const ElementwiseArgs& a, F&& f) {
     return operand + 1 < kOperands ? a.in_stride[operand][dim] : a.out_stride[dim];
   };
   // Inputs that lie across are read in tiles, so that their lines are used while in the cache.
-  bool across = false;
-  for (int k = 0; k + 1 < kOperands; ++k)
+  bool across = false, turns = false;
+  for (int k = 0; k + 1 < kOperands; ++k) {
     across = across || (a.in[k] && a.in_stride[k][inner] != 0 && a.in_stride[k][inner] != 1);
-  const int64_t piece = across && middle >= 0 ? 64 : 65536;
+    turns = turns || lies_across(a, k);
+  }
+  const int64_t piece = across && middle >= 0 ? TurnedTile::kCols : 65536;
   const int64_t pieces = (cols + piece - 1) / piece;
-  const int64_t block = across ? 32 : cols < 32768 ? 32768 / cols : 1;
+  const int64_t block = turns ? TurnedTile::kRows : across ? 32 : cols < 32768 ? 32768 / cols : 1;
   const int64_t blocks = (rows + block - 1) / block;
   const int64_t units = outer * blocks * pieces;
   const int64_t unit_size = (cols < piece ? cols : piece) * (rows < block ? rows : block);
   parallel_for(units, 16384 / unit_size + 1, [&](int64_t begin, int64_t end) {
+    ElementwiseArgs operands = turned(a);
+    TurnedTile tiles[kOperands - 1] = {};
+    uint8_t* memory = turns ? scratch((kOperands - 1) * TurnedTile::kMaxBytes) : nullptr;
     for (int64_t u = begin; u < end; ++u) {
-      const int64_t col = u % pieces * piece, row = u / pieces % blocks * block;
+      // Downwards where tiles are turned: their lines follow each other.
+      const int64_t col = (turns ? u / blocks : u) % pieces * piece;
+      const int64_t row = (turns ? u : u / pieces) % blocks * block;
       int64_t rest = u / pieces / blocks, index[ElementwiseArgs::kMaxRank];
       for (int i = middle - 1; i >= 0; --i) index[i] = rest % a.extent[i], rest /= a.extent[i];
-      Offsets offsets;
+      const int64_t n = cols - col < piece ? cols - col : piece;
+      const int64_t row_end = rows - row < block ? rows : row + block;
+      Offsets offsets, step;
       for (int k = 0; k < kOperands; ++k) {
         offsets.at[k] = col * stride(k, inner);
         if (middle >= 0) offsets.at[k] += row * stride(k, middle);
         for (int i = 0; i < middle; ++i) offsets.at[k] += index[i] * stride(k, i);
+        step.at[k] = middle >= 0 ? stride(k, middle) : 0;
+        if (!turns || k + 1 == kOperands || !lies_across(a, k)) continue;
+        const int64_t bytes = dtype_bytes(a.in_dtype[k]);
+        tiles[k] = {static_cast<const char*>(a.in[k]) + offsets.at[k] * bytes, stride(k, inner),
+                    bytes, memory + k * TurnedTile::kMaxBytes};
+        tiles[k].turn(row_end - row, n);
+        operands.in[k] = tiles[k].to;
+        offsets.at[k] = 0, step.at[k] = TurnedTile::kCols;
       }
-      const int64_t n = cols - col < piece ? cols - col : piece;
-      const int64_t row_end = rows - row < block ? rows : row + block;
       for (int64_t r = row; r < row_end; ++r) {
-        f(offsets, n);
-        if (middle >= 0)
-          for (int k = 0; k < kOperands; ++k) offsets.at[k] += stride(k, middle);
+        if (turns && row_end < rows)
+          for (const TurnedTile& tile : tiles)
+            if (tile.to) tile.prefetch_below(r - row, n);
+        f(operands, offsets, n);
+        for (int k = 0; k < kOperands; ++k) offsets.at[k] += step.at[k];
       }
     }
+    stream_fence();
   });
 }
 
@@ -252,13 +317,13 @@ void for_chunks(const ElementwiseArgs& a, F&& f) {
   for (int i = 0; i < a.rank; ++i) bytes *= a.extent[i];
   bool streamed = in_place && worth_streaming(a.out, bytes, sizeof(C));
   for (int k = 0; k < kInputs; ++k) streamed = streamed && a.in[k] != a.out;
-  for_pieces(a, [&](const Offsets& offsets, int64_t size) {
+  for_pieces(a, [&](const ElementwiseArgs& b, const Offsets& offsets, int64_t size) {
     alignas(64) C buffers[kInputs + 1][kChunk];
     for (int64_t i = 0; i < size; i += kChunk) {
       const int64_t n = size - i < kChunk ? size - i : kChunk;
       const C* in[kInputs];
       for (int k = 0; k < kInputs; ++k)
-        in[k] = read_chunk(a, k, offsets.at[k] + i * a.in_stride[k][a.rank - 1], n, buffers[k]);
+        in[k] = read_chunk(b, k, offsets.at[k] + i * b.in_stride[k][b.rank - 1], n, buffers[k]);
       C* results = buffers[kInputs];
       const int64_t at = offsets.at[kOperands - 1] + i * a.out_stride[a.rank - 1];
       if (in_place && !streamed) {
@@ -271,25 +336,23 @@ void for_chunks(const ElementwiseArgs& a, F&& f) {
       else
         write_chunk(a, at, n, results);
     }
-    if (streamed) stream_fence();
   });
 }
 
 // y = f(x...) for float operands of any kind; f takes and gives vectors.
 template <int kInputs, class F>
 void elementwise_floats(const ElementwiseArgs& a, F&& f) {
-  if (are_vectors(a, kInputs)) {
+  if (are_vectors(turned(a), kInputs)) {
     with_float_type(a.out_dtype, [&]<class T>(T) {
       int64_t bytes = sizeof(T);
       bool in_place = false;
       for (int i = 0; i < a.rank; ++i) bytes *= a.extent[i];
       for (int k = 0; k < kInputs; ++k) in_place = in_place || a.in[k] == a.out;
       const bool streamed = !in_place && worth_streaming(a.out, bytes, sizeof(T));
-      for_pieces(a, [&](const Offsets& offsets, int64_t n) {
+      for_pieces(a, [&](const ElementwiseArgs& b, const Offsets& offsets, int64_t n) {
         T* y = static_cast<T*>(a.out) + offsets.at[kOperands - 1];
         with_operands<T, kInputs>(
-            a, offsets, [&](auto... x) { map_lanes(y, n, streamed, f, NothingAhead{}, x...); });
-        if (streamed) stream_fence();
+            b, offsets, [&](auto... x) { map_lanes(y, n, streamed, f, NothingAhead{}, x...); });
       });
     });
     return;

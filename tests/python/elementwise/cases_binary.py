@@ -55,6 +55,12 @@ CASES = [
         shapes=((70, 90), (70, 90)),
         layouts=("contiguous", "transposed"),
     ),  # fmt: skip
+    # Several tiles of a transposed operand, and parts of them, of every width.
+    *(
+        Case("model", op="add", a=d, b=d, shapes=((2, 300, 150), (2, 300, 150)), layouts=x)
+        for d in ("bfloat16", "float32", "float64", "uint8")
+        for x in (("contiguous", "transposed"), ("transposed", "contiguous"))
+    ),
     Case("edge", op="div", a="float32", b="float32", shapes=((4, 16), (4, 16)), values="special"),
     *(
         Case("perf", op=o, a=d, b=d, shapes=((4096, 8192), (4096, 8192)))
@@ -80,7 +86,18 @@ CASES = [
         shapes=((4096, 4096), (4096, 4096)),
         layouts=("contiguous", "transposed"),
     ),  # fmt: skip
-    Case("perf", op="mul", a="bfloat16", b="bfloat16", shapes=((64, 1024), (64, 1024))),
+    Case(
+        "perf",
+        op="add",
+        a="bfloat16",
+        b="bfloat16",
+        shapes=((4096, 8192), (4096, 8192)),
+        layouts=("contiguous", "transposed"),
+    ),  # fmt: skip
+    *(
+        Case("perf", op="mul", a="bfloat16", b="bfloat16", shapes=(s, s))
+        for s in ((1, 4096), (16, 4096), (64, 1024))
+    ),
 ]
 
 

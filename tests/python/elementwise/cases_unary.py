@@ -25,7 +25,11 @@ CASES = [
     *(Case("perf", op=o, shape=(4096, 8192), dtype="bf16") for o in OPS),
     *(Case("perf", op="sigmoid", shape=(4096, 8192), dtype=d) for d in ("fp16", "fp32")),
     Case("perf", op="sigmoid", shape=(4096, 4096), dtype="fp32", layout="transposed"),
-    Case("perf", op="sigmoid", shape=(64, 1024), dtype="bf16"),
+    Case("perf", op="sigmoid", shape=(4096, 8192), dtype="bf16", layout="transposed"),
+    *(
+        Case("perf", op="sigmoid", shape=s, dtype="bf16")
+        for s in ((1, 4096), (16, 4096), (64, 1024))
+    ),
 ]
 
 

@@ -1,6 +1,7 @@
 #include "ops/elementwise/softmax/softmax_args.h"
 #include "simd/cache.h"
 #include "simd/parallel.h"
+#include "simd/scratch.h"
 #include "simd/simd.h"
 
 namespace aiter::AITER_ISA {
@@ -12,8 +13,9 @@ constexpr float kLog2e = 1.44269504f;
 // kept, those of longer ones computed twice.
 template <class T>
 void softmax_rows(const SoftmaxArgs& a, bool streamed, int64_t begin, int64_t end) {
-  constexpr int64_t kKept = 4096;
-  alignas(64) float kept[kKept];
+  constexpr int64_t kKept = 65536;
+  const bool keep = a.n <= kKept;
+  float* kept = keep ? reinterpret_cast<float*>(scratch((a.n + 15) / 16 * 64)) : nullptr;
   for (int64_t r = begin; r < end; ++r) {
     const T* x = static_cast<const T*>(a.x) + a.x_rows.offset(r);
     T* y = static_cast<T*>(a.y) + a.y_rows.offset(r);
@@ -31,7 +33,6 @@ void softmax_rows(const SoftmaxArgs& a, bool streamed, int64_t begin, int64_t en
     auto exponential = [&](Vec v) { return exp2((v - shift) * scale); };
     Vec sums[4] = {zero(), zero(), zero(), zero()};
     float tail = 0;
-    const bool keep = a.n <= kKept;
     int64_t i = 0;
     for (; i + 4 * kLanes <= a.n; i += 4 * kLanes)
       for (int k = 0; k < 4; ++k) {

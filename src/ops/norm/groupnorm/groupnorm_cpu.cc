@@ -59,17 +59,29 @@ AITER_INLINE void combine(ChannelMoments to, float count, ChannelMoments other, 
 template <class T>
 void channel_moments(const T* x, int64_t channels, int64_t begin, int64_t end, ChannelMoments to) {
   const Vec share = set1(1.0f / static_cast<float>(end - begin));
-  for_lanes(channels, [&](int64_t i, int n) {
-    Vec sum = zero(), squares = zero();
-    for (int64_t s = begin; s < end; ++s) sum = sum + load_some(x + s * channels + i, n);
-    const Vec mean = sum * share;
-    for (int64_t s = begin; s < end; ++s) {
-      const Vec v = load_some(x + s * channels + i, n) - mean;
-      squares = fma(v, v, squares);
+  // Several vectors at a time, whose sums do not wait for each other.
+  auto together = [&]<int kVectors>(int64_t i, int n) {
+    Vec mean[kVectors], squares[kVectors];
+    for (int k = 0; k < kVectors; ++k) mean[k] = squares[k] = zero();
+    for (int64_t s = begin; s < end; ++s)
+      for (int k = 0; k < kVectors; ++k)
+        mean[k] = mean[k] + load_some(x + s * channels + i + k * kLanes, n);
+    for (int k = 0; k < kVectors; ++k) mean[k] = mean[k] * share;
+    for (int64_t s = begin; s < end; ++s)
+      for (int k = 0; k < kVectors; ++k) {
+        const Vec v = load_some(x + s * channels + i + k * kLanes, n) - mean[k];
+        squares[k] = fma(v, v, squares[k]);
+      }
+    for (int k = 0; k < kVectors; ++k) {
+      store_some(to.mean + i + k * kLanes, mean[k], n);
+      store_some(to.squares + i + k * kLanes, squares[k], n);
     }
-    store_some(to.mean + i, mean, n);
-    store_some(to.squares + i, squares, n);
-  });
+  };
+  constexpr int kMany = 4;
+  int64_t i = 0;
+  for (; i + kMany * kLanes <= channels; i += kMany * kLanes)
+    together.template operator()<kMany>(i, kLanes);
+  for_lanes(channels - i, [&](int64_t j, int n) { together.template operator()<1>(i + j, n); });
 }
 
 // (batch, space, channels): the moments of blocks of places, channel by channel, are put together

@@ -16,48 +16,94 @@ struct BackwardRow {
         dx(static_cast<T*>(a.dx) + a.dx_rows.offset(r)) {}
 };
 
-// The gradient of one row; adds to the sums where they are not null. A row is in the cache for the
-// passes after the first.
+// What the gradient of a row follows from: a number v of the row became (v - mean) * scale; offset
+// and slope are of the gradients times their gain, by v - mean.
+struct Gradient {
+  float mean, scale, offset, slope;
+};
+
+// In one pass: sums of x, of the gradients d, and of their products, about a shift as in row_moments().
 template <NormKind kKind, class T, class W>
-AITER_INLINE void backward_row(const NormBackwardArgs& a, int64_t r, float* dw, float* db,
-                               float* dx_bias) {
-  const BackwardRow<T> row(a, r);
-  const int64_t hidden = a.hidden;
+AITER_INLINE Gradient row_gradient(const NormBackwardArgs& a, const BackwardRow<T>& row) {
+  const int64_t hidden = a.hidden, whole = hidden - hidden % kLanes;
+  const int rest = static_cast<int>(hidden - whole);
   const float count = static_cast<float>(hidden);
   const W* w = static_cast<const W*>(a.w);
-  const Moments moments = row_moments<kKind>(hidden, a.eps, [](Vec v) { return v; }, row.x);
-  const Vec mean = set1(moments.mean), scale = set1(moments.scale);
   const Vec one = set1(a.gemma ? 1.0f : 0.0f);
-  auto centred = [&](Vec x) { return kKind == NormKind::kLayer ? x - mean : x; };
+  float shift = kKind == NormKind::kLayer ? to_float(row.x[0]) : 0;
+  for (bool again = false;; again = true) {
+    const Vec shifts = set1(shift);
+    Vec sums[4], squares[4], gradients[4], products[4];
+    for (int k = 0; k < 4; ++k) sums[k] = squares[k] = gradients[k] = products[k] = zero();
+    auto add = [&](int k, Vec d, Vec v) {
+      if constexpr (kKind == NormKind::kLayer) {
+        v = v - shifts;
+        sums[k] = sums[k] + v;
+        gradients[k] = gradients[k] + d;
+      }
+      squares[k] = fma(v, v, squares[k]);
+      products[k] = fma(d, v, products[k]);
+    };
+    auto gained = [&](int k, Vec d, Vec v, Vec g) { add(k, d * (g + one), v); };
+    if (w)
+      each_lanes(whole, gained, row.dy, row.x, w);
+    else
+      each_lanes(whole, add, row.dy, row.x);
+    if (rest) {
+      float last[kLanes];
+      store(last, shifts);  // lanes beyond the row add nothing
+      store_n(last, load_n(row.x + whole, rest), rest);
+      const Vec d = load_n(row.dy + whole, rest);
+      if (w)
+        gained(0, d, load(last), load_n(w + whole, rest));
+      else
+        add(0, d, load(last));
+    }
+    auto total = [](const Vec(&v)[4]) { return reduce_add((v[0] + v[1]) + (v[2] + v[3])); };
+    const float mean = total(sums) / count;  // beyond the shift
+    float variance = total(squares) / count - mean * mean;
+    if (!again && mean * mean > 16 * variance) {
+      shift += mean;
+      continue;
+    }
+    if (variance < 0) variance = 0;
+    const float scale = 1.0f / __builtin_sqrtf(variance + a.eps), gradient = total(gradients);
+    const float product = total(products) - mean * gradient;
+    return {shift + mean, scale, gradient / count, -product * scale * scale / count};
+  }
+}
 
-  // Sums of the gradient times the gain, and of that times x - mean. The lanes beyond a row's end
-  // have dy = 0.
-  Vec gradients[4] = {zero(), zero(), zero(), zero()};
-  Vec products[4] = {zero(), zero(), zero(), zero()};
-  auto add = [&](int k, Vec d, Vec x) {
-    if constexpr (kKind == NormKind::kLayer) gradients[k] = gradients[k] + d;
-    products[k] = fma(d, centred(x), products[k]);
-  };
-  if (w)
-    each_lanes(
-        hidden, [&](int k, Vec d, Vec x, Vec g) { add(k, d * (g + one), x); }, row.dy, row.x, w);
-  else
-    each_lanes(hidden, add, row.dy, row.x);
-  auto total = [](const Vec(&v)[4]) { return reduce_add((v[0] + v[1]) + (v[2] + v[3])); };
-  const Vec offset = set1(total(gradients) / count);
-  const Vec slope = set1(-total(products) * moments.scale * moments.scale / count);
-
-  for_lanes(hidden, [&](int64_t i, int n) {
-    const Vec dy = load_some(row.dy + i, n), v = centred(load_some(row.x + i, n));
+// The gradient of one row; adds to the sums where they are not null. ahead(i) as in map_lanes().
+template <NormKind kKind, class T, class W, class Ahead>
+AITER_INLINE void backward_row(const NormBackwardArgs& a, int64_t r, float* dw, float* db,
+                               float* dx_bias, bool streamed, Ahead&& ahead) {
+  const BackwardRow<T> row(a, r);
+  const W* w = static_cast<const W*>(a.w);
+  const Gradient g = row_gradient<kKind, T, W>(a, row);
+  const Vec mean = set1(g.mean), scale = set1(g.scale), offset = set1(g.offset),
+            slope = set1(g.slope), one = set1(a.gemma ? 1.0f : 0.0f);
+  auto gradient = [&](int64_t i, int n) {
+    const Vec dy = load_some(row.dy + i, n);
+    Vec v = load_some(row.x + i, n);
+    if constexpr (kKind == NormKind::kLayer) v = v - mean;
     Vec d = w ? dy * (load_some(w + i, n) + one) : dy;
     if constexpr (kKind == NormKind::kLayer) d = d - offset;
     d = fma(slope, v, d) * scale;
     if (row.dresidual) d = d + load_some(row.dresidual + i, n);
-    store_some(row.dx + i, d, n);
     if (dw) store_some(dw + i, fma(dy, v * scale, load_some(dw + i, n)), n);
     if (db) store_some(db + i, dy + load_some(db + i, n), n);
     if (dx_bias) store_some(dx_bias + i, d + load_some(dx_bias + i, n), n);
-  });
+    return d;
+  };
+  streamed = streamed && reinterpret_cast<uintptr_t>(row.dx) % 64 == 0;
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= a.hidden; i += 2 * kLanes) {
+    if (i % kAhead == 0) ahead(i);
+    const Vec d = gradient(i, kLanes);
+    store_pair<false>(row.dx + i, {d, gradient(i + kLanes, kLanes)}, streamed);
+  }
+  for_lanes(a.hidden - i,
+            [&](int64_t j, int n) { store_some(row.dx + i + j, gradient(i + j, n), n); });
 }
 
 // out = the sum of the slots.
@@ -79,14 +125,25 @@ void backward(const NormBackwardArgs& a) {
   float* dw = a.dw ? a.partial : nullptr;
   float* db = a.db ? a.db_partial() : nullptr;
   float* dx_bias = a.dx_bias ? a.dx_bias_partial() : nullptr;
+  const int64_t rows = a.x_rows.count, row_bytes = a.hidden * static_cast<int64_t>(sizeof(T));
+  const bool in_place = a.dx == a.dy || a.dx == a.x || a.dx == a.dresidual;
+  const bool streamed = !in_place && worth_streaming(a.dx, rows * row_bytes, sizeof(T));
   parallel_tasks(a.slots, [&](int64_t s, int) {
-    const int64_t rows = a.x_rows.count;
     auto slot = [&](float* sum) { return sum ? sum + s * a.hidden : nullptr; };
     float* sums[] = {slot(dw), slot(db), slot(dx_bias)};
     for (float* sum : sums)
       if (sum) memset(sum, 0, static_cast<size_t>(a.hidden) * sizeof(float));
-    for (int64_t r = rows * s / a.slots; r < rows * (s + 1) / a.slots; ++r)
-      backward_row<kKind, T, W>(a, r, sums[0], sums[1], sums[2]);
+    const int64_t begin = rows * s / a.slots, end = rows * (s + 1) / a.slots;
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t later = row_ahead(r, begin, end, row_bytes);
+      const BackwardRow<T> next(a, later < 0 ? r : later);
+      backward_row<kKind, T, W>(a, r, sums[0], sums[1], sums[2], streamed, [&](int64_t i) {
+        if (later < 0) return;
+        prefetch<true>(next.dy + i, kAhead);
+        prefetch<true>(next.x + i, kAhead);
+      });
+    }
+    if (streamed) stream_fence();
   });
   add_slots<W>(a, dw, a.dw);
   add_slots<W>(a, db, a.db);

@@ -219,6 +219,15 @@ AITER_INLINE void store_codes(uint8_t* p, Words codes, [[maybe_unused]] bool str
 // n <= kLanes codes from n * kBits / 8 bytes.
 template <int kBits>
 AITER_INLINE Words load_codes(const uint8_t* p, int n) {
+#if AITER_ISA_LEVEL == 2  // gcc widens bytes one by one
+  if (kBits == 8 && n == kLanes)
+    return __builtin_bit_cast(
+        Words, _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#elif AITER_ISA_LEVEL == 1
+  if (kBits == 8 && n == kLanes)
+    return __builtin_bit_cast(
+        Words, _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#endif
   Bytes bytes{};
   if constexpr (kBits == 8) {
     if (n == kLanes)

@@ -1,5 +1,5 @@
 #include "ops/kvcache/gather_cache/gather_cache_args.h"
-#include "simd/cache_write.h"
+#include "simd/cache_run.h"
 #include "simd/parallel.h"
 
 namespace aiter::AITER_ISA {
@@ -24,10 +24,16 @@ AITER_INLINE void take(const CacheLayout& from, int64_t at, int64_t begin, E* ro
   }
 }
 
-// One head of a token, plainly or with vectors.
+// Whether the heads of a token are one row here and there.
+bool heads_together(const Side& s) {
+  return s.dtype == s.cache_dtype && s.from.dim_inner == 1 && s.from.dim_bits == kNotSplit &&
+         s.from.head == s.dim.divisor && s.to_head == s.dim.divisor;
+}
+
+// A head of a token, or `heads` that are together, plainly or with vectors.
 template <bool kPlain>
 void gather_head(const GatherCacheArgs& a, const Side& s, int64_t token, int64_t page,
-                 uint32_t slot, int64_t head) {
+                 uint32_t slot, int64_t head, int64_t heads, LineStream* stream) {
   const int64_t to = token * s.to_token + head * s.to_head;
   const int64_t from = s.from.at_slot(page, slot) + head * s.from.head;
   const int64_t dim = s.dim.divisor;
@@ -37,6 +43,9 @@ void gather_head(const GatherCacheArgs& a, const Side& s, int64_t token, int64_t
       if constexpr (kPlain)
         for (int64_t d = 0; d < dim; ++d)
           out[d] = static_cast<const E*>(s.from.data)[from + s.from.at_dim(d)];
+      else if (s.from.dim_inner == 1 && s.from.dim_bits == kNotSplit)
+        write_bytes(out, static_cast<const E*>(s.from.data) + from, heads * dim * sizeof(E),
+                    stream);
       else
         take(s.from, from, 0, out, dim);
     });
@@ -68,18 +77,29 @@ void gather_head(const GatherCacheArgs& a, const Side& s, int64_t token, int64_t
 template <bool kPlain>
 void gather(const GatherCacheArgs& a) {
   int64_t dims = 1;
-  for (int i = 0; i < a.side_count; ++i) dims += a.sides[i].heads * a.sides[i].dim.divisor;
+  bool streamed[2] = {};
+  for (int i = 0; i < a.side_count; ++i) {
+    const Side& s = a.sides[i];
+    const int64_t numbers = s.heads * s.dim.divisor, bytes = dtype_bytes(s.dtype);
+    dims += numbers;
+    streamed[i] = !kPlain && worth_streaming(s.to, a.tokens * numbers * bytes, bytes);
+  }
   const int64_t end = a.begin_of(a.sequences), grain = kPlain ? end : 16384 / dims + 1;
   parallel_for(end, grain, [&](int64_t first, int64_t last) {
+    LineStream streams[2];
     int64_t sequence = 0;
     for (int64_t token = first; token < last; ++token) {
       while (a.begin_of(sequence + 1) <= token) ++sequence;
       int64_t page;
       uint32_t slot;
       if (!a.find(sequence, token - a.begin_of(sequence), page, slot)) continue;
-      for (int i = 0; i < a.side_count; ++i)
-        for (int64_t h = 0; h < a.sides[i].heads; ++h)
-          gather_head<kPlain>(a, a.sides[i], token, page, slot, h);
+      for (int i = 0; i < a.side_count; ++i) {
+        const Side& s = a.sides[i];
+        const int64_t at_once = !kPlain && heads_together(s) ? s.heads : 1;
+        for (int64_t h = 0; h < s.heads; h += at_once)
+          gather_head<kPlain>(a, s, token, page, slot, h, at_once,
+                              streamed[i] ? &streams[i] : nullptr);
+      }
     }
   });
 }

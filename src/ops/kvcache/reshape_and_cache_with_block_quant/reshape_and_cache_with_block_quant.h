@@ -6,10 +6,12 @@
 
 namespace aiter {
 
-void reshape_and_cache_with_block_quant(
-    const Check& check, const aiter_tensor* key, const aiter_tensor* value,
-    const aiter_tensor* key_cache, const aiter_tensor* value_cache, const aiter_tensor* k_scale,
-    const aiter_tensor* v_scale, const aiter_tensor* slot_mapping,
-    const aiter_reshape_and_cache_with_block_quant_opts* opts, aiter_stream stream);
+void reshape_and_cache_with_block_quant(const Check& check, const aiter_tensor* key,
+                                        const aiter_tensor* value, const aiter_tensor* key_cache,
+                                        const aiter_tensor* value_cache,
+                                        const aiter_tensor* k_scale, const aiter_tensor* v_scale,
+                                        const aiter_tensor* slot_mapping,
+                                        const aiter_reshape_and_cache_with_block_quant_opts* opts,
+                                        aiter_stream stream);
 
 }  // namespace aiter

@@ -108,14 +108,11 @@ AITER_DEVICE void decode4(uint32_t codes, float* v) {
     AITER_UNROLL
     for (int k = 0; k < 4; ++k)  // 2^23 + code + 128
       v[k] = bit_cast<float>(0x4b000000u | ((codes ^ 0x80808080u) >> 8 * k & 0xffu)) - 8388736.0f;
-    return;
-  }
-  if constexpr (is_same<Codec, HardwareE4M3>) {
+  } else if constexpr (is_same<Codec, HardwareE4M3>) {
 #if defined(__gfx942__) || defined(__gfx950__)
     const auto low = __builtin_amdgcn_cvt_pk_f32_fp8(codes, false);
     const auto high = __builtin_amdgcn_cvt_pk_f32_fp8(codes, true);
     v[0] = low[0], v[1] = low[1], v[2] = high[0], v[3] = high[1];
-    return;
 #elif !defined(AITER_AMD) && __CUDA_ARCH__ >= 890
     AITER_UNROLL
     for (int k = 0; k < 4; k += 2) {
@@ -124,11 +121,11 @@ AITER_DEVICE void decode4(uint32_t codes, float* v) {
       asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(two));
       unpack2<f16>(halves, v[k], v[k + 1]);
     }
-    return;
 #endif
+  } else {
+    AITER_UNROLL
+    for (int k = 0; k < 4; ++k) v[k] = Codec::decode(codes >> 8 * k & 0xffu);
   }
-  AITER_UNROLL
-  for (int k = 0; k < 4; ++k) v[k] = Codec::decode(codes >> 8 * k & 0xffu);
 }
 
 // N codes of kBits as they lie in memory, in the first N * kBits / 32 of the words, and back.

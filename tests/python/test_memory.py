@@ -17,13 +17,11 @@ from calls import CALLS
 IDS = [f"{call}-{i}" for i, call in enumerate(CALLS)]
 PLACES = ["cpu", *gpus()[:1]]
 OPS = sorted({call.op for call in CALLS})
-# Each call on each row; on the emulator under its sanitizer, as "smoke" says. Norms and softmax have
-# it in their own smoke cases: in rows as short as these, compilers compute with registers that hold nothing, and
-# drop what comes of it.
+# Each call on each row; on the emulator under its sanitizer, as "smoke" says.
 ROWS = [
     pytest.param(
         call,
-        (*variant, "" if "norm" in call.op or call.op == "softmax" else "smoke"),
+        (*variant, "smoke"),
         id=f"{call}-{i}-{'-'.join(variant)}",
     )
     for i, call in enumerate(CALLS)

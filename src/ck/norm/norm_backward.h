@@ -85,6 +85,8 @@ struct NormBackward {
     AITER_UNROLL
     for (int c = 0; c < kChunks; ++c) {
       const int i = (c * threads + t) * N;
+      if (N == 1)
+        x[c] = dy[c] = {};  // compilers compute with what is not there, and drop the result
       if (i >= in_registers) continue;
       x[c] = load_pack<N>(x_row + i);
       dy[c] = load_pack<N>(dy_row + i);

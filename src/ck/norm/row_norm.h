@@ -119,6 +119,8 @@ struct RowNorm {
       AITER_UNROLL
       for (int c = g; c < g + kGroup; ++c) {
         const int i = (c * threads + t) * N;
+        // Compilers compute with single elements that are not there, and drop what comes of it.
+        if (N == 1) v[c] = residual[c - g] = {};
         if (i >= in_registers) continue;
         v[c] = load_pack<N>(x + i);
         if (add()) residual[c - g] = load_pack<N>(in + i);

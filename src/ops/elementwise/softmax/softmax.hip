@@ -42,6 +42,7 @@ AITER_DEVICE void softmax(const SoftmaxArgs& a) {
     AITER_UNROLL
     for (int c = 0; c < kChunks; ++c) {
       const int i = (c * threads + t) * N;
+      if (N == 1) packs[c] = {};  // compilers compute with what is not there, and drop the result
       if (i < in_registers) packs[c] = load_pack<N>(x + i);
     }
     const int lanes = min(threads, kWave);

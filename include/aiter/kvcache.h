@@ -99,8 +99,13 @@ AITER_API aiter_status aiter_reshape_and_cache_with_block_quant(
  * or (pages, block * (latent + rope)) in segments: the page's kv_c, then its k_pe. Or, with
  *   opts.preshuffle, (pages, heads, block, latent + rope) without gaps in a head: its kv_c in tiles
  *   of 16 slots x 16 bytes, tiles of the same slots side by side, then its k_pe likewise; block is a
- *   multiple of 16. Dtypes as for aiter_reshape_and_cache.
- * scale: (1) f32 for a cache of codes, or NULL for 1. opts.quant: STATIC.
+ *   multiple of 16. Dtypes as for aiter_reshape_and_cache. Or NVFP4, with opts.preshuffle and fp4
+ *   codes by its dtype or opts.cache_dtype: (pages, heads, block, (latent + rope) / 16 * 9) bytes
+ *   without gaps in a head, which are the codes of kv_c in such tiles, its scales, the codes of k_pe,
+ *   its scales. Scales are float8_e4m3fn of 16 dims each, as those of aiter_quantize: for each 128
+ *   slots and W = min(16, dims / 16) scales, (32, 4, W), slot 32 * i + j at (j, i). block is a
+ *   multiple of 128; latent and rope are powers of two from 32 on or multiples of 256.
+ * scale: (1) f32 for a cache of codes, of NVFP4 the global scale, or NULL for 1. opts.quant: STATIC.
  * Source: AITER concat_and_cache_mla, concat_and_cache_mla_seg, cat_and_cache_mla. @since 0.1
  * unstable */
 AITER_API aiter_status aiter_concat_and_cache_mla(

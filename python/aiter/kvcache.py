@@ -255,10 +255,14 @@ def cat_and_cache_mla(
     k_nope: (tokens, heads, latent); k_pe: (tokens, heads, rope); kv_cache: (slots, heads, latent +
     rope), or, shuffled_kv_cache, (pages, heads, block, latent + rope), where a head of a page has
     its k_nope in tiles of 16 slots by 16 bytes, then its k_pe; block is a multiple of 16.
-    k_scale: (1,), used with apply_scale for a cache of codes.
-    Source: AITER cat_and_cache_mla, without nvfp4.
+        With cache_dtype "float4_e2m1fnx2", NVFP4: (pages, heads, block, (latent + rope) / 16 * 9)
+        uint8, where a head has k_nope's codes, their scales, k_pe's codes, their scales (the order
+        of scales is in aiter/kvcache.h); block is a multiple of 128.
+    k_scale: (1,), used with apply_scale for a cache of codes; of NVFP4 the global scale.
+    Source: AITER cat_and_cache_mla.
     """
-    scale = k_scale if apply_scale and "float8" in str(kv_cache.dtype) + str(cache_dtype) else None
+    holds = str(kv_cache.dtype) + str(cache_dtype)
+    scale = k_scale if apply_scale and ("float8" in holds or "float4" in holds) else None
     cache = kv_cache if shuffled_kv_cache else kv_cache[:, None]
     _aiter.concat_and_cache_mla(
         k_nope, k_pe, cache, slot_mapping, scale, shuffled_kv_cache, cache_dtype, stream

@@ -133,6 +133,41 @@ MlaCache check_shuffled_mla_cache(const Arg& kv_c, const Arg& k_pe, const Arg& k
   return cache;
 }
 
+Nvfp4MlaCache check_nvfp4_mla_cache(const Arg& kv_c, const Arg& k_pe, const Arg& kv_cache) {
+  Nvfp4MlaCache cache;
+  cache.cache.heads = check_mla_tokens(kv_c, k_pe);
+  const int64_t dims[] = {kv_c.dim(-1), k_pe.dim(-1)}, heads = cache.cache.heads;
+  const int64_t bytes = (dims[0] + dims[1]) / 16 * 9;  // of a slot: 8 of codes, one scale
+  for (const Arg* part : {&kv_c, &k_pe})
+    if (part->dim(-1) % 32)
+      part->refuse("has %lld dims, expected a multiple of 32",
+                   static_cast<long long>(part->dim(-1)));
+  check_slot(kv_cache, heads, bytes);
+  kv_cache.on_device_of(kv_c).shape({-1, heads, -1, bytes}).unit_last_stride();
+  cache.cache.shape = {kv_cache.dim(0), kv_cache.dim(2), true};
+  const int64_t block = cache.cache.shape.block;
+  check_block(kv_cache, block);
+  if (block % 128)
+    kv_cache.refuse("has %lld slots, expected a multiple of 128", static_cast<long long>(block));
+  if (kv_cache.stride(2) != bytes) kv_cache.refuse("has gaps between slots, expected none");
+  char* data = static_cast<char*>(kv_cache.data());
+  const int64_t page = kv_cache.stride(0), head = kv_cache.stride(1);
+  for (int i = 0; i < 2; ++i) {
+    const int64_t codes = dims[i] / 2, scales = dims[i] / 16;
+    (i ? cache.cache.rope : cache.cache.latent) = {data, page, head, 16 * codes, 16, 256, 1, 4, 4};
+    data += block * codes;
+    int32_t bits = 0;  // of scales that stay together
+    while (bits < 4 && 1 << bits < scales) ++bits;
+    if (scales % (1 << bits))
+      (i ? k_pe : kv_c)
+          .refuse("has %lld dims, expected a power of two or a multiple of 256",
+                  static_cast<long long>(dims[i]));
+    cache.scales[i] = {data, page, head, 128 * scales, 1 << bits, 128 << bits, 1, 7, bits};
+    data += block * scales;
+  }
+  return cache;
+}
+
 MlaCache check_mla_cache(const Arg& kv_c, const Arg& k_pe, const Arg& kv_cache, bool rope_first) {
   MlaCache cache;
   cache.heads = check_mla_tokens(kv_c, k_pe);

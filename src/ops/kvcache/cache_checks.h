@@ -39,6 +39,16 @@ MlaCache check_mla_cache(const Arg& kv_c, const Arg& k_pe, const Arg& kv_cache,
 // kv_cache: (pages, heads, block, latent + rope), both parts in tiles of 16 slots x 16 bytes.
 MlaCache check_shuffled_mla_cache(const Arg& kv_c, const Arg& k_pe, const Arg& kv_cache);
 
+// A cache of MLA in NVFP4: codes by `cache`, in bytes; scales by `scales`, of the latent and of rope.
+struct Nvfp4MlaCache {
+  MlaCache cache;
+  CacheLayout scales[2];
+};
+
+// kv_cache: (pages, heads, block, bytes) of fp4 codes: the latent's codes in tiles of 16 slots x 16
+// bytes, its scales in tiles of 128 slots x up to 16, then those of rope.
+Nvfp4MlaCache check_nvfp4_mla_cache(const Arg& kv_c, const Arg& k_pe, const Arg& kv_cache);
+
 // A cache of the sparse-attention indexer.
 struct IndexerCache {
   CacheShape shape;

@@ -7,6 +7,7 @@
 //   "asm" values       (pages, heads, block / x, dim, x)
 //   MLA                (pages, block, latent + rope), or both parts in segments of their own
 //   indexer            (pages, all codes, then all scales), in rows or in tiles of 16 x 16
+//   NVFP4 MLA          (pages, heads, of the latent, then of rope: all codes, then all scales)
 #pragma once
 
 #include "core/quant_spec.h"
@@ -61,6 +62,11 @@ struct CacheLayout {
   }
 };
 
+// Where a slot comes in a cache's scales of NVFP4: of 128, four that are 32 apart are neighbours.
+AITER_HOST_DEVICE uint32_t nvfp4_scale_slot(uint32_t slot) {
+  return (slot & ~127u) | (slot & 31u) << 2 | (slot >> 5 & 3u);
+}
+
 // The scale of (page, slot, head, group of dims); a stride is 0 where a scale is shared.
 struct CacheScales {
   float* data;  // null: 1
@@ -103,6 +109,7 @@ enum class CacheQuant : int32_t {
   kNone,     // the cache holds floats, or the bits as they come
   kStatic,   // codes, with scales that are given
   kDynamic,  // codes, with scales computed for each token, head and group of dims
+  kNvfp4,    // codes of 4 bits, with e4m3fn scales computed for each 16 dims
 };
 
 }  // namespace aiter

@@ -1,5 +1,7 @@
 """concat_and_cache_mla and its kin: views of reshape_and_cache's rows, exactly."""
 
+import itertools
+
 import aiter
 import ml_dtypes
 import numpy as np
@@ -158,6 +160,79 @@ def test_shuffled(code, heads, row):
                 line = quant.encode(line.astype(np.float32) * factor, code)
             want[slot] = line
     np.testing.assert_array_equal(got.view(np.uint8), want.view(np.uint8))
+
+
+@pytest.mark.parametrize("heads, latent, rope", [(1, 512, 64), (2, 32, 128), (1, 256, 64)])
+@pytest.mark.parametrize("dtype", [bf16, np.float16, np.float32])
+@pytest.mark.parametrize("scale", [None, np.array([0.02], np.float32)], ids=["1", "scaled"])
+def test_nvfp4(heads, latent, rope, dtype, scale, row):
+    """Pages of 4-bit codes and their scales, of latents, then of what turns; the rest stays."""
+    block, pages, tokens = 256, 2, 7
+    rng = np.random.default_rng(2)
+    parts = [rng.standard_normal((tokens, heads, dim)).astype(dtype) for dim in (latent, rope)]
+    parts[0][2, 0, :16] = 0
+    parts[1][5, -1, 3:5] = np.inf, np.nan
+    slots = rng.permutation(pages * block)[:tokens]
+    slots[1] = -1
+    cache = rng.integers(0, 256, (pages, heads, block, (latent + rope) // 16 * 9), np.uint8)
+    was = cache.copy()
+    aiter.cat_and_cache_mla(
+        *parts, cache, slots, scale, shuffled_kv_cache=True, cache_dtype="float4_e2m1fnx2"
+    )
+    want = was.reshape(pages, heads, -1)
+    begin = 0
+    for part in parts:
+        codes, scales = quant.reference(
+            part, (1, 16), quant.FP4, scale_dtype=quant.E4M3,
+            global_scale=np.float32(1) if scale is None else scale[0],
+        )  # fmt: skip
+        groups = part.shape[-1] // 16
+        width = min(16, groups)  # scales that lie together
+        for (t, slot), h in itertools.product(enumerate(slots), range(heads)):
+            if slot < 0:
+                continue
+            page, slot = divmod(slot, block)
+            line = want[page, h, begin:]
+            for tile in range(groups // 2):
+                at = slot // 16 * 16 * 8 * groups + tile * 256 + slot % 16 * 16
+                line[at : at + 16] = codes[t, h, 16 * tile : 16 * tile + 16]
+            line = line[block * groups * 8 :]
+            for g in range(groups):
+                at = slot // 128 * 128 * groups + g // width * 128 * width
+                at += slot % 32 * 4 * width + slot // 32 % 4 * width + g % width
+                line[at] = scales.view(np.uint8)[t, h, g]
+        begin += block * groups * 9
+    np.testing.assert_array_equal(cache, want.reshape(cache.shape))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"block": 64}, "kv_cache has 64 slots, expected a multiple of 128"),
+        ({"bytes": 28}, r"kv_cache has shape \(1, 1, 128, 28\), expected \(any, 1, any, 36\)"),
+        ({"rope": 24}, "k_pe has 24 dims, expected a multiple of 32"),
+        ({"rope": 96}, "k_pe has 96 dims, expected a power of two or a multiple of 256"),
+        ({"scale": np.ones(2, np.float32)}, "scale has shape"),
+        ({"dtype": np.int8}, "kv_c has dtype int8, expected float32"),
+    ],
+    ids=str,
+)
+def test_nvfp4_bad_input(changes, message):
+    latent, rope, block = 32, changes.get("rope", 32), changes.get("block", 128)
+    dtype = changes.get("dtype", bf16)
+    shape = (1, 1, block, changes.get("bytes", (latent + rope) // 16 * 9))
+    cache = np.full(shape, 7, np.uint8)
+    with pytest.raises(ValueError, match=f"concat_and_cache_mla: {message}"):
+        aiter.cat_and_cache_mla(
+            np.ones((2, 1, latent), dtype),
+            np.ones((2, 1, rope), dtype),
+            cache,
+            np.array([0, 1]),
+            changes.get("scale"),
+            shuffled_kv_cache=True,
+            cache_dtype="float4_e2m1fnx2",
+        )
+    assert (cache == 7).all()
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,8 @@ static void check_cache_dtype(const Arg& tokens, const Arg& cache, bool scaled,
 static bool share_packs(ReshapeAndCacheArgs* args) {
   const bool dynamic = args->quant == CacheQuant::kDynamic;
   const int64_t bytes = dtype_bytes(args->dtype), packs = dynamic ? (args->group + 15) / 16 : 1;
-  if (args->quant == CacheQuant::kNone || packs > 32) return false;
+  if (args->quant == CacheQuant::kNone || args->quant == CacheQuant::kNvfp4 || packs > 32)
+    return false;
   while (1 << args->team_bits < packs) ++args->team_bits;
   for (int i = 0; i < args->row_count; ++i) {
     const CacheRows& rows = args->rows[i];
@@ -122,7 +123,8 @@ static bool share_packs(ReshapeAndCacheArgs* args) {
 static void run(ReshapeAndCacheArgs& args, const Arg& tokens, uint32_t flags, aiter_stream stream) {
   bool aligned16 = true;
   for (int i = 0; i < args.row_count; ++i) {
-    if (args.quant != CacheQuant::kDynamic) fold_heads(&args.rows[i]);
+    if (args.quant == CacheQuant::kNone || args.quant == CacheQuant::kStatic)
+      fold_heads(&args.rows[i]);
     aligned16 = aligned16 && moves_by_16_bytes(args.rows[i], dtype_bytes(args.dtype));
   }
   const ReshapeAndCacheProblem problem{args.dtype,       args.cache_dtype, args.quant,
@@ -195,9 +197,26 @@ static void concat_and_cache_mla(const aiter_tensor* kv_c_, const aiter_tensor* 
   const aiter_tensor typed = with_dtype(kv_cache_, opts.cache_dtype);
   const Arg kv_cache = check.tensor("kv_cache", &typed);
   ReshapeAndCacheArgs args{};
-  check_cache_dtype(kv_c, kv_cache, scale ? true : false, &args);
-  const MlaCache cache = opts.preshuffle ? check_shuffled_mla_cache(kv_c, k_pe, kv_cache)
-                                         : check_mla_cache(kv_c, k_pe, kv_cache);
+  MlaCache cache;
+  if (opts.preshuffle && kv_cache.dtype() == DType::kF4E2M1x2) {
+    kv_c.dtype({DType::kF32, DType::kF16, DType::kBF16});
+    const Nvfp4MlaCache nvfp4 = check_nvfp4_mla_cache(kv_c, k_pe, kv_cache);
+    args.dtype = kv_c.dtype();
+    args.cache_dtype = kv_cache.dtype();
+    args.quant = CacheQuant::kNvfp4;
+    args.spec = {kv_cache.dtype(),
+                 DType::kF8E4M3FN,
+                 MxRound::kUp,
+                 __builtin_inff(),
+                 1.0f,
+                 check_static_scale(scale, 1, kv_c).data};
+    cache = nvfp4.cache;
+    args.nvfp4_scales[0] = nvfp4.scales[0], args.nvfp4_scales[1] = nvfp4.scales[1];
+  } else {
+    check_cache_dtype(kv_c, kv_cache, scale ? true : false, &args);
+    cache = opts.preshuffle ? check_shuffled_mla_cache(kv_c, k_pe, kv_cache)
+                            : check_mla_cache(kv_c, k_pe, kv_cache);
+  }
   args.slots = check_slots(check, slots, kv_c, cache.shape);
   args.row_count = 2;
   for (int i = 0; i < 2; ++i) {

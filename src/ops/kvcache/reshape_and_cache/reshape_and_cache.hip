@@ -116,6 +116,33 @@ AITER_DEVICE void cache_packs(const ReshapeAndCacheArgs& a) {
   }
 }
 
+// One head of a token in NVFP4, by a wave: a lane has groups of its own.
+AITER_DEVICE void cache_nvfp4_head(const ReshapeAndCacheArgs& a, int side, int64_t token,
+                                   int64_t head, int64_t page, uint32_t slot) {
+  constexpr int N = 16;
+  const CacheRows& rows = a.rows[side];
+  const CacheLayout& scales = a.nvfp4_scales[side];
+  const Codes<E2M1FN> kind(a.spec.code);
+  const int64_t from = token * rows.from_token + head * rows.from_head;
+  uint8_t* codes =
+      static_cast<uint8_t*>(rows.to.data) + head * rows.to.head + rows.to.at_slot(page, slot);
+  uint8_t* scale_at = static_cast<uint8_t*>(scales.data) + head * scales.head +
+                      scales.at_slot(page, nvfp4_scale_slot(slot));
+  const int groups = static_cast<int>(rows.dim / N);
+  for (int g = thread_index() % kWave; g < groups; g += kWave) {
+    float v[N];
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) v[k] = load_float(rows.from, from + g * N + k, a.dtype);
+    const Scale scale = scale_for(max_magnitude(0.0f, v), a.spec, kind);
+    scale_at[scales.at_dim(g)] = scale.code;
+    uint32_t words[N / 4];
+    kind.encode(v, scale.factor, words);
+    uint8_t* to = codes + rows.to.at_dim(g * (N / 2));
+    AITER_UNROLL
+    for (int i = 0; i < N / 2; ++i) to[i] = static_cast<uint8_t>(words[i / 4] >> i % 4 * 8);
+  }
+}
+
 // One head of a token, by a wave.
 AITER_DEVICE void cache_head(const ReshapeAndCacheArgs& a, const CacheRows& rows, int64_t token,
                              int64_t head, int64_t page, uint32_t slot) {
@@ -166,6 +193,10 @@ AITER_DEVICE void cache_heads(const ReshapeAndCacheArgs& a) {
     uint32_t slot;
     if (!a.slots.find(token, page, slot)) continue;
     const bool second = head >= a.rows[0].heads;
+    if (a.quant == CacheQuant::kNvfp4) {
+      cache_nvfp4_head(a, second, token, second ? head - a.rows[0].heads : head, page, slot);
+      continue;
+    }
     cache_head(a, a.rows[second], token, second ? head - a.rows[0].heads : head, page, slot);
   }
 }

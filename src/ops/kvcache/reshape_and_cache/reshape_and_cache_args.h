@@ -12,9 +12,10 @@ struct ReshapeAndCacheArgs {
   DType dtype;        // of the tokens
   DType cache_dtype;  // with quant: of the codes
   QuantSpec spec;
-  int64_t group;              // dims that share a scale
-  float amax_floor;           // a scale makes room for this much at least
-  int32_t threads_per_token;  // of hip_vec
+  int64_t group;                // dims that share a scale
+  CacheLayout nvfp4_scales[2];  // at (page, nvfp4_scale_slot(slot), head, dim / 16), in bytes
+  float amax_floor;             // a scale makes room for this much at least
+  int32_t threads_per_token;    // of hip_vec
   // For hip_quant, whose lanes have 16 dims each:
   int32_t team_bits;       // log2 of the lanes that share a scale
   Divisor head_groups[2];  // groups of a head

@@ -26,6 +26,31 @@ AITER_INLINE void each_head(const Args& a, int64_t begin, int64_t end, F&& f) {
   }
 }
 
+// The heads of tokens that become NVFP4: f(numbers, how many, where their codes begin, layout of
+// their bytes, where their scales begin, layout of them).
+template <class T, class F>
+void each_nvfp4_head(const Args& a, F&& f) {
+  const int64_t dims = 1 + a.rows[0].heads * (a.rows[0].dim + a.rows[1].dim);
+  parallel_for(a.slots.count, 16384 / dims + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      int64_t page;
+      uint32_t slot;
+      if (!a.slots.find(t, page, slot)) continue;
+      for (int i = 0; i < a.row_count; ++i) {
+        const CacheRows& rows = a.rows[i];
+        const CacheLayout& scales = a.nvfp4_scales[i];
+        const T* x = static_cast<const T*>(rows.from) + t * rows.from_token;
+        uint8_t* codes = static_cast<uint8_t*>(rows.to.data) + rows.to.at_slot(page, slot);
+        uint8_t* scale =
+            static_cast<uint8_t*>(scales.data) + scales.at_slot(page, nvfp4_scale_slot(slot));
+        for (int64_t h = 0; h < rows.heads; ++h)
+          f(x + h * rows.from_head, rows.dim, codes + h * rows.to.head, rows.to,
+            scale + h * scales.head, scales);
+      }
+    }
+  });
+}
+
 // Numbers of one side that become elements of the cache: of `slots` tokens from `token` on, heads from
 // `head` on.
 struct Block {
@@ -182,7 +207,34 @@ void write_tokens(const Args& a, const Convert& convert) {
 }  // namespace
 
 void reshape_and_cache_cpu_simd(const Args& a) {
-  if (a.quant != CacheQuant::kNone) {
+  if (a.quant == CacheQuant::kNvfp4) {
+    with_float_type(a.dtype, [&]<class T>(T) {
+      each_nvfp4_head<T>(a, [&](const T* x, int64_t n, uint8_t* codes, const CacheLayout& at,
+                                uint8_t* scale, const CacheLayout& scales) {
+        const int64_t groups = n / 16;
+        for (int64_t first = 0; first < groups; first += kLanes) {
+          const int64_t count = groups - first < kLanes ? groups - first : kLanes;
+          Vec most[kLanes];
+          for (int k = 0; k < kLanes; ++k)
+            most[k] = k < count ? lanes_amax(
+                                      16,
+                                      [&](int64_t i, int lanes) {
+                                        return load_some(x + (first + k) * 16 + i, lanes);
+                                      })
+                                : zero();
+          Scales s;
+          scales_for<E2M1FN>(reduce_max_each(most), a.spec, &s);
+          for (int64_t k = 0; k < count; ++k) {
+            const uint32_t g = static_cast<uint32_t>(first + k);
+            scale[scales.at_dim(g)] = static_cast<uint8_t>(s.code[k]);
+            encode_codes<E2M1FN>(
+                16, s.factor[k], codes + at.at_dim(8 * g), false,
+                [&](int64_t i, int lanes) { return load_some(x + 16 * g + i, lanes); });
+          }
+        }
+      });
+    });
+  } else if (a.quant != CacheQuant::kNone) {
     with_float_type(a.dtype, [&]<class T>(T) {
       with_cache_codec(a.spec.code, [&]<class Codec>(Codec) {
         write_tokens<uint8_t>(a, Encoding<T, Codec>{a});
@@ -198,7 +250,26 @@ void reshape_and_cache_cpu_simd(const Args& a) {
 }
 
 void reshape_and_cache_cpu_ref(const Args& a) {
-  if (a.quant != CacheQuant::kNone) {
+  if (a.quant == CacheQuant::kNvfp4) {
+    with_float_type(a.dtype, [&]<class T>(T) {
+      each_nvfp4_head<T>(a, [&](const T* x, int64_t n, uint8_t* codes, const CacheLayout& at,
+                                uint8_t* scale, const CacheLayout& scales) {
+        for (uint32_t g = 0; g < n / 16; ++g, x += 16) {
+          float amax = 0;
+          for (int k = 0; k < 16; ++k) {
+            const float v = __builtin_fabsf(to_float(x[k]));
+            if (v > amax) amax = v < 3.4028234663852886e38f ? v : 3.4028234663852886e38f;
+          }
+          const Scale s = scale_for<E2M1FN>(amax, a.spec);
+          scale[scales.at_dim(g)] = static_cast<uint8_t>(s.code);
+          for (uint32_t k = 0; k < 16; k += 2)
+            codes[at.at_dim(8 * g + k / 2)] =
+                static_cast<uint8_t>(E2M1FN::encode(to_float(x[k]) * s.factor) |
+                                     E2M1FN::encode(to_float(x[k + 1]) * s.factor) << 4);
+        }
+      });
+    });
+  } else if (a.quant != CacheQuant::kNone) {
     with_float_type(a.dtype, [&]<class T>(T) {
       with_cache_codec(a.spec.code, [&]<class Codec>(Codec) {
         each_head(

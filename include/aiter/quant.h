@@ -167,7 +167,7 @@ AITER_API aiter_status aiter_rotate_activation(const aiter_tensor* x, const aite
 typedef struct aiter_shuffle_weight_opts {
   uint32_t struct_size;
   uint32_t flags;
-  int32_t tile_rows;     /* rows of a tile: 16 or 32 */
+  int32_t tile_rows;     /* rows of a tile: 1 to 256 */
   int32_t tile_elements; /* elements of a row of a tile; 0 = 32 */
   int32_t pack_elements; /* neighbours that stay together; 0 = 16 bytes of them */
   int32_t gate_up;       /* nonzero: tiles of the first and second half of the rows alternate */

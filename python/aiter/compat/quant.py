@@ -11,8 +11,10 @@ from . import dtypes
 from ._enums import ActivationType
 
 __all__ = [
+    "create_hadamard_matrix",
     "dynamic_mxfp4_quant",
     "dynamic_mxfp8_quant",
+    "dynamic_mxfp8_quant_n32k4_mbn",
     "dynamic_nvfp4_quant",
     "dynamic_per_group_scaled_quant",
     "dynamic_per_group_scaled_quant_fp4",
@@ -29,6 +31,7 @@ __all__ = [
     "fused_flatten_fp8_group_quant",
     "fused_flatten_mxfp4_quant",
     "fused_flatten_mxfp8_quant",
+    "fused_quant_fp8_sort",
     "get_dtype_max",
     "get_hip_quant",
     "get_torch_act",
@@ -63,12 +66,19 @@ __all__ = [
     "quant_mxfp4",
     "quant_mxfp4_hip",
     "rotate_activation",
+    "shuffle_mxfp8fp4_a",
+    "shuffle_mxfp8fp4_b",
+    "shuffle_mxfp8fp4_scale",
     "shuffle_scale",
     "shuffle_scale_a16w4",
+    "shuffle_scale_f4",
     "shuffle_scale_for_int4",
+    "shuffle_scale_n32k4",
     "shuffle_weight",
     "shuffle_weight_NK",
     "shuffle_weight_a16w4",
+    "shuffle_weight_f4",
+    "shuffle_weight_gfx1250",
     "smooth_per_token_scaled_quant",
     "smoothquant_fwd",
     "static_per_tensor_quant",
@@ -492,6 +502,59 @@ def e8m0_shuffle(scale):
     return shuffle_scale(scale)
 
 
+def _in_tiles(x, rows, cols):
+    """Bytes in tiles of rows x cols, each together. A matrix, or one for each expert."""
+    x_bytes = x.view(torch.uint8)
+    return _shuffled(_core.shuffle_weight(x_bytes, rows, cols, cols, False, 0, None, None), x)
+
+
+def shuffle_mxfp8fp4_a(src):
+    return _in_tiles(src, 2, 128)
+
+
+def shuffle_mxfp8fp4_b(src):
+    return _in_tiles(src, 16, 16)
+
+
+shuffle_weight_f4 = shuffle_mxfp8fp4_b
+
+
+def shuffle_mxfp8fp4_scale(src):
+    """Rows are padded to a multiple of 32 with 0x7F, the scale 1."""
+    scale = torch.nn.functional.pad(
+        src.view(torch.uint8), (0, 0, 0, -src.shape[0] % 32), value=0x7F
+    )
+    return _in_tiles(scale.view(src.dtype), 32, 4)
+
+
+def shuffle_scale_f4(src, intype=7):
+    """intype: 8 for NVFP4, else MXFP4."""
+    return _in_tiles(src, 32, 8 if intype == 8 else 4)
+
+
+def shuffle_scale_n32k4(src, experts_cnt=None, is_guinterleave=False, gate_up=False):
+    """(experts, N / 32, groups * 32) uint8; src: (experts, N, groups), or (experts * N, groups)."""
+    scale = src.view(torch.uint8).contiguous()
+    if scale.dim() == 2:
+        if experts_cnt is None:
+            raise ValueError("shuffle_scale_n32k4: experts_cnt is None, expected a number")
+        scale = scale.view(experts_cnt, -1, scale.shape[-1])
+    if is_guinterleave and gate_up:
+        scale = interleave_gate_up_rows(scale)
+    experts, n, groups = scale.shape
+    return _in_tiles(scale, 32, 4).view(experts, n // 32, groups * 32)
+
+
+def shuffle_weight_gfx1250(w):
+    """(N, K) -> (N / 16, K * 16); (experts, K, N) -> (experts, K * 16, N / 16)."""
+    rows = w if w.dim() == 2 else w.transpose(-1, -2).contiguous()
+    elements = rows.view(torch.uint8) if rows.dtype == dtypes.fp4x2 else rows
+    tiles = _core.shuffle_weight(elements, 16, 32, 16, False, 0, None, None)
+    n, k = rows.shape[-2:]
+    tiles = tiles[_HEAD:].view(w.dtype).view(*rows.shape[:-2], n // 16, k * 16)
+    return tiles if w.dim() == 2 else tiles.transpose(-1, -2)
+
+
 def partial_transpose(out, input, num_rows):
     x = input.view(-1, input.shape[-1])
     _aiter.partial_transpose(x, num_rows, out=out.view(x.shape[::-1]))
@@ -601,6 +664,7 @@ def _quant_and_sort(
     group_size,
     sorted_weights,
     num_rows=None,
+    round_mode=_aiter.MxScaleRoundMode.RoundUp,
 ):
     """Quantizes each row once, then sorts the scales. Rows whose weight is 0 become zeros."""
     x = input.view(-1, input.shape[-1])
@@ -611,6 +675,7 @@ def _quant_and_sort(
         (1, group_size),
         _codes(out),
         scale_dtype=_E8M0,
+        round_mode=round_mode,
         num_rows=num_rows,
         num_rows_factor=topk,
         out=codes,
@@ -684,6 +749,18 @@ def fused_dynamic_mxfp8_quant_moe_sort(
         input, sorted_ids, num_valid_ids, token_num, topk, block_size, dtypes.fp8, num_rows,
         group_size, sorted_weights,
     )  # fmt: skip
+
+
+def fused_quant_fp8_sort(
+    input, sorted_ids, num_valid_ids, token_num, block_size=32, quant_block_size=8,
+    quant_dtype=dtypes.fp8,
+):  # fmt: skip
+    """Scales of groups of 32 numbers, whatever block_size, rounded as by `dynamic_mxfp8_quant`."""
+    out = torch.empty(input.shape, dtype=quant_dtype, device=input.device)
+    scale = _sorted_scale(sorted_ids, input.shape[-1], 32)
+    _quant_and_sort(out, scale, input, sorted_ids, num_valid_ids, token_num, 32, None,
+                    round_mode=_aiter.MxScaleRoundMode.EvenFp4)  # fmt: skip
+    return out, scale
 
 
 # ---- AITER's references, and its Triton functions ------------------------------------------------
@@ -861,6 +938,28 @@ def dynamic_mxfp8_quant(x, scale=None, quant_dtype=torch.float8_e4m3fn):
                     round_mode=_aiter.MxScaleRoundMode.EvenFp4, out=codes,
                     out_scale=scale)  # fmt: skip
     return codes.view(x.shape), scale.view(*x.shape[:-1], -1)
+
+
+def dynamic_mxfp8_quant_n32k4_mbn(o, quant_dtype=torch.float8_e4m3fn):
+    """o: (tokens, batches, K), K a multiple of 128. Scales: (ceil(tokens / 32), batches, K), in tiles
+    of 32 tokens x 4 groups, those of rows past the tokens 0."""
+    codes, scale = dynamic_mxfp8_quant(o, None, quant_dtype)
+    tokens, batches, groups = scale.shape
+    scale = torch.nn.functional.pad(scale, (0, 0, 0, 0, 0, -tokens % 32))
+    tiles = scale.view(-1, 32, batches, groups // 4, 4).permute(0, 2, 3, 1, 4)
+    return codes, tiles.reshape(-1, batches, groups * 32)
+
+
+def create_hadamard_matrix(block_size, device="cuda", dtype=torch.bfloat16):
+    """Sylvester's, not normalized: `rotate_activation` multiplies by it / sqrt(block_size)."""
+    if block_size < 1 or block_size & (block_size - 1):
+        raise ValueError(
+            f"create_hadamard_matrix: block_size is {block_size}, expected a power of 2"
+        )
+    h = torch.ones(1, 1, device=device, dtype=dtype)
+    while h.shape[0] < block_size:
+        h = torch.cat([torch.cat([h, h], 1), torch.cat([h, -h], 1)])
+    return h
 
 
 def fp8_legacy_to_mxfp8(x_fnuz, x_scale_fp32, y_fn=None, y_scale=None):

@@ -358,11 +358,86 @@ def test_sorted_scales(topk):
         np.testing.assert_array_equal(codes.numpy()[keep], per_row[0][keep])
 
 
+def test_sorted_fp8_scales():
+    rng = np.random.default_rng(9)
+    ids = np.stack([rng.permutation(4)[:2] for _ in range(10)])
+    sorted_ids, _, valid = sorted_by_expert(ids, 4, 32)
+    x = TX[:20]
+    code = str(aiter.dtypes.fp8).removeprefix("torch.")
+    want = cases.reference(X[:20], (1, 32), code, None, cases.E8M0, round_mode=4)
+    codes, scale = aiter.fused_quant_fp8_sort(x, sorted_ids, valid, 10)
+    np.testing.assert_array_equal(raw(codes), want[0].view(np.uint8))
+    plain = torch.from_numpy(want[1].view(np.uint8).copy())
+    order = aiter.mxfp4_moe_sort_fwd(plain, sorted_ids, valid, 10, 256)
+    assert torch.equal(scale.view(torch.uint8), order.view(torch.uint8))
+
+
+@pytest.mark.parametrize("tokens", [32, 41])
+def test_mxfp8_n32k4(tokens):
+    o = torch.randn(tokens, 3, 256, generator=torch.Generator().manual_seed(1)).bfloat16()
+    codes, tiles = aiter.dynamic_mxfp8_quant_n32k4_mbn(o)
+    want, scale = aiter.dynamic_mxfp8_quant(o)
+    assert torch.equal(codes.view(torch.uint8), want.view(torch.uint8))
+    assert tiles.shape == (-(-tokens // 32), 3, 256)
+    for t in range(tiles.shape[0] * 32):
+        for b, g in np.ndindex(3, 8):
+            entry = tiles[t // 32, b, g // 4 * 128 + t % 32 * 4 + g % 4]
+            assert entry == (scale[t, b, g] if t < tokens else 0)
+
+
+def test_hadamard_matrix():
+    h = aiter.create_hadamard_matrix(64, "cpu", torch.float32)
+    rotated = torch.empty(40, 64)
+    aiter.rotate_activation(rotated, TX[:, :64].contiguous())
+    torch.testing.assert_close(TX[:, :64] @ h / 8, rotated)
+    with pytest.raises(ValueError, match="block_size is 48, expected a power of 2"):
+        aiter.create_hadamard_matrix(48, "cpu")
+
+
 def test_partial_transpose():
     out = torch.full((40, 256), -1.0)
     aiter.partial_transpose(out, TX, torch.tensor([7], dtype=torch.int32))
     np.testing.assert_array_equal(out.view(-1)[: 7 * 256].view(256, 7).numpy(), X[:7].T)
     assert (out.view(-1)[7 * 256 :] == -1).all()
+
+
+@pytest.mark.parametrize(
+    "function, rows, cols",
+    [
+        (aiter.shuffle_mxfp8fp4_a, 2, 128),
+        (aiter.shuffle_mxfp8fp4_b, 16, 16),
+        (aiter.shuffle_weight_f4, 16, 16),
+        (aiter.shuffle_mxfp8fp4_scale, 32, 4),
+        (aiter.shuffle_scale_f4, 32, 4),
+        (lambda x: aiter.shuffle_scale_f4(x, 8), 32, 8),
+    ],
+)
+def test_tiles_of_gfx1250(function, rows, cols):
+    x = torch.randint(0, 255, (64, 256), dtype=torch.uint8)
+    want = x.view(64 // rows, rows, 256 // cols, cols).transpose(1, 2).reshape(x.shape)
+    got = function(x)
+    assert torch.equal(got, want)
+    assert torch.equal(aiter.unshuffle_weight(got.packed), x)
+
+
+def test_layouts_of_gfx1250():
+    scale = torch.randint(0, 255, (40, 8), dtype=torch.uint8)
+    padded = torch.nn.functional.pad(scale, (0, 0, 0, 24), value=0x7F)
+    assert torch.equal(aiter.shuffle_mxfp8fp4_scale(scale), aiter.shuffle_scale_f4(padded))
+    scale = torch.randint(0, 255, (2, 64, 8), dtype=torch.uint8)
+    want = scale.view(2, 2, 32, 2, 4).transpose(2, 3).reshape(2, 2, 256)
+    assert torch.equal(aiter.shuffle_scale_n32k4(scale), want)
+    assert torch.equal(aiter.shuffle_scale_n32k4(scale.view(128, 8), 2), want)
+    gates = aiter.interleave_gate_up_rows(scale)
+    got = aiter.shuffle_scale_n32k4(scale, None, True, True)
+    assert torch.equal(got, aiter.shuffle_scale_n32k4(gates))
+    with pytest.raises(ValueError, match="experts_cnt is None"):
+        aiter.shuffle_scale_n32k4(scale[0])
+    w = torch.randn(2, 32, 64).bfloat16()
+    want = w.view(2, 2, 16, 2, 2, 16).permute(0, 1, 3, 4, 2, 5).reshape(2, 2, 1024)
+    assert torch.equal(aiter.shuffle_weight_gfx1250(w[1]), want[1])
+    got = aiter.shuffle_weight_gfx1250(w.transpose(1, 2))
+    assert torch.equal(got, want.transpose(1, 2))
 
 
 def test_layouts_of_weights():

@@ -88,7 +88,7 @@ def test_another_layout_than_the_described_one_writes_nothing():
     [
         (np.ones((20, 64), np.int8), {}, "w has N = 20, expected a multiple of 16"),
         (np.ones((16, 60), np.int8), {}, "w has K = 60, padded to 60, expected a multiple of 32"),
-        (np.ones((16, 64), np.int8), {"layout": (8, 16)}, "tile_rows is 8, expected 16 or 32"),
+        (np.ones((16, 64), np.int8), {"layout": (0, 16)}, "tile_rows is 0, expected 1 to 256"),
         (np.ones((16, 64)), {}, "elements of 64 bits, expected 8, 16 or 32"),
         (np.ones(64, np.int8), {}, "w has rank 1"),
         (np.ones((64, 16), np.int8).T, {}, "w has stride 16 in dimension 1"),

@@ -41,6 +41,7 @@ namespace {
 
 constexpr char kMagic[8] = {'a', 'i', 't', 'e', 'r', 'W', 's', '\n'};
 constexpr uint32_t kVersion = 1;
+constexpr int kMostTileRows = 256;
 
 bool on_gpu(const Arg& arg) {
   return arg.device().type == AITER_CUDA || arg.device().type == AITER_ROCM;
@@ -68,8 +69,8 @@ ShuffledHead make_head(const Check& check, const Arg& w, aiter_dtype dtype,
   head.rank = static_cast<uint32_t>(w.rank());
   head.experts = w.rank() == 3 ? w.dim(0) : 1;
   head.n = w.dim(-2), head.k = w.dim(-1);
-  check.require(opts.tile_rows == 16 || opts.tile_rows == 32,
-                "opts.tile_rows is %d, expected 16 or 32", opts.tile_rows);
+  check.require(opts.tile_rows >= 1 && opts.tile_rows <= kMostTileRows,
+                "opts.tile_rows is %d, expected 1 to %d", opts.tile_rows, kMostTileRows);
   const int tile = opts.tile_elements ? opts.tile_elements : 32;
   const int pack = opts.pack_elements ? opts.pack_elements : 16 * 8 / bits;
   check.require(tile > 0 && tile <= 4096 && pack > 0 && tile % pack == 0,
@@ -123,7 +124,8 @@ ShuffledHead read_head(const Arg& packed) {
   const bool sane = (bits == 8 || bits == 16 || bits == 32) && (head.rank == 2 || head.rank == 3) &&
                     head.experts >= 0 && head.n >= 0 && head.k >= 0 && head.padded_k >= head.k &&
                     head.experts < kMost && head.n < kMost && head.padded_k < kMost &&
-                    (head.tile_rows == 16 || head.tile_rows == 32) && head.pack_elements > 0 &&
+                    head.tile_rows >= 1 && head.tile_rows <= kMostTileRows &&
+                    head.pack_elements > 0 &&
                     head.tile_elements > 0 && head.tile_elements % head.pack_elements == 0 &&
                     head.gate_up <= 1 && head.n % (head.tile_rows << head.gate_up) == 0 &&
                     head.padded_k % head.tile_elements == 0 && head.reserved == 0 &&

@@ -13,6 +13,7 @@ __all__ = [
     "fused_qk_norm_rope_cache_pts_quant_shuffle",
     "fused_qk_norm_rope_cache_quant_shuffle",
     "fused_qk_norm_rope_group_quant",
+    "fused_qk_rope_cat_and_cache_mla",
     "fused_qk_rope_concat_and_cache_mla",
     "fused_qk_rope_concat_and_cache_mla_seg",
     "fused_qk_rope_cosine_cache_llama",
@@ -197,14 +198,64 @@ def concat_and_cache_mla_seg(kv_c, k_pe, kv_cache, slot_mapping, kv_cache_dtype,
 def cat_and_cache_mla(
     k_nope, k_pe, kv_cache, slot_mapping, k_scale, apply_scale=True, shuffled_kv_cache=False
 ):
-    if "uint8" in str(kv_cache.dtype):
-        raise NotImplementedError(
-            "cat_and_cache_mla: kv_cache is uint8 (nvfp4), expected bf16 or fp8"
-        )
-    scale = _scale(kv_cache, k_scale) if apply_scale else None
+    """uint8 caches hold NVFP4. Its codes are those of the rounded scale, as of dynamic_nvfp4_quant."""
+    nvfp4 = "uint8" in str(kv_cache.dtype)
     aiter.cat_and_cache_mla(
-        k_nope, k_pe, kv_cache, slot_mapping, scale, shuffled_kv_cache=shuffled_kv_cache
+        k_nope,
+        k_pe,
+        kv_cache,
+        slot_mapping,
+        k_scale if nvfp4 else _scale(kv_cache, k_scale),
+        apply_scale,
+        shuffled_kv_cache,
+        cache_dtype="float4_e2m1fnx2" if nvfp4 else None,
     )
+
+
+def fused_qk_rope_cat_and_cache_mla(
+    q_nope,
+    q_pe,
+    k_nope,
+    k_pe,
+    kv_cache,
+    slot_mapping,
+    pos,
+    cos,
+    sin,
+    k_scale,
+    is_neox,
+    num_decode_toks_for_zeros=0,
+    apply_scale=True,
+    q_out=None,
+    decode_q_pe_out=None,
+    k_pe_out=None,
+    q_out_dtype=None,
+    shuffled_kv_cache=False,
+    upcast_operand=False,
+):
+    """Returns (q_out, decode_q_pe_out, k_pe_out, q_nope_zeros_out). k_pe of the tokens past q's has been
+    turned before. The arithmetic is in fp32 whatever upcast_operand."""
+    import torch
+
+    tokens, decode, slots = len(q_nope), num_decode_toks_for_zeros, len(slot_mapping)
+    cos, sin, reuse = _cos_sin(cos, sin, q_pe.shape[-1])
+    k_pe_out = torch.empty_like(k_pe) if k_pe_out is None else k_pe_out
+    turned, _ = aiter.rope_cached_positions_2c_fwd(
+        q_pe[None], k_pe[None, :tokens], cos, sin, pos[None, :tokens], 0 if is_neox else 1, reuse,
+        False, out=(torch.empty_like(q_pe)[None], k_pe_out[None, :tokens]),
+    )  # fmt: skip
+    k_pe_out[tokens:].copy_(k_pe[tokens:])
+    if q_out is None:
+        shape = *q_nope.shape[:-1], q_nope.shape[-1] + q_pe.shape[-1]
+        q_out = q_nope.new_empty(shape, dtype=q_out_dtype or q_nope.dtype)
+    q_out[..., : q_nope.shape[-1]].copy_(q_nope)
+    q_out[..., q_nope.shape[-1] :].copy_(turned[0])
+    if decode_q_pe_out is None:
+        decode_q_pe_out = q_pe.new_empty(decode, *q_pe.shape[1:])
+    decode_q_pe_out.copy_(turned[0, :decode])
+    cat_and_cache_mla(k_nope[:slots], k_pe_out[:slots], kv_cache, slot_mapping, k_scale,
+                      apply_scale, shuffled_kv_cache)  # fmt: skip
+    return q_out, decode_q_pe_out, k_pe_out, q_nope.new_zeros(decode, *q_nope.shape[1:])
 
 
 def indexer_k_quant_and_cache(

@@ -781,22 +781,37 @@ def fused_rms_gated_fp8_group_quant(
     fp8_min_scaling_factor=None,
     group_size=None,
 ):
-    """Scales may be as small as f32 allows: there is no fp8_min_scaling_factor."""
-    if (fp8_min, fp8_max, fp8_min_scaling_factor) != (None, None, None):
-        raise NotImplementedError("fp8_min, fp8_max and fp8_min_scaling_factor are the dtype's own")
+    """Unless bounds or the factor are given, scales may be as small as f32 allows, and that of zeros
+    is 1."""
+    if (fp8_min is None) != (fp8_max is None):
+        raise ValueError("fp8_min and fp8_max must be given both or neither")
     if activation not in ("silu", "swish", "sigmoid"):
         raise ValueError(f'activation is "{activation}", expected "silu", "swish" or "sigmoid"')
     code = _name(out_dtype or _fp8())
+    bounded = fp8_max is not None or fp8_min_scaling_factor is not None
     group, kind = group_size or 0, _E8M0 if use_ue8m0 else "float32"
-    if bias is None and norm_before_gate and activation != "sigmoid":
+    if bias is None and norm_before_gate and activation != "sigmoid" and not bounded:
         quant = Quant(code, group, scale_dtype=kind)
         codes, scale = _norm.norm_quant(x, weight, quant=quant, eps=eps, gate=z)
-    else:  # in f32, step by step
-        v, gate = x.float(), torch.sigmoid(z.float())
-        gate = gate if activation == "sigmoid" else gate * z.float()
-        v = _norm.rms_norm(v if norm_before_gate else v * gate, weight.float(), eps)
-        v = v if bias is None else v + bias.float()
-        v = v * gate if norm_before_gate else v
+        return codes, scale.float() if group else scale.float().view(-1)
+    # in f32, step by step
+    v, gate = x.float(), torch.sigmoid(z.float())
+    gate = gate if activation == "sigmoid" else gate * z.float()
+    v = _norm.rms_norm(v if norm_before_gate else v * gate, weight.float(), eps)
+    v = v if bias is None else v + bias.float()
+    v = v * gate if norm_before_gate else v
+    if bounded:
+        if fp8_max is None:
+            fp8_max = torch.finfo(out_dtype or _fp8()).max
+            fp8_min = -fp8_max
+        groups = v.view(v.shape[0], -1, group or v.shape[1])
+        scale = groups.abs().amax(-1) / fp8_max
+        scale = torch.exp2(torch.ceil(torch.log2(scale))) if use_ue8m0 else scale
+        least = 1 / (fp8_max * 512) if fp8_min_scaling_factor is None else fp8_min_scaling_factor
+        scale = scale.clamp(min=least)
+        v = (groups / scale.unsqueeze(-1)).clamp(fp8_min, fp8_max).view(v.shape)
+        codes = quantize(v, (0, 0), code, scale=torch.ones(1, device=v.device))
+    else:
         codes, scale = quantize(v, (1, group), code, scale_dtype=kind)
     return codes, scale.float() if group else scale.float().view(-1)
 

@@ -17,6 +17,14 @@ __all__ = [
     "fused_qkv_split_qk_rope",
     "get_rope",
     "minimax_qk_norm_rope",
+    "rope_cached_thd_positions_2c_bwd",
+    "rope_cached_thd_positions_2c_fwd",
+    "rope_cached_thd_positions_2c_fwd_inplace",
+    "rope_cached_thd_positions_offsets_2c_bwd",
+    "rope_cached_thd_positions_offsets_2c_fwd",
+    "rope_cached_thd_positions_offsets_2c_fwd_inplace",
+    "rope_fwd_2d",
+    "rope_fwd_2d_inplace",
     "rope_fwd_3d",
     "rotary_embedding_fwd",
     "v_1way_per_head_fp8_quant",
@@ -296,6 +304,95 @@ def fused_qkv_split_qk_rope(
         rows.append(offsets[None])
     q, k = getattr(_aiter, name)(q[None], k[None], cos, sin, *rows, *options)
     return q[0], k[0], v.contiguous()
+
+
+def _of_packed_tokens(function, x, y, cos, sin, rows, options, out=None):
+    """A function of (S, B, H, D) with positions (S, B), on tokens (T, H, D) as one sequence each."""
+    more = {} if out is None else {"out": tuple(o[None] for o in out)}
+    rows = [row[None] for row in rows]
+    x, y = function(x[None], y[None], cos, sin, *rows, *options, **more)
+    return x[0], y[0]
+
+
+def rope_cached_thd_positions_2c_fwd(
+    x, y, cos, sin, positions, rotate_style, reuse_freqs_front_part, nope_first,
+    transpose_output=False,
+):  # fmt: skip
+    options = rotate_style, reuse_freqs_front_part, nope_first
+    return _of_packed_tokens(
+        _aiter.rope_cached_positions_2c_fwd, x, y, cos, sin, [positions], options
+    )
+
+
+def rope_cached_thd_positions_2c_fwd_inplace(
+    x, y, cos, sin, positions, rotate_style, reuse_freqs_front_part, nope_first,
+    transpose_output=False,
+):  # fmt: skip
+    options = rotate_style, reuse_freqs_front_part, nope_first
+    _of_packed_tokens(
+        _aiter.rope_cached_positions_2c_fwd, x, y, cos, sin, [positions], options, (x, y)
+    )
+    return x, y
+
+
+def rope_cached_thd_positions_offsets_2c_fwd(
+    x, y, cos, sin, positions, offsets, rotate_style, reuse_freqs_front_part, nope_first,
+    transpose_output=False,
+):  # fmt: skip
+    options = rotate_style, reuse_freqs_front_part, nope_first
+    rows = [positions, offsets]
+    return _of_packed_tokens(
+        _aiter.rope_cached_positions_offsets_2c_fwd, x, y, cos, sin, rows, options
+    )
+
+
+def rope_cached_thd_positions_offsets_2c_fwd_inplace(
+    x, y, cos, sin, positions, offsets, rotate_style, reuse_freqs_front_part, nope_first,
+    transpose_output=False,
+):  # fmt: skip
+    options = rotate_style, reuse_freqs_front_part, nope_first
+    rows = [positions, offsets]
+    _of_packed_tokens(
+        _aiter.rope_cached_positions_offsets_2c_fwd, x, y, cos, sin, rows, options, (x, y)
+    )
+    return x, y
+
+
+def rope_cached_thd_positions_2c_bwd(
+    x, y, cos, sin, positions, rotate_style, reuse_freqs_front_part, nope_first,
+    transpose_output=False,
+):  # fmt: skip
+    options = rotate_style, reuse_freqs_front_part, nope_first
+    return _of_packed_tokens(
+        _aiter.rope_cached_positions_2c_bwd, x, y, cos, sin, [positions], options
+    )
+
+
+def rope_cached_thd_positions_offsets_2c_bwd(
+    x, y, cos, sin, positions, offsets, rotate_style, reuse_freqs_front_part, nope_first,
+    transpose_output=False,
+):  # fmt: skip
+    options = rotate_style, reuse_freqs_front_part, nope_first
+    rows = [positions, offsets]
+    return _of_packed_tokens(
+        _aiter.rope_cached_positions_offsets_2c_bwd, x, y, cos, sin, rows, options
+    )
+
+
+def rope_fwd_2d(
+    x, cos_h, sin_h, cos_w, sin_w, img_height, img_width, rotate_style, reuse_freqs_front_part,
+    nope_first, transpose_output=False,
+):  # fmt: skip
+    return _aiter.rope_2d_fwd(x, cos_h, sin_h, cos_w, sin_w, img_height, img_width, rotate_style,
+                              reuse_freqs_front_part, nope_first)  # fmt: skip
+
+
+def rope_fwd_2d_inplace(
+    x, cos_h, sin_h, cos_w, sin_w, img_height, img_width, rotate_style, reuse_freqs_front_part,
+    nope_first, transpose_output=False,
+):  # fmt: skip
+    return _aiter.rope_2d_fwd_inplace(x, cos_h, sin_h, cos_w, sin_w, img_height, img_width,
+                                      rotate_style, reuse_freqs_front_part, nope_first)  # fmt: skip
 
 
 def fused_qk_cat(q1, q2, k1, k2):

@@ -451,6 +451,32 @@ def test_inverse_rope(kind):
         same(x_scale, want[1])
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_rope_cat_and_cache_mla(shuffled):
+    """Six tokens of which the last two are turned already, one without a place."""
+    generator = torch.Generator().manual_seed(4)
+    draw = lambda *shape: torch.randn(*shape, generator=generator).bfloat16()  # noqa: E731
+    q_nope, q_pe, k_nope, k_pe = draw(4, 3, 32), draw(4, 3, 16), draw(6, 1, 32), draw(6, 1, 16)
+    angles = torch.randn(9, 8, generator=generator)
+    cos, sin = angles.cos().bfloat16(), angles.sin().bfloat16()
+    positions, at = torch.tensor([5, 0, 8, 3]), torch.tensor([7, 20, -1, 3, 30, 31])
+    cache = torch.zeros((2, 1, 16, 48) if shuffled else (32, 1, 48), dtype=torch.bfloat16)
+    want_cache = cache.clone()
+    q_out, decode, k_out, zeros = compat.fused_qk_rope_cat_and_cache_mla(
+        q_nope, q_pe, k_nope, k_pe, cache, at, positions, cos, sin, ONE, True, 2,
+        shuffled_kv_cache=shuffled,
+    )  # fmt: skip
+    q, k = compat.fused_qk_rope_cat(
+        q_nope, q_pe, k_nope[:4], k_pe[:4], positions, cos.view(9, 1, 1, 8), sin.view(9, 1, 1, 8),
+        True,
+    )  # fmt: skip
+    assert torch.equal(q_out, q) and torch.equal(decode, q[:2, :, 32:])
+    assert torch.equal(k_out, torch.cat((k[..., 32:], k_pe[4:])))
+    assert zeros.shape == (2, 3, 32) and not zeros.any()
+    compat.cat_and_cache_mla(k_nope, k_out, want_cache, at, ONE, True, shuffled)
+    assert torch.equal(cache, want_cache) and cache.any()
+
+
 def test_shuffled_mla():
     k_nope, k_pe = tokens()
     cache = torch.zeros(PAGES, HEADS, BLOCK, 2 * DIM, dtype=k_nope.dtype)
@@ -458,8 +484,13 @@ def test_shuffled_mla():
     tiles = cache.view(PAGES, HEADS, 2, DIM // 8, 16, 8).transpose(3, 4)
     rows = tiles.reshape(PAGES, HEADS, 2, BLOCK, DIM).transpose(1, 3).flatten(0, 1)[slots()]
     assert torch.equal(rows[:, 0], k_nope) and torch.equal(rows[:, 1], k_pe)
-    with pytest.raises(NotImplementedError, match="uint8"):
-        compat.cat_and_cache_mla(k_nope, k_pe, cache.view(torch.uint8), slots(), ONE, True, True)
+    nvfp4 = torch.zeros(2, HEADS, 128, DIM // 8 * 9, dtype=torch.uint8)
+    compat.cat_and_cache_mla(k_nope, k_pe, nvfp4, slots(), ONE / 64, True, True)
+    want = torch.zeros_like(nvfp4)
+    aiter.cat_and_cache_mla(
+        k_nope, k_pe, want, slots(), ONE / 64, True, True, cache_dtype="float4_e2m1fnx2"
+    )
+    assert torch.equal(nvfp4, want) and want.any()
 
 
 @pytest.mark.parametrize("codes", [False, True])

@@ -336,7 +336,20 @@ def test_gated_group_quant(activation, before, bias):
             assert ((codes.float() * wide - want).abs() <= want.abs() / 15 + wide).all()
         else:
             check_quantized(codes, scale, want, group or 0)
-    with pytest.raises(NotImplementedError, match="fp8_min"):
-        compat.fused_rms_gated_fp8_group_quant(X, W, bias, Z, EPS, fp8_min=-1.0, fp8_max=1.0)
+    with pytest.raises(ValueError, match="both or neither"):
+        compat.fused_rms_gated_fp8_group_quant(X, W, bias, Z, EPS, fp8_min=-1.0)
+    groups = want.view(M, -1, 64)
+    factor = groups.abs().amax(-1) / 112
+    least = factor.median().item()
+    bounds = {"fp8_min": -100.0, "fp8_max": 112.0, "fp8_min_scaling_factor": least}
+    codes, scale = compat.fused_rms_gated_fp8_group_quant(
+        X, W, bias, Z, EPS, norm_before_gate=before, activation=activation, out_dtype=FP8,
+        group_size=64, **bounds,
+    )  # fmt: skip
+    factor = factor.clamp(min=least)
+    torch.testing.assert_close(scale, factor)
+    exact = (groups / factor.unsqueeze(-1)).clamp(-100, 112)
+    got = codes.float().view(exact.shape)
+    assert ((got - exact).abs() <= exact.abs() / 15 + 2**-9).all() and got.max() == 112
     with pytest.raises(ValueError, match='activation is "relu"'):
         compat.fused_rms_gated_fp8_group_quant(X, W, bias, Z, EPS, activation="relu")

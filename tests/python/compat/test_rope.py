@@ -29,6 +29,34 @@ def close(got, want):
     torch.testing.assert_close(got, want.to(got.dtype), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("offsets", [False, True])
+def test_packed_tokens(offsets):
+    x, y = tensor(5, 3, 8), tensor(5, 1, 8, seed=1)
+    positions, more = torch.tensor([3, 0, 2, 2, 5]), torch.tensor([1, 0, 3, -1, 2])
+    rows = (positions, more) if offsets else (positions,)
+    at = positions + more if offsets else positions
+    cos, sin = COS[at, 0], SIN[at, 0]
+    name = "rope_cached_thd_positions_" + ("offsets_" if offsets else "") + "2c_"
+    forward = getattr(aiter, name + "fwd")(x, y, COS, SIN, *rows, NEOX, True, False)
+    for got, source in zip(forward, (x, y), strict=True):
+        close(got, turned(source, cos, sin))
+    back = getattr(aiter, name + "bwd")(*forward, COS, SIN, *rows, NEOX, True, False)
+    for got, source in zip(back, (x, y), strict=True):
+        close(got, source)
+    was = x.clone(), y.clone()
+    got = getattr(aiter, name + "fwd_inplace")(*was, COS, SIN, *rows, NEOX, True, False)
+    for g, w, f in zip(got, was, forward, strict=True):
+        assert g is w and torch.equal(w, f)
+
+
+def test_images():
+    x, tables = tensor(2, 6, 3, 16), [t.view(1, 9, 1, 4) for t in (COS, SIN, SIN, COS)]
+    want = plain.rope_2d_fwd(x, *tables, 2, 3, NEOX, True, False)
+    assert torch.equal(aiter.rope_fwd_2d(x, *tables, 2, 3, NEOX, True, False), want)
+    assert aiter.rope_fwd_2d_inplace(x, *tables, 2, 3, NEOX, True, False) is x
+    assert torch.equal(x, want)
+
+
 def test_functional_and_in_place():
     x, y = tensor(5, 2, 3, 8), tensor(5, 2, 1, 8, seed=1)
     want = turned(x, COS[:5], SIN[:5]), turned(y, COS[:5], SIN[:5])

@@ -1,38 +1,70 @@
 // Gradients of the norms of rows.
 //
 // A slot is some lanes of a wave, or a block, that takes every slots-th row. The row and its gradient
-// stay in registers between the passes, and so do the slot's sums for dw and db; what does not fit is
-// read again, and its sums are kept in memory, as are those for dx_bias, which few ask for.
+// stay in registers between the passes, and so do the gains and the slot's sums for dw and db; what does
+// not fit is read again, and its sums are kept in memory, as are those for dx_bias, which few ask for.
+// The next row is loaded during this one.
 #pragma once
 
-#include "ck/core/pack.h"
-#include "ck/core/reduce.h"
+#include "ck/norm/row_norm.h"
 #include "ops/norm/norm_backward/norm_backward_args.h"
 
 namespace aiter {
 
+// What a wave finds in its part of a row; a layer norm's deviations are taken from the center. d is
+// the gradient times the gain.
+struct BackwardSums {
+  WaveMoments x;
+  float d, d_deviation;  // sums of d, and of d times the deviation of x
+};
+
 template <class T, int N, int kChunks, NormKind kKind>
 struct NormBackward {
   static constexpr bool kLayer = kKind == NormKind::kLayer;
+  static constexpr int kWaves = 512 / kWave;
+  static constexpr bool kKeepGains = !kLayer;  // whose sums for db take their registers
   const NormBackwardArgs& a;
-  float* scratch;  // of the block: a float for each wave
-  int threads, t;  // threads of the row, and which of them this is
+  BackwardSums* shared;  // of the block: one for each wave
+  int threads, t;        // threads of the row, and which of them this is
   int in_registers;
-  Pack<T, N> x[kChunks], dy[kChunks];
-  float dw[kChunks][N], db[kChunks][N];
+  Pack<T, N> x[kChunks], dy[kChunks], next_x[kChunks], next_dy[kChunks];
+  float gain[kKeepGains ? kChunks : 1][N], dw[kChunks][N], db[kChunks][N];
 
-  AITER_DEVICE NormBackward(const NormBackwardArgs& args, float* block_scratch)
-      : a(args), scratch(block_scratch), threads(args.threads_per_row) {
+  AITER_DEVICE NormBackward(const NormBackwardArgs& args, BackwardSums* block_shared)
+      : a(args), shared(block_shared), threads(args.threads_per_row) {
     t = thread_index() & (threads <= kWave ? threads - 1 : -1);
     in_registers = static_cast<int>(min<int64_t>(a.hidden, threads * N * kChunks));
     AITER_UNROLL
-    for (int c = 0; c < kChunks; ++c) AITER_UNROLL
-    for (int k = 0; k < N; ++k) dw[c][k] = db[c][k] = 0;
+    for (int c = 0; c < kChunks; ++c) {
+      const int i = (c * threads + t) * N;
+      if (kKeepGains && i < in_registers) gains(i, gain[kKeepGains ? c : 0]);
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) dw[c][k] = db[c][k] = 0;
+    }
   }
 
-  AITER_DEVICE float reduce(float value) { return row_reduce<Sum>(value, threads, scratch); }
+  AITER_DEVICE const T* x_row(int64_t r) const {
+    return static_cast<const T*>(a.x) + a.x_rows.offset(r);
+  }
+  AITER_DEVICE const T* dy_row(int64_t r) const {
+    return static_cast<const T*>(a.dy) + a.dy_rows.offset(r);
+  }
 
-  // Calls f(x, dy, i, dw, db) for all packs of this thread, with the thread's sums.
+  // Begins to load a row.
+  AITER_DEVICE void prefetch(int64_t r) {
+    const T *x_from = x_row(r), *dy_from = dy_row(r);
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c) {
+      const int i = (c * threads + t) * N;
+      // Compilers compute with single elements that are not there, and drop what comes of it.
+      if (N == 1) next_x[c] = next_dy[c] = {};
+      if (i >= in_registers) continue;
+      next_x[c] = load_pack<N>(x_from + i);
+      next_dy[c] = load_pack<N>(dy_from + i);
+    }
+  }
+
+  // Calls f(x, dy, gain, i, dw, db) for all packs of this thread, with the thread's sums.
   template <class F>
   AITER_DEVICE void each_pack(const T* x_row, const T* dy_row, F&& f) {
     AITER_UNROLL
@@ -44,14 +76,16 @@ struct NormBackward {
       float vx[N], vdy[N];
       x[c].to_floats(vx);
       dy[c].to_floats(vdy);
-      f(vx, vdy, i, dw[c], db[c]);
+      if (!kKeepGains) gains(i, gain[0]);
+      f(vx, vdy, gain[kKeepGains ? c : 0], i, dw[c], db[c]);
     }
     AITER_NO_UNROLL
     for (int64_t i = in_registers + t * N; i < a.hidden; i += threads * N) {
-      float vx[N], vdy[N], none[N];
+      float vx[N], vdy[N], g[N], none[N];
+      gains(i, g);
       load_floats<N>(x_row + i, vx);
       load_floats<N>(dy_row + i, vdy);
-      f(vx, vdy, i, none, none);
+      f(vx, vdy, g, i, none, none);
     }
   }
 
@@ -76,61 +110,67 @@ struct NormBackward {
     store_floats<N>(sum + i, total);
   }
 
-  // All threads of the block come here together; there: whether this one's slot has a row r.
-  AITER_DEVICE void row(int64_t r, bool there, bool first, float* dw_slot, float* db_slot,
-                        float* dx_bias_slot) {
-    const int64_t known = there ? r : 0;
-    const T* x_row = static_cast<const T*>(a.x) + a.x_rows.offset(known);
-    const T* dy_row = static_cast<const T*>(a.dy) + a.dy_rows.offset(known);
+  // All threads of the block come here together; there: whether this one's slot has a row r, which has
+  // been prefetched, and more: whether it has a row r + slots.
+  AITER_DEVICE void row(int64_t r, bool there, bool more, bool first, float* dw_slot,
+                        float* db_slot, float* dx_bias_slot) {
     AITER_UNROLL
-    for (int c = 0; c < kChunks; ++c) {
-      const int i = (c * threads + t) * N;
-      if (N == 1)
-        x[c] = dy[c] = {};  // compilers compute with what is not there, and drop the result
-      if (i >= in_registers) continue;
-      x[c] = load_pack<N>(x_row + i);
-      dy[c] = load_pack<N>(dy_row + i);
-    }
-    const float count = static_cast<float>(a.hidden);
-    float mean = 0;
+    for (int c = 0; c < kChunks; ++c) x[c] = next_x[c], dy[c] = next_dy[c];
+    if (more) prefetch(r + a.slots);
+    const int64_t known = there ? r : 0;
+    const T *x_from = x_row(known), *dy_from = dy_row(known);
+    const int lanes = min(threads, kWave);
+    BackwardSums sums{};
     if (kLayer) {
-      float total = 0;
-      each_pack(
-          x_row, dy_row,
-          [&] AITER_LAMBDA(float (&vx)[N], float (&)[N], int64_t, float (&)[N], float (&)[N]) {
-            AITER_UNROLL
-            for (int k = 0; k < N; ++k) total += vx[k];
-          });
-      mean = reduce(total) / count;
+      each_pack(x_from, dy_from,
+                [&] AITER_LAMBDA(float (&vx)[N], float (&)[N], float (&)[N], int64_t, float (&)[N],
+                                 float (&)[N]) {
+                  sums.x.count += N;
+                  AITER_UNROLL
+                  for (int k = 0; k < N; ++k) sums.x.total += vx[k];
+                });
+      sums.x.center_at_mean(lanes);
     }
-    float squares = 0, sum_dy = 0, sum_dy_x = 0;  // of x - mean, and of the gradient times the gain
-    each_pack(
-        x_row, dy_row,
-        [&] AITER_LAMBDA(float (&vx)[N], float (&vdy)[N], int64_t i, float (&)[N], float (&)[N]) {
-          float g[N];
-          gains(i, g);
-          AITER_UNROLL
-          for (int k = 0; k < N; ++k) {
-            const float v = kLayer ? vx[k] - mean : vx[k];
-            const float d = vdy[k] * g[k];
-            squares = fma(v, v, squares);
-            sum_dy_x = fma(d, v, sum_dy_x);
-            if (kLayer) sum_dy += d;
-          }
-        });
-    const float scale = 1.0f / sqrt(reduce(squares) / count + a.eps);
-    const float slope = reduce(sum_dy_x) * scale * scale / count;
-    const float offset = kLayer ? reduce(sum_dy) / count : 0.0f;
+    each_pack(x_from, dy_from,
+              [&] AITER_LAMBDA(float (&vx)[N], float (&vdy)[N], float (&g)[N], int64_t,
+                               float (&)[N], float (&)[N]) {
+                AITER_UNROLL
+                for (int k = 0; k < N; ++k) {
+                  const float v = kLayer ? vx[k] - sums.x.center : vx[k];
+                  const float d = vdy[k] * g[k];
+                  sums.x.squares = fma(v, v, sums.x.squares);
+                  sums.d_deviation = fma(d, v, sums.d_deviation);
+                  if (kLayer) sums.d += d;
+                }
+              });
+    sums.x.squares = lanes_reduce<Sum>(sums.x.squares, lanes);
+    sums.d_deviation = lanes_reduce<Sum>(sums.d_deviation, lanes);
+    if (kLayer) sums.d = lanes_reduce<Sum>(sums.d, lanes);
+    const float hidden = static_cast<float>(a.hidden), per_number = reciprocal_fast(hidden);
+    float mean = sums.x.center, squares = sums.x.squares, sum_d_deviation = sums.d_deviation,
+          sum_d = sums.d;
+    if (threads > kWave) {
+      sums = parts_of_waves<kWaves>(sums, shared);
+      if (kLayer) {
+        mean = divide_fast(wave_reduce<Sum, kWaves>(sums.x.total), hidden);
+        sum_d = wave_reduce<Sum, kWaves>(sums.d);
+      }
+      squares = wave_reduce<Sum, kWaves>(sums.x.squares_about(mean));
+      sum_d_deviation =
+          wave_reduce<Sum, kWaves>(fma(sums.d, sums.x.center - mean, sums.d_deviation));
+    }
     if (!there) return;
+    const float scale = rsqrt_fast(fma(squares, per_number, a.eps));
+    const float slope = sum_d_deviation * scale * scale * per_number;
+    const float offset = kLayer ? sum_d * per_number : 0.0f;
 
     T* dx = static_cast<T*>(a.dx) + a.dx_rows.offset(r);
     const T* add = nullptr;
     if (a.dresidual) add = static_cast<const T*>(a.dresidual) + a.dresidual_rows.offset(r);
-    each_pack(x_row, dy_row,
-              [&] AITER_LAMBDA(float (&vx)[N], float (&vdy)[N], int64_t i, float (&dw)[N],
-                               float (&db)[N]) {
-                float g[N], out[N], part[N];
-                gains(i, g);
+    each_pack(x_from, dy_from,
+              [&] AITER_LAMBDA(float (&vx)[N], float (&vdy)[N], float (&g)[N], int64_t i,
+                               float (&dw)[N], float (&db)[N]) {
+                float out[N], part[N];
                 AITER_UNROLL
                 for (int k = 0; k < N; ++k) out[k] = 0;
                 if (add) load_floats<N>(add + i, out);
@@ -145,7 +185,10 @@ struct NormBackward {
                 if (a.dx_bias) add_in_memory(dx_bias_slot, i, out, first);
                 if (i < in_registers) {
                   AITER_UNROLL
-                  for (int k = 0; k < N; ++k) dw[k] += part[k], db[k] += vdy[k];
+                  for (int k = 0; k < N; ++k) {
+                    dw[k] += part[k];
+                    if (kLayer) db[k] += vdy[k];
+                  }
                 } else {
                   if (a.dw) add_in_memory(dw_slot, i, part, first);
                   if (kLayer && a.db) add_in_memory(db_slot, i, vdy, first);
@@ -165,16 +208,18 @@ struct NormBackward {
 
 template <class T, bool kAligned, int kChunks, NormKind kKind>
 AITER_DEVICE void norm_backward(const NormBackwardArgs& a) {
-  AITER_SHARED float scratch[1024 / kWave];
-  NormBackward<T, kPackSize<T, kAligned>, kChunks, kKind> n(a, scratch);
+  AITER_SHARED BackwardSums shared[512 / kWave];
+  NormBackward<T, kPackSize<T, kAligned>, kChunks, kKind> n(a, shared);
   const int rows_per_block = n.threads <= kWave ? block_threads() / n.threads : 1;
   const int64_t slot = static_cast<int64_t>(block_index_x()) * rows_per_block +
                        (n.threads <= kWave ? thread_index() / n.threads : 0);
   float* dw = a.partial + slot * a.hidden;
   float* db = a.db_partial() + slot * a.hidden;
   float* dx_bias = a.dx_bias_partial() + slot * a.hidden;
-  for (int64_t base = 0; base < a.x_rows.count; base += a.slots)
-    n.row(base + slot, slot < a.slots && base + slot < a.x_rows.count, base == 0, dw, db, dx_bias);
+  auto there = [&] AITER_LAMBDA(int64_t r) { return slot < a.slots && r < a.x_rows.count; };
+  n.prefetch(there(slot) ? slot : 0);
+  for (int64_t r = slot; r - slot < a.x_rows.count; r += a.slots)
+    n.row(r, there(r), there(r + a.slots), r == slot, dw, db, dx_bias);
   if (slot >= a.slots) return;
   if (a.dw) n.store_sums(n.dw, dw);
   if (kKind == NormKind::kLayer && a.db) n.store_sums(n.db, db);
@@ -207,12 +252,15 @@ AITER_DEVICE void norm_backward_sum(const NormBackwardArgs& a) {
 
 #define AITER_NORM_BACKWARD(row, aligned, chunks, T)                                    \
   AITER_KERNEL(norm_backward_##row##_rms_##T, 512)(const aiter::NormBackwardArgs a) {   \
+    aiter::wait_for_previous_kernel();                                                  \
     aiter::norm_backward<aiter::T, aligned, chunks, aiter::NormKind::kRms>(a);          \
   }                                                                                     \
   AITER_KERNEL(norm_backward_##row##_layer_##T, 512)(const aiter::NormBackwardArgs a) { \
+    aiter::wait_for_previous_kernel();                                                  \
     aiter::norm_backward<aiter::T, aligned, chunks, aiter::NormKind::kLayer>(a);        \
   }
 #define AITER_NORM_BACKWARD_SUM(W)                                                 \
   AITER_KERNEL(norm_backward_hip_sum_##W, 1024)(const aiter::NormBackwardArgs a) { \
+    aiter::wait_for_previous_kernel();                                             \
     aiter::norm_backward_sum<aiter::W>(a);                                         \
   }

@@ -49,6 +49,18 @@ struct RopeFactors {
     }
   }
 
+  // The same, but of rope_is_plain() angles, and tables of T or f32.
+  template <class T>
+  AITER_DEVICE void load_plain(const RopeAngles& a, int64_t row, int64_t p) {
+    static_assert(!kTwo, "the elements of a pair have one angle");
+    const RopeTable& table = a.tables[0];
+    load_floats<N, T>(table.cos, a.dtype, row * table.cos_stride + p, cos[0]);
+    load_floats<N, T>(table.sin, a.dtype, row * table.sin_stride + p, sin[0]);
+    if (!a.inverse) return;
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) sin[0][k] = -sin[0][k];
+  }
+
   // Turns N pairs in place: x and y hold their first and second elements, or, of neighbours, the
   // elements [0, N) and [N, 2 N) of the pairs as they lie in memory.
   template <bool kNeighbours>

@@ -129,6 +129,14 @@ AITER_HOST_DEVICE bool rope_rows(const RopeAngles& a, int64_t t, int64_t (&rows)
   return found;
 }
 
+// One position a token names one row of a table of neighbouring cosines, and of one of sines: what most
+// models have.
+AITER_HOST_DEVICE bool rope_is_plain(const RopeAngles& a) {
+  return a.rows_from == RopeRows::kPositions && !a.offsets && a.axes == 1 && a.parts == 1 &&
+         a.pair_stride == 1 && a.second == 0 && a.tables[0].sin &&
+         a.positions_rows.inner >= a.positions_rows.count;
+}
+
 // Which of a token's rows turns pair p of a part.
 AITER_HOST_DEVICE int rope_axis(const RopeAngles& a, int part, int64_t p) {
   if (a.axes != 3) return part;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdlib>
 
 #include "aiter/rope.h"
 #include "core/check.h"
@@ -14,24 +15,29 @@ struct RotaryEmbeddingProblem {
   int64_t tokens, query_heads, key_heads, head_size, rotary_dim;
   bool interleaved, nope_first;
   bool aligned16;  // heads and their parts, and rows of the tables, in units of 16 bytes
+  bool plain;      // see is_plain
 };
 
 AITER_CPU_ROW(rotary_embedding_cpu_simd, RotaryEmbeddingArgs)
 AITER_CPU_ROW(rotary_embedding_cpu_ref, RotaryEmbeddingArgs)
 
-// See rotary_embedding.hip. Few tokens: blocks share out their heads.
+// See rotary_embedding.hip. A thread's heads are loaded all at once where there are threads enough; of
+// few tokens, blocks share out the heads.
 static void rotary_embedding_hip(const FloatKernels& kernels, int64_t pack,
                                  RotaryEmbeddingArgs args, const Call& call) {
-  constexpr int64_t kThreads = 128, kHeadsAtOnce = 4, kFewTokens = 1024, kWidth = 1 << 20;
+  constexpr int64_t kThreads = 128, kHeadsAtOnce = RotaryEmbeddingArgs::kHeadsAtOnce,
+                    kFewTokens = 1024, kWidth = 1 << 20;
   const int64_t still = args.part_size - 2 * args.angles.pairs;
   const int64_t units =
       std::max<int64_t>(args.angles.parts * std::max(args.angles.pairs, still) / pack, 1);
   const int64_t heads = args.sides[0].heads + args.sides[1].heads;
   int64_t threads = 32;
-  while (threads < kThreads && threads < units * std::min(heads, kHeadsAtOnce)) threads *= 2;
+  while (threads < kThreads && threads < units * ((heads + kHeadsAtOnce - 1) / kHeadsAtOnce))
+    threads *= 2;
   args.threads_per_token = static_cast<int32_t>(threads);
   const int64_t at_once = std::max<int64_t>(1, threads / units), per_block = kThreads / threads;
-  const int64_t shares = args.tokens <= kFewTokens ? (heads + at_once - 1) / at_once : 1;
+  const int64_t shares =
+      std::min((heads + at_once - 1) / at_once, kFewTokens / std::max<int64_t>(args.tokens, 1));
   const int64_t blocks = heads ? (args.tokens + per_block - 1) / per_block : 0;
   launch(kernels[args.dtype], call,
          {.x = std::min(blocks, kWidth),
@@ -46,6 +52,11 @@ static void rotary_embedding_hip_vec(const RotaryEmbeddingArgs& args, const Call
                                 full = AITER_FLOAT_KERNELS(rotary_embedding, hip_vec_full);
   rotary_embedding_hip(args.angles.second ? full : kernels, 16 / dtype_bytes(args.dtype), args,
                        call);
+}
+
+static void rotary_embedding_hip_plain(const RotaryEmbeddingArgs& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(rotary_embedding, hip_plain);
+  rotary_embedding_hip(kernels, 16 / dtype_bytes(args.dtype), args, call);
 }
 
 static void rotary_embedding_hip_any(const RotaryEmbeddingArgs& args, const Call& call) {
@@ -99,6 +110,21 @@ bool heads_aligned16(const RotaryEmbeddingArgs& a) {
   return aligned;
 }
 
+// Heads that turn as a whole, by tables of their own dtype or f32; tokens lie at one stride, and the
+// heads of one within 32 bits.
+bool is_plain(const RotaryEmbeddingArgs& a) {
+  bool plain = rope_is_plain(a.angles) && 2 * a.angles.pairs == a.part_size &&
+               (a.angles.dtype == a.dtype || a.angles.dtype == DType::kF32);
+  auto near = [](int64_t heads, int64_t stride) {
+    return heads == 0 || std::abs(stride) <= INT32_MAX / heads;
+  };
+  for (const RopeHeads& s : a.sides)
+    plain = plain && s.in_tokens.inner >= s.in_tokens.count &&
+            s.out_tokens.inner >= s.out_tokens.count && near(s.heads, s.in_head_stride) &&
+            near(s.heads, s.out_head_stride);
+  return plain;
+}
+
 void run(const RotaryEmbeddingArgs& args, aiter_device device, aiter_stream stream,
          uint32_t flags) {
   const RopeAngles& a = args.angles;
@@ -111,7 +137,8 @@ void run(const RotaryEmbeddingArgs& args, aiter_device device, aiter_stream stre
                                        2 * a.parts * a.pairs,
                                        a.pairs_interleaved != 0,
                                        args.nope_first != 0,
-                                       heads_aligned16(args)};
+                                       heads_aligned16(args),
+                                       is_plain(args)};
   dispatch(rotary_embedding_op, kRows, problem, args, device, stream, flags);
 }
 

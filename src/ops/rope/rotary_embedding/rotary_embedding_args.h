@@ -13,6 +13,8 @@ struct RopeHeads {
 };
 
 struct RotaryEmbeddingArgs {
+  static constexpr int kHeadsAtOnce = 5;  // that a GPU's thread loads together
+
   RopeAngles angles;
   RopeHeads sides[2];  // query, key
   int32_t side_count;

@@ -21,15 +21,17 @@ AITER_DEVICE void act_and_mul_backward(const ActAndMulBackwardArgs& a) {
       v.load(x, a, i);
       load_floats<N>(dy + i, g);
       v.separate(a);
-      AITER_UNROLL
-      for (int k = 0; k < N; ++k) {
-        const float gate_in = min(v.gate[k], a.limit);  // NaN passes
-        const float up_in = max(min(v.up[k], a.limit), -a.limit);
-        const Slope gate = gate_slope(a.activation, gate_in, a.beta);
-        const Slope up = up_slope(a.activation, up_in, a.linear_beta);
-        v.gate[k] = v.gate[k] > a.limit ? 0.0f : g[k] * up.value * gate.slope;
-        v.up[k] = abs(v.up[k]) > a.limit ? 0.0f : g[k] * gate.value * up.slope;
-      }
+      with_activation(a.activation, [&] AITER_LAMBDA(auto activation) {
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) {
+          const float gate_in = min(v.gate[k], a.limit);  // NaN passes
+          const float up_in = max(min(v.up[k], a.limit), -a.limit);
+          const Slope gate = gate_slope(activation, gate_in, a.beta);
+          const Slope up = up_slope(activation, up_in, a.linear_beta);
+          v.gate[k] = v.gate[k] > a.limit ? 0.0f : g[k] * up.value * gate.slope;
+          v.up[k] = abs(v.up[k]) > a.limit ? 0.0f : g[k] * gate.value * up.slope;
+        }
+      });
       v.join(a);
       v.store(dx, a, i);
     }

@@ -18,23 +18,26 @@ struct GroupnormProblem {
 AITER_CPU_ROW(groupnorm_cpu_simd, GroupnormArgs)
 AITER_CPU_ROW(groupnorm_cpu_ref, GroupnormArgs)
 
-static void groupnorm_hip(const FloatKernels& kernels, const GroupnormArgs& args,
+static void groupnorm_hip(const FloatKernels& kernels, int64_t pack, const GroupnormArgs& args,
                           const Call& call) {
   if (args.channels == 0 || args.space == 0) return;
-  const int64_t blocks = args.batch * args.groups;
-  const int64_t elements = args.channels / args.groups * args.space;
+  const int64_t packs = args.channels / args.groups * args.space / pack;
+  const int64_t threads = (packs + GroupnormArgs::kPacks - 1) / GroupnormArgs::kPacks;
   launch(kernels[args.dtype], call,
-         {.x = std::min<int64_t>(blocks, 1 << 20), .threads = elements > 4096 ? 512 : 256}, args);
+         {.x = std::min<int64_t>(args.batch * args.groups, 1 << 20),
+          .threads = static_cast<int>(
+              std::clamp<int64_t>((threads + 63) / 64 * 64, 64, GroupnormArgs::kThreads))},
+         args);
 }
 
 static void groupnorm_hip_vec(const GroupnormArgs& args, const Call& call) {
   static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(groupnorm, hip_vec);
-  groupnorm_hip(kernels, args, call);
+  groupnorm_hip(kernels, 16 / dtype_bytes(args.dtype), args, call);
 }
 
 static void groupnorm_hip_any(const GroupnormArgs& args, const Call& call) {
   static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(groupnorm, hip_any);
-  groupnorm_hip(kernels, args, call);
+  groupnorm_hip(kernels, 1, args, call);
 }
 
 static constexpr Row<GroupnormProblem, GroupnormArgs> kRows[] = {

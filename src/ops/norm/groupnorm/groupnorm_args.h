@@ -6,6 +6,8 @@ namespace aiter {
 
 // x is (batch, channels, space) in memory, or (batch, space, channels) with channels_last.
 struct GroupnormArgs {
+  static constexpr int kThreads = 512, kPacks = 4;  // of a GPU's block; of a thread, in registers
+
   const void* x;
   const void* w;  // or null
   const void* b;  // or null

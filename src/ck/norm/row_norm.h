@@ -27,8 +27,30 @@ struct WaveMoments {
   }
 };
 
-// A thread's part of a row. kAdd: there may be a bias of x and a residual.
-template <class T, int N, int kChunks, NormKind kKind, bool kAdd>
+// v = the norm of v; gain(to) and bias(to) give what a.w and a.b have for it, where they are there.
+template <class T, NormKind kKind, int N, class Gain, class Bias>
+AITER_DEVICE void normalize(const RowNormArgs& a, float mean, float scale, float (&v)[N],
+                            Gain&& gain, Bias&& bias) {
+  constexpr bool kLayer = kKind == NormKind::kLayer;
+  float weight[N];
+  AITER_UNROLL
+  for (int k = 0; k < N; ++k) v[k] = (kLayer ? v[k] - mean : v[k]) * scale;
+  if (!kLayer && a.model_sensitive) Pack<T, N>::from_floats(v).to_floats(v);
+  if (a.w) {
+    gain(weight);
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) v[k] *= !kLayer && a.gemma ? weight[k] + 1.0f : weight[k];
+  }
+  if (kLayer && a.b) {
+    bias(weight);
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) v[k] += weight[k];
+  }
+}
+
+// A thread's part of a row. kAdd: there may be a bias of x and a residual. kWhole: a block has a row, and
+// registers for all of it.
+template <class T, int N, int kChunks, NormKind kKind, bool kAdd, bool kWhole = false>
 struct RowNorm {
   const RowNormArgs& a;
   float* scratch;  // of the block: a float for each wave
@@ -39,10 +61,12 @@ struct RowNorm {
   float mean, scale;
 
   AITER_DEVICE RowNorm(const RowNormArgs& args, float* block_scratch)
-      : a(args), scratch(block_scratch), threads(args.threads_per_row) {
-    t = thread_index() & (threads <= kWave ? threads - 1 : -1);
-    in_registers = static_cast<int>(min<int64_t>(a.hidden, threads * N * kChunks));
-  }
+      : a(args),
+        scratch(block_scratch),
+        threads(kWhole ? block_threads() : args.threads_per_row),
+        t(kWhole || threads > kWave ? thread_index() : thread_index() & (threads - 1)),
+        in_registers(
+            static_cast<int>(kWhole ? a.hidden : min<int64_t>(a.hidden, threads * N * kChunks))) {}
 
   // Calls f(r) for this thread's rows; all threads of a row, and no others, are in f together.
   template <class F>
@@ -98,7 +122,7 @@ struct RowNorm {
       f(v[c], i);
     }
     AITER_NO_UNROLL
-    for (int64_t i = in_registers + t * N; i < a.hidden; i += threads * N)
+    for (int64_t i = in_registers + t * N; !kWhole && i < a.hidden; i += threads * N)
       f(load_pack<N>(rest + i), i);
   }
 
@@ -133,7 +157,7 @@ struct RowNorm {
         store_pack<N>(out + i, v[c]);
       }
     }
-    if (add()) {
+    if (!kWhole && add()) {
       AITER_NO_UNROLL
       for (int64_t i = in_registers + t * N; i < a.hidden; i += threads * N)
         store_pack<N>(out + i, sum(load_pack<N>(x + i), load_pack<N>(in + i), i));
@@ -178,7 +202,7 @@ struct RowNorm {
         AITER_UNROLL
         for (int k = 0; k < N; ++k) squares = fma(x[k], x[k], squares);
       });
-      squares = reduce<Sum>(squares);
+      squares = kWhole ? block_sum_once(squares, scratch) : reduce<Sum>(squares);
     }
     scale = rsqrt_fast(fma(squares, reciprocal_fast(hidden), a.eps));
   }
@@ -186,21 +210,10 @@ struct RowNorm {
   // The norm of the numbers of a pack.
   AITER_DEVICE void normalize(const Pack<T, N>& pack, int64_t i, float (&y)[N]) {
     numbers(pack, i, y);
-    float weight[N];
-    AITER_UNROLL
-    for (int k = 0; k < N; ++k) y[k] = (kKind == NormKind::kLayer ? y[k] - mean : y[k]) * scale;
-    if (kKind == NormKind::kRms && a.model_sensitive) Pack<T, N>::from_floats(y).to_floats(y);
-    if (a.w) {
-      load_floats<N, T>(a.w, a.w_dtype, i, weight);
-      AITER_UNROLL
-      for (int k = 0; k < N; ++k)
-        y[k] *= kKind == NormKind::kRms && a.gemma ? weight[k] + 1.0f : weight[k];
-    }
-    if (kKind == NormKind::kLayer && a.b) {
-      load_floats<N, T>(a.b, a.w_dtype, i, weight);
-      AITER_UNROLL
-      for (int k = 0; k < N; ++k) y[k] += weight[k];
-    }
+    aiter::normalize<T, kKind>(
+        a, mean, scale, y,
+        [&] AITER_LAMBDA(float (&to)[N]) { load_floats<N, T>(a.w, a.w_dtype, i, to); },
+        [&] AITER_LAMBDA(float (&to)[N]) { load_floats<N, T>(a.b, a.w_dtype, i, to); });
   }
 
   // Writes the norm of row r, which has been read.

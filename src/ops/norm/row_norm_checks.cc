@@ -59,7 +59,7 @@ RowNormProblem check_row_norm(const Check& check, const RowNormTensors& t, bool 
     args->residual_in = in.data(), args->residual_in_rows = rows_of(in);
     args->residual_out = out.data(), args->residual_out_rows = rows_of(out);
   }
-  return {x.dtype(), args->x_rows.count, hidden, aligned16};
+  return {x.dtype(), args->x_rows.count, hidden, aligned16, add};
 }
 
 Grid row_grid(int64_t rows, int64_t threads, const Call& call) {

@@ -64,7 +64,8 @@ def problems(tokens):
 
     return {
         "flash": (write, lambda: aiter.reshape_and_cache_flash(k, v, *flash, slots), None),
-        "tiles": (write, lambda: aiter.reshape_and_cache(k, v, *tiles, slots), None),
+        "tiles": (write, lambda: aiter.reshape_and_cache(k, v, *tiles, in_order), None),
+        "tiles, slots mixed": (write, lambda: aiter.reshape_and_cache(k, v, *tiles, slots), None),
         "flash fp8": (
             0.75 * write,
             lambda: aiter.reshape_and_cache_flash(k, v, *codes, slots, fp8, one, one),
@@ -73,7 +74,7 @@ def problems(tokens):
         "tiles fp8 per token": (
             0.75 * write,
             lambda: aiter.reshape_and_cache_with_pertoken_quant(
-                k, v, *code_tiles, *scales, slots, cache_dtype=fp8
+                k, v, *code_tiles, *scales, in_order, cache_dtype=fp8
             ),
             None,
         ),
@@ -113,15 +114,15 @@ def problems(tokens):
         "norm + rope": (2 * (q.nbytes + k.nbytes), norm_rope, None),
         "norm + rope + cache": (
             2 * q.nbytes + k.nbytes + write,
-            lambda: into(*tiles, slots),
-            after(aiter.reshape_and_cache, *tiles, slots),
+            lambda: into(*tiles, in_order),
+            after(aiter.reshape_and_cache, *tiles, in_order),
         ),
         "... fp8 per token": (
             2 * q.nbytes + k.nbytes + 0.75 * write,
-            lambda: into(*code_tiles, slots, fp8, *scales),
+            lambda: into(*code_tiles, in_order, fp8, *scales),
             after(
                 functools.partial(aiter.reshape_and_cache_with_pertoken_quant, cache_dtype=fp8),
-                *code_tiles, *scales, slots,
+                *code_tiles, *scales, in_order,
             ),
         ),
         "rope + mla cache": (

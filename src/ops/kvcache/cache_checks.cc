@@ -297,6 +297,15 @@ void fold_heads(CacheRows* rows) {
   rows->heads = 1;
 }
 
+bool slots_by_16_bytes(const CacheLayout& to, const CacheSlots& slots, int64_t bytes) {
+  const int64_t together = to.slot_bits == kNotSplit ? slots.block.divisor : 1 << to.slot_bits;
+  bool aligned = to.slot_inner == 1 && to.dim_bits == kNotSplit && together * bytes % 16 == 0 &&
+                 is_aligned16(to.data);
+  for (int64_t n : {to.page, to.head, to.slot_outer, to.dim_inner})
+    aligned = aligned && n * bytes % 16 == 0;
+  return aligned;
+}
+
 bool moves_by_16_bytes(const CacheRows& rows, int64_t bytes) {
   const CacheLayout& to = rows.to;
   const bool whole = to.dim_bits == kNotSplit || (bytes << to.dim_bits) % 16 == 0;

@@ -76,6 +76,9 @@ CacheScales check_token_scale(const Arg& scale, int64_t heads, const CacheShape&
 // Heads that lie side by side in both places become one long head.
 void fold_heads(CacheRows* rows);
 
+// Whether 16 bytes of neighbouring slots stay together, at multiples of 16 bytes.
+bool slots_by_16_bytes(const CacheLayout& to, const CacheSlots& slots, int64_t bytes);
+
 // Whether 16 bytes at a time can go from one place to the other.
 bool moves_by_16_bytes(const CacheRows& rows, int64_t bytes);
 

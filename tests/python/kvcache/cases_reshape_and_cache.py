@@ -65,6 +65,19 @@ CASES = [
     ),
     Case("edge", tokens=7, heads=2, head_dim=16, v_dim=5, pages=4, block=4, dtype="bf16",
          layout="vectorized"),
+    *(
+        Case("edge", tokens=107, heads=2, head_dim=k, v_dim=v, pages=128 // b, block=b, dtype=d,
+             layout=layout, slots="runs", cache=c, scales=s)
+        for layout in ("vectorized", "asm")
+        for d, c, s, k, v, b in (
+            ("bf16", "bf16", "none", 64, 64, 16),
+            ("fp32", "fp32", "none", 16, 48, 16),
+            ("fp32", "fp16", "none", 32, 256, 32),
+            ("fp16", "fp16", "none", 256, 16, 64),
+            ("bf16", "int8", "heads", 64, 128, 16),
+            ("fp32", "float8_e4m3fn", "token", 96, 96, 32),
+        )
+    ),
     Case("edge", tokens=9, **SMALL, dtype="int8", cache="int8", layout="vectorized"),
     Case("edge", tokens=9, **SMALL, dtype="float8_e4m3fn", cache="float8_e4m3fn"),
     Case("edge", tokens=0, heads=2, head_dim=8, pages=4, block=4, dtype="bf16"),
@@ -132,6 +145,10 @@ def make(case, seed=0):
         slots.sort()
     if kind == "short":
         slots = slots[:4]
+    if kind == "runs":  # from the middle of a tile on, with gaps, and one of two slots in turn
+        slots = np.concatenate([np.arange(5, 45), np.arange(64, 128), np.arange(1, 5), [47, 46]])
+        slots = slots[: case.tokens]
+        slots[20:23] = -1
     arguments = {
         "key": key,
         "value": value,

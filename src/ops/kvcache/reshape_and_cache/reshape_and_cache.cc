@@ -15,6 +15,7 @@ struct ReshapeAndCacheProblem {
   int64_t tokens;
   bool aligned16;  // 16 bytes of a head stay together, at multiples of 16 bytes
   bool packs16;  // heads and groups are of packs of 16 numbers, which lie at multiples of 16 bytes
+  bool tiles;    // neighbouring slots lie together, of which a block makes 16 bytes
 };
 
 AITER_CPU_ROW(reshape_and_cache_cpu_simd, ReshapeAndCacheArgs)
@@ -46,17 +47,33 @@ static void reshape_and_cache_hip_vec(const ReshapeAndCacheArgs& given, const Ca
          args);
 }
 
-static void reshape_and_cache_hip_quant(const ReshapeAndCacheArgs& args, const Call& call) {
-  static const FloatKernels kernels = AITER_FLOAT_KERNELS(reshape_and_cache, hip_quant);
+static void reshape_and_cache_hip_tiles(const ReshapeAndCacheArgs& args, const Call& call) {
+  static const FloatKernels kernels = AITER_FLOAT_KERNELS(reshape_and_cache, hip_tiles);
+  constexpr int kThreads = 256;
   if (!args.slots.capacity) return;
-  int64_t lanes = 0;
+  const int64_t tokens = kThreads >> args.team_bits;
+  launch(
+      kernels[args.dtype], call,
+      {.x = (args.slots.count + tokens - 1) / tokens, .y = token_heads(args), .threads = kThreads},
+      args);
+}
+
+static void reshape_and_cache_hip_quant(const ReshapeAndCacheArgs& given, const Call& call) {
+  static const FloatKernels kernels = AITER_FLOAT_KERNELS(reshape_and_cache, hip_quant);
+  constexpr int kThreads = 256;
+  ReshapeAndCacheArgs args = given;
+  if (!args.slots.capacity) return;
+  int64_t lanes = 0;  // of a token
   for (int i = 0; i < args.row_count; ++i)
     lanes = std::max(lanes, args.rows[i].heads * args.head_groups[i].divisor << args.team_bits);
-  const int threads = static_cast<int>(std::clamp<int64_t>((lanes + 63) / 64 * 64, 64, 256));
+  int threads = 1 << args.team_bits;
+  while (threads < lanes && threads < kThreads) threads *= 2;
+  args.threads_per_token = threads;
+  const int64_t tokens = kThreads / threads;
   launch(kernels[args.dtype], call,
-         {.x = lanes ? std::min<int64_t>(args.slots.count, 1 << 20) : 0,
+         {.x = lanes ? (args.slots.count + tokens - 1) / tokens : 0,
           .y = args.row_count,
-          .threads = threads},
+          .threads = kThreads},
          args);
 }
 
@@ -101,11 +118,16 @@ static void check_cache_dtype(const Arg& tokens, const Arg& cache, bool scaled,
                  dtype_name(cache.dtype()));
 }
 
+constexpr int64_t kMostTokens =
+    1 << 23;  // so that blocks of 256 threads are no more than a grid takes
+
 // Whether hip_quant can work on this, and how it shares the work.
 static bool share_packs(ReshapeAndCacheArgs* args) {
   const bool dynamic = args->quant == CacheQuant::kDynamic;
   const int64_t bytes = dtype_bytes(args->dtype), packs = dynamic ? (args->group + 15) / 16 : 1;
-  if (args->quant == CacheQuant::kNone || args->quant == CacheQuant::kNvfp4 || packs > 32)
+  args->team_bits = 0;
+  if (args->quant == CacheQuant::kNone || args->quant == CacheQuant::kNvfp4 || packs > 32 ||
+      args->slots.count > kMostTokens)
     return false;
   while (1 << args->team_bits < packs) ++args->team_bits;
   for (int i = 0; i < args->row_count; ++i) {
@@ -120,6 +142,30 @@ static bool share_packs(ReshapeAndCacheArgs* args) {
   return true;
 }
 
+// Whether hip_tiles can work on this.
+static bool share_tiles(ReshapeAndCacheArgs* args) {
+  constexpr int64_t kMostDims = 256;
+  if (args->quant == CacheQuant::kNvfp4 || !is_float(args->dtype) ||
+      args->slots.count > kMostTokens || token_heads(*args) > 65535)
+    return false;
+  const int64_t bytes = dtype_bytes(args->dtype), cache_bytes = dtype_bytes(args->cache_dtype);
+  bool some = false;
+  args->team_bits = 0;
+  for (int i = 0; i < args->row_count; ++i) {
+    const CacheRows& rows = args->rows[i];
+    if (rows.dim == 0 || rows.dim % 16 || rows.dim > kMostDims || !is_aligned16(rows.from) ||
+        (rows.from_token | rows.from_head) * bytes % 16 ||
+        (args->quant == CacheQuant::kDynamic && args->group < rows.dim))
+      return false;
+    args->whole[i] =
+        moves_by_16_bytes({nullptr, 0, 0, rows.heads, rows.dim, rows.to, {}}, cache_bytes);
+    if (!args->whole[i] && !slots_by_16_bytes(rows.to, args->slots, cache_bytes)) return false;
+    some = some || !args->whole[i];
+    while (16 << args->team_bits < rows.dim) ++args->team_bits;
+  }
+  return some;
+}
+
 static void run(ReshapeAndCacheArgs& args, const Arg& tokens, uint32_t flags, aiter_stream stream) {
   bool aligned16 = true;
   for (int i = 0; i < args.row_count; ++i) {
@@ -127,8 +173,9 @@ static void run(ReshapeAndCacheArgs& args, const Arg& tokens, uint32_t flags, ai
       fold_heads(&args.rows[i]);
     aligned16 = aligned16 && moves_by_16_bytes(args.rows[i], dtype_bytes(args.dtype));
   }
-  const ReshapeAndCacheProblem problem{args.dtype,       args.cache_dtype, args.quant,
-                                       args.slots.count, aligned16,        share_packs(&args)};
+  const bool tiles = share_tiles(&args), packs16 = !tiles && share_packs(&args);
+  const ReshapeAndCacheProblem problem{args.dtype, args.cache_dtype, args.quant, args.slots.count,
+                                       aligned16,  packs16,          tiles};
   dispatch(reshape_and_cache_op, kRows, problem, args, tokens.device(), stream, flags);
 }
 

@@ -1,6 +1,8 @@
 // hip_vec gives a token to a group of threads, its keys and values side by side, and moves 16 bytes
-// at a time into a cache of the same dtype. hip_quant gives a lane 16 numbers, and a team of lanes those that share a scale. hip_any
-// gives each head of a token to a wave: bits, floats rounded to the cache's, codes.
+// at a time into a cache of the same dtype. hip_quant gives a lane 16 numbers, and a team of lanes those
+// that share a scale. hip_tiles does so with a head of several tokens, which it turns in shared memory
+// where the cache has neighbouring slots together. hip_any gives each head of a token to a wave: bits,
+// floats rounded to the cache's, codes.
 #include "ck/kvcache/cache_write.h"
 #include "ops/kvcache/reshape_and_cache/reshape_and_cache_args.h"
 
@@ -12,19 +14,16 @@ AITER_DEVICE void cache_vectors(const ReshapeAndCacheArgs& a) {
   const int threads = a.threads_per_token, tokens_per_block = block_threads() / threads;
   const int64_t block = static_cast<int64_t>(block_index_y()) * grid_blocks() + block_index_x();
   const int64_t t = block * tokens_per_block + thread_index() / threads;
-  int64_t page;
-  uint32_t slot;
-  if (t >= a.slots.count || !a.slots.find(t, page, slot)) return;
+  if (t >= a.slots.count) return;
   int count[2], packs[2];
   const uint8_t* from[2];
-  uint8_t* to[2];
+  uint8_t* to[2] = {};
   AITER_UNROLL
   for (int side = 0; side < 2; ++side) {
     const CacheRows& rows = a.rows[side];
     packs[side] = static_cast<int>(rows.dim / unit);
     count[side] = static_cast<int>(rows.heads) * packs[side];
     from[side] = static_cast<const uint8_t*>(rows.from) + t * rows.from_token * bytes;
-    to[side] = static_cast<uint8_t*>(rows.to.data) + rows.to.at_slot(page, slot) * bytes;
   }
   for (int i = thread_index() % threads; i < max(count[0], count[1]); i += kMost * threads) {
     Pack<uint32_t, 4> pack[2][kMost];
@@ -45,6 +44,15 @@ AITER_DEVICE void cache_vectors(const ReshapeAndCacheArgs& a) {
                           bytes;
       }
     }
+    if (!to[0]) {  // after the loads, which need not wait for it
+      int64_t page;
+      uint32_t slot;
+      if (!a.slots.find(t, page, slot)) return;
+      AITER_UNROLL
+      for (int side = 0; side < 2; ++side)
+        to[side] = static_cast<uint8_t*>(a.rows[side].to.data) +
+                   a.rows[side].to.at_slot(page, slot) * bytes;
+    }
     AITER_UNROLL
     for (int side = 0; side < 2; ++side) {
       AITER_UNROLL
@@ -55,65 +63,189 @@ AITER_DEVICE void cache_vectors(const ReshapeAndCacheArgs& a) {
   }
 }
 
+// The codes of 16 numbers of a head, of which the lanes of a team have a scale in common. All lanes of
+// the wave must call it.
+template <class T>
+AITER_DEVICE void encode_numbers(const ReshapeAndCacheArgs& a, const float (&v)[16],
+                                 float* scale_at, int lane, bool there, uint32_t (&words)[4]) {
+  const bool dynamic = a.quant == CacheQuant::kDynamic;
+  float amax = 0;
+  if (dynamic) amax = lanes_reduce<Max>(max_magnitude(amax, v), 1 << a.team_bits);
+  const AnyCodes kind(a.spec.code);
+  float factor = 1.0f;
+  if (dynamic) {
+    const Scale scale = cache_scale(amax, a.amax_floor, a.spec, kind);
+    factor = scale.factor;
+    if (there && lane == 0) *scale_at = scale.value;
+  } else if (scale_at && there) {
+    factor = 1.0f / *scale_at;
+  }
+  kind.encode(v, factor, words);
+}
+
+AITER_DEVICE float* scale_of(const CacheScales& scale, int64_t page, uint32_t slot, int64_t head,
+                             int64_t group) {
+  return scale.data ? scale.data + page * scale.page + slot * scale.slot + head * scale.head +
+                          group * scale.group
+                    : nullptr;
+}
+
 template <class T>
 AITER_DEVICE void cache_packs(const ReshapeAndCacheArgs& a) {
   constexpr int N = 16;
   const int side = block_index_y();
   const CacheRows& rows = a.rows[side];
-  const bool dynamic = a.quant == CacheQuant::kDynamic;
   const Divisor head_groups = a.head_groups[side];
   const int dim = static_cast<int>(rows.dim), lanes = 1 << a.team_bits;
   const int group = dim / static_cast<int>(head_groups.divisor);
   const int count = static_cast<int>(rows.heads * head_groups.divisor) << a.team_bits;
-  for (int64_t token = block_index_x(); token < a.slots.count; token += grid_blocks()) {
-    int64_t page;
-    uint32_t slot;
-    if (!a.slots.find(token, page, slot)) continue;
-    for (int first = 0; first < count; first += block_threads()) {
-      const int i = first + thread_index(), lane = i & (lanes - 1);
-      const uint32_t team = i >> a.team_bits, head = head_groups.divide(team);
-      const int g = static_cast<int>(team - head * head_groups.divisor);
-      const int d = g * group + lane * N;
-      const bool there = i < count && lane * N < group;
-      float v[N] = {};
-      if (there)
-        load_floats<N>(
-            static_cast<const T*>(rows.from) + token * rows.from_token + head * rows.from_head + d,
-            v);
-      float amax = 0;
-      if (dynamic) amax = lanes_reduce<Max>(max_magnitude(amax, v), lanes);
-      float* scale_at = rows.scale.data + page * rows.scale.page + slot * rows.scale.slot +
-                        head * rows.scale.head + g * rows.scale.group;
-      with_cache_codec(a.spec.code, [&] AITER_LAMBDA(auto codec) {
-        using Codec = decltype(codec);
-        float factor = 1.0f;
-        if (dynamic) {
-          const Scale scale = cache_scale<Codec>(amax, a.amax_floor, a.spec);
-          factor = scale.factor;
-          if (there && lane == 0) *scale_at = scale.value;
-        } else if (rows.scale.data && there) {
-          factor = 1.0f / *scale_at;
-        }
-        Pack<uint32_t, N / 4> codes;
-        AITER_UNROLL
-        for (int w = 0; w < N / 4; ++w)
-          codes.words[w] = Codec::encode(v[4 * w] * factor) |
-                           Codec::encode(v[4 * w + 1] * factor) << 8 |
-                           Codec::encode(v[4 * w + 2] * factor) << 16 |
-                           Codec::encode(v[4 * w + 3] * factor) << 24;
-        if (!there) return;
-        uint8_t* to =
-            static_cast<uint8_t*>(rows.to.data) + rows.to.at_slot(page, slot) + head * rows.to.head;
-        if (a.whole[side]) {
-          store_pack(reinterpret_cast<uint32_t*>(to + rows.to.at_dim(d)), codes);
-        } else {
-          AITER_UNROLL
-          for (int k = 0; k < N; ++k)
-            to[rows.to.at_dim(d + k)] = static_cast<uint8_t>(codes.words[k / 4] >> k % 4 * 8);
-        }
-      });
+  const int threads = a.threads_per_token, tokens = block_threads() / threads;
+  const int64_t token = static_cast<int64_t>(block_index_x()) * tokens + thread_index() / threads;
+  int64_t page = 0;
+  uint32_t slot = 0;
+  bool goes = false;
+  for (int first = 0; first < count; first += threads) {
+    const int i = first + thread_index() % threads, lane = i & (lanes - 1);
+    const uint32_t team = i >> a.team_bits, head = head_groups.divide(team);
+    const int g = static_cast<int>(team - head * head_groups.divisor);
+    const int d = g * group + lane * N;
+    bool there = token < a.slots.count && i < count && lane * N < group;
+    float v[N] = {};
+    // Before it is known where they go, so that they need not wait for that.
+    if (there)
+      load_floats<N>(
+          static_cast<const T*>(rows.from) + token * rows.from_token + head * rows.from_head + d,
+          v);
+    if (first == 0) goes = token < a.slots.count && a.slots.find(token, page, slot);
+    there = there && goes;
+    Pack<uint32_t, 4> codes;
+    encode_numbers<T>(a, v, scale_of(rows.scale, page, slot, head, g), lane, there, codes.words);
+    if (!there) continue;
+    uint8_t* to =
+        static_cast<uint8_t*>(rows.to.data) + rows.to.at_slot(page, slot) + head * rows.to.head;
+    if (a.whole[side]) {
+      store_pack(reinterpret_cast<uint32_t*>(to + rows.to.at_dim(d)), codes);
+    } else {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k)
+        to[rows.to.at_dim(d + k)] = static_cast<uint8_t>(codes.words[k / 4] >> k % 4 * 8);
     }
   }
+}
+
+// Heads that a block has in shared memory, elements of E, into the cache.
+template <class E>
+struct StagedHeads {
+  static constexpr int kTogether = 16 / static_cast<int>(sizeof(E));
+  const CacheRows& rows;
+  int64_t head;
+  const uint8_t* stage;  // rows of `pitch` bytes
+  int pitch, tokens;
+  const int64_t* slots;  // of the tokens; -1: none
+  const Divisor& block;  // slots of a page
+
+  AITER_DEVICE E* place(int64_t slot) const {
+    const int64_t page = block.divide(slot);
+    return static_cast<E*>(rows.to.data) +
+           rows.to.at_slot(page, static_cast<uint32_t>(slot - page * block.divisor)) +
+           head * rows.to.head;
+  }
+  AITER_DEVICE const E* row(int token) const {
+    return reinterpret_cast<const E*>(stage + token * pitch);
+  }
+  // Packs of dims: neighbouring lanes have neighbouring tokens, whose slots may be so, too.
+  AITER_DEVICE void write_dims() const {
+    const int packs = static_cast<int>(rows.dim) / kTogether;
+    for (int i = thread_index(); i < tokens * packs; i += block_threads()) {
+      const int token = i % tokens, d = i / tokens * kTogether;
+      if (slots[token] < 0) continue;
+      *reinterpret_cast<Words4*>(place(slots[token]) + rows.to.at_dim(d)) =
+          *reinterpret_cast<const Words4*>(row(token) + d);
+    }
+  }
+  // Packs of slots, where so many tokens fill them; else one element after the other.
+  AITER_DEVICE void write_slots() const {
+    const int dim = static_cast<int>(rows.dim);
+    const int first = slots[0] < 0 ? 0 : static_cast<int>(-slots[0] & (kTogether - 1));
+    const int windows = (tokens - first + kTogether - 1) / kTogether + 1;
+    for (int i = thread_index(); i < windows * dim; i += block_threads()) {
+      const int window = i / dim, d = i - window * dim;
+      const int end = min(first + window * kTogether, tokens);
+      const int begin = max(first + (window - 1) * kTogether, 0);
+      bool together =
+          end - begin == kTogether && slots[begin] >= 0 && (slots[begin] & (kTogether - 1)) == 0;
+      for (int t = begin + 1; t < end; ++t) together = together && slots[t] == slots[t - 1] + 1;
+      if (together) {
+        struct alignas(16) {
+          E elements[kTogether];
+        } pack;
+        AITER_UNROLL
+        for (int k = 0; k < kTogether; ++k) pack.elements[k] = row(begin + k)[d];
+        *reinterpret_cast<Words4*>(place(slots[begin]) + rows.to.at_dim(d)) =
+            bit_cast<Words4>(pack);
+      } else {
+        for (int t = begin; t < end; ++t)
+          if (slots[t] >= 0) place(slots[t])[rows.to.at_dim(d)] = row(t)[d];
+      }
+    }
+  }
+};
+
+// A block has one head of as many tokens as its threads hold by 16 dims each.
+template <class T>
+AITER_DEVICE void cache_tiles(const ReshapeAndCacheArgs& a) {
+  constexpr int N = 16, kThreads = 256, kMostTokens = 256;
+  AITER_SHARED alignas(16) uint8_t stage[kThreads * N * 4 + kMostTokens * 16];
+  AITER_SHARED int64_t slots[kMostTokens];
+  const bool second = block_index_y() >= a.rows[0].heads;
+  const CacheRows& rows = a.rows[second];
+  const int64_t head = second ? block_index_y() - a.rows[0].heads : block_index_y();
+  const int lanes = 1 << a.team_bits, tokens = kThreads >> a.team_bits;
+  const int lane = thread_index() & (lanes - 1), own = thread_index() >> a.team_bits;
+  const int bytes = element_bytes(a.cache_dtype), pitch = lanes * N * bytes + 16;
+  const int64_t begin = static_cast<int64_t>(block_index_x()) * tokens;
+  const int64_t token = begin + own;
+  const bool there = token < a.slots.count && lane * N < rows.dim;
+  const T* from =
+      static_cast<const T*>(rows.from) + token * rows.from_token + head * rows.from_head;
+  Packs<T, N> packs;
+  packs.load(from, lane * N, there ? rows.dim : 0);
+  int64_t page = 0;
+  uint32_t slot = 0;
+  const bool goes = token < a.slots.count && a.slots.find(token, page, slot);
+  if (lane == 0) slots[own] = goes ? page * a.slots.block.divisor + slot : -1;
+  uint8_t* to = stage + own * pitch + lane * N * bytes;
+  if (a.quant == CacheQuant::kNone && a.dtype == a.cache_dtype) {
+    packs.store(reinterpret_cast<T*>(to), 0, N);
+  } else {
+    float v[N];
+    packs.to_floats(v);
+    if (a.quant == CacheQuant::kNone) {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) store_float(to, k, a.cache_dtype, v[k]);
+    } else {
+      Pack<uint32_t, 4> codes;
+      encode_numbers<T>(a, v, scale_of(rows.scale, page, slot, head, 0), lane, there && goes,
+                        codes.words);
+      store_pack(reinterpret_cast<uint32_t*>(to), codes);
+    }
+  }
+  barrier();
+  const int count = static_cast<int>(min<int64_t>(tokens, a.slots.count - begin));
+  auto write = [&] AITER_LAMBDA(auto element) {
+    const StagedHeads<decltype(element)> staged{rows,  head,  stage,        pitch,
+                                                count, slots, a.slots.block};
+    if (a.whole[second])
+      staged.write_dims();
+    else
+      staged.write_slots();
+  };
+  if (bytes == 1)
+    write(uint8_t{});
+  else if (bytes == 2)
+    write(uint16_t{});
+  else
+    write(uint32_t{});
 }
 
 // One head of a token in NVFP4, by a wave: a lane has groups of its own.
@@ -206,6 +338,18 @@ AITER_DEVICE void cache_heads(const ReshapeAndCacheArgs& a) {
 AITER_KERNEL(reshape_and_cache_hip_vec, 256)(const aiter::ReshapeAndCacheArgs a) {
   aiter::wait_for_previous_kernel();
   aiter::cache_vectors(a);
+}
+AITER_KERNEL(reshape_and_cache_hip_tiles_bf16, 256)(const aiter::ReshapeAndCacheArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::cache_tiles<aiter::bf16>(a);
+}
+AITER_KERNEL(reshape_and_cache_hip_tiles_f16, 256)(const aiter::ReshapeAndCacheArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::cache_tiles<aiter::f16>(a);
+}
+AITER_KERNEL(reshape_and_cache_hip_tiles_f32, 256)(const aiter::ReshapeAndCacheArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::cache_tiles<aiter::f32>(a);
 }
 AITER_KERNEL(reshape_and_cache_hip_quant_f32, 256)(const aiter::ReshapeAndCacheArgs a) {
   aiter::wait_for_previous_kernel();

@@ -16,10 +16,10 @@ struct ReshapeAndCacheArgs {
   CacheLayout nvfp4_scales[2];  // at (page, nvfp4_scale_slot(slot), head, dim / 16), in bytes
   float amax_floor;             // a scale makes room for this much at least
   int32_t threads_per_token;    // of hip_vec
-  // For hip_quant, whose lanes have 16 dims each:
-  int32_t team_bits;       // log2 of the lanes that share a scale
-  Divisor head_groups[2];  // groups of a head
-  int32_t whole[2];        // 16 codes stay together in the cache, at multiples of 16 bytes
+  // For hip_quant and hip_tiles, whose lanes have 16 dims each:
+  int32_t team_bits;       // log2 of the lanes that share a scale, or have a head
+  Divisor head_groups[2];  // hip_quant: groups of a head
+  int32_t whole[2];        // 16 bytes of dims stay together in the cache, at multiples of 16 bytes
 };
 
 }  // namespace aiter

@@ -328,6 +328,75 @@ AITER_API aiter_status aiter_inverse_rope_group_quant(
     const aiter_tensor* sin_cache, const aiter_tensor* codes, const aiter_tensor* scale,
     const aiter_inverse_rope_group_quant_opts* opts, aiter_stream stream);
 
+typedef struct aiter_fused_qk_norm_rope_group_quant_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  float q_eps, kv_eps;   /* of the norms: added to the mean square */
+  int32_t norm;          /* nonzero: q and kv are normalized before they turn */
+  int32_t interleaved;   /* nonzero = gptj: 2 i turns with 2 i + 1; 0 = neox */
+  int32_t hadamard;      /* nonzero: and then rotated as by aiter_rotate_activation */
+  int32_t skip_uncached; /* nonzero: kv_out and kv_rope are written for tokens with a slot alone */
+  int64_t q_group, kv_group; /* dims that share a scale; 0 = all */
+  int64_t page_slots;        /* slots of a page, of caches (slots, ...) */
+  float amax_floor;          /* scales make room for this much at least */
+  aiter_dtype codes_dtype;   /* what outputs of uint8 hold; bits = 0: uint8 */
+} aiter_fused_qk_norm_rope_group_quant_opts;
+
+#define AITER_FUSED_QK_NORM_ROPE_GROUP_QUANT_OPTS_INIT \
+  {sizeof(aiter_fused_qk_norm_rope_group_quant_opts),  \
+   0,                                                  \
+   1e-6f,                                              \
+   1e-6f,                                              \
+   1,                                                  \
+   1,                                                  \
+   0,                                                  \
+   0,                                                  \
+   0,                                                  \
+   0,                                                  \
+   0,                                                  \
+   0.0f,                                               \
+   {0, 0, 0}}
+
+/* Queries, and one head of keys (or keys and values) for each token, in one pass: an RMS norm of each
+ * head, the rotation of its last R dims, a Hadamard rotation, codes with computed scales, rows and a
+ * cache of a sliding window.
+ *
+ * q: (tokens, heads, head_dim), or parts to be summed in fp32, (splits, tokens, heads, head_dim), f32
+ *   or of kv's dtype; kv: (tokens, head_dim) f32 | f16 | bf16; last strides are 1, head_dim <= 1024;
+ *   either may be NULL. The heads' dtype, to which norm and rotation round, is kv's, without kv q's.
+ * q_weight, kv_weight: (head_dim), the heads' dtype or f32, contiguous; NULL = ones.
+ * positions: (tokens) int32 | int64; cos_cache, sin_cache: (max_position, R/2): as for
+ *   aiter_fused_qk_rope_reshape_and_cache; the three NULL: nothing turns.
+ * Three places, each optional: q_out (tokens, heads, n) with q_scale and q_rope, kv_out (tokens, n) with
+ *   kv_scale and kv_rope, and kv_cache with kv_cache_scale and kv_cache_rope.
+ *   ..._rope: (..., R) f32 | f16 | bf16, for the dims that turn; n then is head_dim - R, else head_dim.
+ *     NULL with opts.hadamard.
+ *   The first: f32 | f16 | bf16, or int8, an 8-bit float or fp4 (n / 2 pairs), all codes of one dtype.
+ *     A float output in the heads' dtype may be the input.
+ *   ..._scale: of codes. f32: max(amax, amax_floor) / max(codes); or float8_e8m0 | uint8: the power of
+ *     two of AITER_MX_ROUND_UP. (..., n / group), or a power of two of copies of each side by side, up
+ *     to 8; or with heads (of a cache: slots) in tiles of 16, (tokens or pages, n / group, 16, tiles).
+ * kv_cache: (pages, block, n), (slots, n), (pages, n / x, block, x) or (pages, block / y, n / x, y, x),
+ *   x and y powers of two; of fp4, n and x count pairs. Scales and turned dims: (pages, block, ...) or
+ *   (slots, ...).
+ * slot_mapping: (tokens) int32 | int64, a negative slot skips its token. With batch_ids, (tokens) int32
+ *   | int64, negative to skip: (sequences, blocks) block tables, of which entries below 0 and positions
+ *   beyond the table skip, or (sequences) pages, each the window of a sequence: position p goes to slot
+ *   p % block. On the CPU values beyond cache or table are refused before anything is written. Of
+ *   tokens with one slot, any may remain.
+ * Source: AITER fused_qk_norm_rope_group_quant, fused_kv_norm_rope_group_quant,
+ * fused_reduce_qk_norm_rope_swa_write, rope_rotate_activation,
+ * rmsnorm_rope_rotate_activation_fp4quant_kvcache, which do not round between. @since 0.1 unstable */
+AITER_API aiter_status aiter_fused_qk_norm_rope_group_quant(
+    const aiter_tensor* q, const aiter_tensor* kv, const aiter_tensor* q_weight,
+    const aiter_tensor* kv_weight, const aiter_tensor* positions, const aiter_tensor* cos_cache,
+    const aiter_tensor* sin_cache, const aiter_tensor* slot_mapping, const aiter_tensor* batch_ids,
+    const aiter_tensor* q_out, const aiter_tensor* q_scale, const aiter_tensor* q_rope,
+    const aiter_tensor* kv_out, const aiter_tensor* kv_scale, const aiter_tensor* kv_rope,
+    const aiter_tensor* kv_cache, const aiter_tensor* kv_cache_scale,
+    const aiter_tensor* kv_cache_rope, const aiter_fused_qk_norm_rope_group_quant_opts* opts,
+    aiter_stream stream);
+
 typedef struct aiter_indexer_qk_opts {
   uint32_t struct_size;
   uint32_t flags;

@@ -24,14 +24,17 @@ __all__ = [
     "concat_and_cache_mla_seg",
     "copy_blocks",
     "cp_gather_indexer_k_quant_cache",
+    "fused_kv_norm_rope_group_quant",
     "fused_qk_norm_mrope_3d_cache_pts_quant_shuffle",
     "fused_qk_norm_rope_cache_block_quant_shuffle",
     "fused_qk_norm_rope_cache_pts_quant_shuffle",
     "fused_qk_norm_rope_cache_quant_shuffle",
+    "fused_qk_norm_rope_group_quant",
     "fused_qk_rope_concat_and_cache_mla",
     "fused_qk_rope_concat_and_cache_mla_seg",
     "fused_qk_rope_reshape_and_cache",
     "fused_qkv_split_qk_norm_rope_cache",
+    "fused_reduce_qk_norm_rope_swa_write",
     "gather_cache",
     "indexer_k_quant_and_cache",
     "indexer_qk_rope_quant_and_cache",
@@ -40,6 +43,8 @@ __all__ = [
     "reshape_and_cache_flash",
     "reshape_and_cache_with_block_quant",
     "reshape_and_cache_with_pertoken_quant",
+    "rmsnorm_rope_rotate_activation_fp4quant_kvcache",
+    "rope_rotate_activation",
     "swap_blocks",
 ]
 
@@ -909,6 +914,286 @@ def inverse_rope_group_quant(
         codes,
         scale,
         stream,
+    )
+
+
+def fused_qk_norm_rope_group_quant(
+    q: ArrayT,
+    kv: ArrayLike,
+    k_weight: ArrayLike | None,
+    positions: ArrayLike,
+    cos_cache: ArrayLike,
+    sin_cache: ArrayLike,
+    eps: float,
+    is_neox: bool = False,
+    q_out_dtype: DType | None = None,
+    q_weight: ArrayLike | None = None,
+    quant_group_size: int = 64,
+    *,
+    quant_dtype: DType = "float8_e4m3fn",
+    swa_nope_scale_buff: ArrayLike | None = None,
+    swa_rope_buff: ArrayLike | None = None,
+    swa_dest_row: ArrayLike | None = None,
+    swa_block_tables: ArrayLike | None = None,
+    swa_block_size: int = 1,
+    batch_id_per_token: ArrayLike | None = None,
+    out: tuple[ArrayT | None, ...] | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT | None, ArrayT, ArrayT]:
+    """Norm of the heads, rotation of their last R dims, and codes with e8m0 scales of the others: rows
+    of a query and a key, and the key's in a cache of a sliding window, in one pass.
+
+    q: (tokens, heads, head_dim); kv: (tokens, head_dim); k_weight, q_weight: (head_dim,), None = ones.
+    positions: (tokens,); cos_cache, sin_cache: (max_position, R / 2).
+    q_out_dtype: of codes, too; None: q stays as it is, all of a head together.
+    quant_group_size: dims of q that share a scale; those of kv are 64. quant_dtype: of kv's codes.
+    swa_nope_scale_buff, swa_rope_buff: rows (n, head_dim) and (n, R) for what is returned of kv. They
+        go to row swa_dest_row (tokens,), or swa_block_tables (sequences, blocks)[batch_id_per_token,
+        position / swa_block_size] * swa_block_size + position % swa_block_size; below 0: to none.
+    out: arrays for the results, or None for some.
+    Returns (q, its turned dims or None, kv, its turned dims): of codes (..., head_dim) bytes, of which
+    the first head_dim - R are codes, and next to them each scale twice; the rest is not written.
+    Source: AITER fused_qk_norm_rope_group_quant, which does not round between.
+    """
+    q_out, q_rope, kv_out, kv_rope = out or (None, None, None, None)
+    tables = swa_block_tables is not None
+    *of_q, kv_out, kv_rope = _aiter.fused_qk_norm_rope_group_quant(
+        q,
+        kv,
+        q_weight,
+        k_weight,
+        positions,
+        cos_cache,
+        sin_cache,
+        slot_mapping=swa_block_tables if tables else swa_dest_row,
+        batch_ids=batch_id_per_token if tables else None,
+        q_dtype=q_out_dtype,
+        kv_dtype=quant_dtype,
+        packed=True,
+        q_out=q_out,
+        q_rope=q_rope,
+        kv_out=kv_out,
+        kv_rope=kv_rope,
+        kv_cache=swa_nope_scale_buff,
+        kv_cache_rope=swa_rope_buff,
+        q_eps=eps,
+        kv_eps=eps,
+        neox=is_neox,
+        q_group=quant_group_size,
+        kv_group=64,
+        page_slots=swa_block_size,
+        amax_floor=1e-12,
+        codes_dtype=quant_dtype,
+        stream=stream,
+    )
+    return of_q[0], of_q[1] if len(of_q) == 2 else None, kv_out, kv_rope
+
+
+def fused_kv_norm_rope_group_quant(
+    kv: ArrayLike,
+    kv_weight: ArrayLike | None,
+    positions: ArrayLike,
+    slot_mapping: ArrayLike,
+    cos_cache: ArrayLike,
+    sin_cache: ArrayLike,
+    eps: float,
+    k_nope_scale_buff: ArrayLike,
+    k_rope_buff: ArrayLike,
+    is_neox: bool = False,
+    quant_group_size: int = 64,
+    *,
+    cache_dtype: DType = "float8_e4m3fn",
+    stream: Stream = None,
+) -> None:
+    """kv as in `fused_qk_norm_rope_group_quant`, into the caches alone: (pages, block, head_dim) of codes
+    and scales, and (pages, block, R). A negative slot skips its token.
+
+    cache_dtype: what an array of uint8 holds. Source: AITER fused_kv_norm_rope_group_quant.
+    """
+    _aiter.fused_qk_norm_rope_group_quant(
+        None,
+        kv,
+        None,
+        kv_weight,
+        positions,
+        cos_cache,
+        sin_cache,
+        slot_mapping,
+        packed=True,
+        rows=False,
+        kv_cache=k_nope_scale_buff,
+        kv_cache_rope=k_rope_buff,
+        kv_eps=eps,
+        neox=is_neox,
+        kv_group=quant_group_size,
+        amax_floor=1e-12,
+        codes_dtype=cache_dtype,
+        stream=stream,
+    )
+
+
+def fused_reduce_qk_norm_rope_swa_write(
+    q: ArrayLike,
+    kv: ArrayT,
+    q_norm_weight: ArrayLike | None,
+    kv_norm_weight: ArrayLike | None,
+    q_rms_eps: float,
+    kv_rms_eps: float,
+    rope_head_dim: int,
+    cos_cache: ArrayLike,
+    sin_cache: ArrayLike,
+    positions: ArrayLike,
+    is_neox: bool = False,
+    batch_id_per_token: ArrayLike | None = None,
+    state_slot_mapping: ArrayLike | None = None,
+    swa_kv: ArrayLike | None = None,
+    *,
+    skip_unwritten: bool = False,
+    dtype: DType | None = None,
+    out: tuple[ArrayT | None, ArrayT | None] | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """Partial sums of queries added up, norm of the heads of q and of kv, rotation of their last
+    rope_head_dim dims, and kv into a ring of the last positions of each sequence, in one pass.
+
+    q: (tokens, heads * head_dim), or (splits, tokens, ...) to be summed in fp32, f32 or of kv's dtype;
+        kv: (tokens, head_dim); weights: (head_dim,), None = ones.
+    cos_cache, sin_cache: (max_position, rope_head_dim / 2); positions: (tokens,).
+    swa_kv: (rings, window, head_dim): token t goes to ring state_slot_mapping[batch_id_per_token[t]],
+        line positions[t] % window; a negative id writes nothing.
+    skip_unwritten: kv stays as it is in `out` for tokens that go nowhere. dtype: of q; None = kv's.
+    Returns (q (tokens, heads, head_dim), kv). Source: AITER fused_reduce_qk_norm_rope_swa_write.
+    """
+    name = "fused_reduce_qk_norm_rope_swa_write"
+    if len(kv.shape) != 2 or len(q.shape) not in (2, 3) or q.shape[-1] % (kv.shape[1] or 1):
+        raise ValueError(
+            f"{name}: q and kv have shapes {tuple(q.shape)} and {tuple(kv.shape)}, expected "
+            "(tokens, heads * head_dim), or (splits, tokens, ...), and (tokens, head_dim)"
+        )
+    if 2 * cos_cache.shape[-1] != rope_head_dim:
+        raise ValueError(
+            f"{name}: rope_head_dim is {rope_head_dim}, expected {2 * cos_cache.shape[-1]}, twice the "
+            "width of cos_cache"
+        )
+    head_dim = kv.shape[1]
+    q_out, kv_out = out or (None, None)
+    return _aiter.fused_qk_norm_rope_group_quant(
+        q.reshape(*q.shape[:-1], q.shape[-1] // (head_dim or 1), head_dim),
+        kv,
+        q_norm_weight,
+        kv_norm_weight,
+        positions,
+        cos_cache,
+        sin_cache,
+        slot_mapping=state_slot_mapping,
+        batch_ids=batch_id_per_token,
+        q_dtype=dtype,
+        q_out=q_out,
+        kv_out=kv_out,
+        kv_cache=swa_kv,
+        q_eps=q_rms_eps,
+        kv_eps=kv_rms_eps,
+        neox=is_neox,
+        skip_uncached=skip_unwritten,
+        stream=stream,
+    )
+
+
+_FP4_FLOOR = 6 * 2.0**-126  # AITER's smallest amax of a group
+
+
+def rope_rotate_activation(
+    x: ArrayT,
+    cos: ArrayLike | None,
+    sin: ArrayLike | None,
+    positions: ArrayLike | None,
+    quant_dtype: DType | None = None,
+    group_size: int | None = None,
+    shuffle_scale: bool = False,
+    do_rotate_act: bool = True,
+    *,
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    stream: Stream = None,
+) -> ArrayT | tuple[ArrayT, ArrayT]:
+    """The last R dims of each head turned (GPT-J), then `rotate_activation`, then codes.
+
+    x: (tokens, heads, head_dim), head_dim a power of two up to 1024; positions: (tokens,); cos, sin:
+        (max_position, R / 2); the three None: nothing turns.
+    quant_dtype: "float4_e2m1fnx2", with e8m0 scales of groups of 32, or an 8-bit type, with f32 scales
+        of groups of 128; None: x's own. group_size: another one.
+    shuffle_scale: scales (tokens, groups, 16, heads / 16 up to a multiple of 4) instead of (tokens,
+        heads, groups), for multiplications of 16 heads; what pads is not written.
+    do_rotate_act: False leaves the Hadamard rotation out.
+    Returns the heads, or (codes, scale). Source: AITER rope_rotate_activation, which does not round
+    between.
+    """
+    fp4 = quant_dtype is not None and "float4" in str(quant_dtype)
+    return _aiter.fused_qk_norm_rope_group_quant(
+        x,
+        positions=positions,
+        cos=cos,
+        sin=sin,
+        q_dtype=quant_dtype,
+        scale_dtype="float8_e8m0fnu" if fp4 else "float32",
+        tiled=shuffle_scale,
+        q_out=out,
+        q_scale=out_scale,
+        norm=False,
+        hadamard=do_rotate_act,
+        q_group=group_size or (32 if fp4 else 128),
+        amax_floor=_FP4_FLOOR if fp4 else 1e-10,
+        codes_dtype=quant_dtype,
+        stream=stream,
+    )
+
+
+def rmsnorm_rope_rotate_activation_fp4quant_kvcache(
+    kvcache: ArrayLike,
+    scale: ArrayLike,
+    x: ArrayLike,
+    norm_weight: ArrayLike | None,
+    cos: ArrayLike,
+    sin: ArrayLike,
+    positions: ArrayLike,
+    slot_mapping: ArrayLike,
+    epsilon: float,
+    group_size: int = 32,
+    shuffle_scale: bool = True,
+    do_rotate_act: bool = False,
+    *,
+    stream: Stream = None,
+) -> None:
+    """An RMS norm of keys, their last R dims turned (GPT-J), `rotate_activation` with do_rotate_act, and
+    fp4 codes with e8m0 scales into a cache.
+
+    x: (tokens, head_dim); norm_weight: (head_dim,); cos, sin: (max_position, R / 2); positions,
+        slot_mapping: (tokens,), where a negative slot skips its token.
+    kvcache, scale: (pages, head_dim / 128, 4, block, 16) bytes and (pages, head_dim / 128, 4, block),
+        whose slots are in the order of tiles of 16, 32 dims a scale; without shuffle_scale rows
+        (slots, head_dim / 2) and (slots, groups).
+    Source: AITER rmsnorm_rope_rotate_activation_fp4quant_kvcache, which does not round between.
+    """
+    _aiter.fused_qk_norm_rope_group_quant(
+        None,
+        x,
+        None,
+        norm_weight,
+        positions,
+        cos,
+        sin,
+        slot_mapping,
+        rows=False,
+        tiled=shuffle_scale,
+        kv_cache=kvcache,
+        kv_cache_scale=scale,
+        kv_eps=epsilon,
+        hadamard=do_rotate_act,
+        kv_group=group_size,
+        page_slots=1,
+        amax_floor=_FP4_FLOOR,
+        codes_dtype="float4_e2m1fnx2",
+        stream=stream,
     )
 
 

@@ -296,6 +296,139 @@ nb::object inverse_rope_group_quant(nb::handle o, nb::handle positions, nb::hand
   return call.result();
 }
 
+// One of the three places of fused_qk_norm_rope_group_quant. `packed`: codes, their scales, twice, and
+// what pads them to head_dim bytes lie side by side, and the dims that turn elsewhere.
+class HeadsOut {
+ public:
+  HeadsOut(int64_t dim, int64_t turned, bool packed)
+      : dim_(dim), turned_(turned), packed_(packed) {}
+
+  // New arrays where none are given.
+  void rows(OpCall& call, const char* const (&names)[3], const nb::handle (&given)[3], Spec heads,
+            aiter_dtype dtype, aiter_dtype scale_dtype, int64_t group, bool tiled) {
+    const bool codes = dtype.bits <= 8;
+    int64_t& last = heads.shape[heads.ndim - 1];
+    const aiter_dtype plain = heads.dtype;
+    heads.dtype = stored(dtype);
+    last = codes && !packed_ ? dim_ * dtype.bits / 8 : dim_;
+    out = call.out(names[0], given[0], heads);
+    if (!codes) return;
+    heads.dtype = packed_ ? plain : scale_dtype;
+    last = packed_ ? turned_ : group > 0 ? dim_ / group : 1;
+    // 4 tiles of 16 heads share a word.
+    if (tiled && heads.ndim == 3)
+      heads = spec(scale_dtype, {heads.shape[0], last, 16, (heads.shape[1] + 63) / 64 * 4});
+    (packed_ ? rope : scale) = call.out(names[packed_ ? 2 : 1], given[packed_ ? 2 : 1], heads);
+    if (packed_) unpack(group);
+  }
+  // `tiled`: codes (pages, k, 4, block, 16) and scales (pages, k, 4, block) of tiles of 16 slots.
+  void cache(OpCall& call, const nb::handle (&given)[3], int64_t group, bool tiled) {
+    out = call.inout("kv_cache", given[0]);
+    scale = call.inout("kv_cache_scale", given[1]);
+    rope = call.inout("kv_cache_rope", given[2]);
+    if (out && packed_ && bytes_of(out->dtype) == 1) unpack(group);
+    if (!tiled || !out || !scale || out->ndim != 5 || scale->ndim != 4) return;
+    for (const aiter_tensor* t : {out, scale})
+      if (t->shape[2] != 4 || stride_of(t, 1) != 4 * stride_of(t, 2) ||
+          stride_of(t, t->ndim - 1) != 1)
+        throw nb::value_error(
+            "fused_qk_norm_rope_group_quant: kv_cache or its scales have gaps or "
+            "other than 4 rows a tile, expected (pages, k, 4, block, 16) and "
+            "(pages, k, 4, block)");
+    codes_view_ = View(out), scale_view_ = View(scale);
+    for (View* view : {&codes_view_, &scale_view_}) {
+      const aiter_tensor* t = view == &codes_view_ ? out : scale;
+      view->shape[0] = t->shape[0], view->strides[0] = stride_of(t, 0);
+      view->shape[1] = 4 * t->shape[1], view->strides[1] = stride_of(t, 2);
+    }
+    for (int i = 2; i < 4; ++i)
+      codes_view_.shape[i] = out->shape[i + 1], codes_view_.strides[i] = stride_of(out, i + 1);
+    scale_view_.shape[2] = 16, scale_view_.strides[2] = scale->shape[3] / 16;
+    scale_view_.shape[3] = scale->shape[3] / 16, scale_view_.strides[3] = 1;
+    out = codes_view_.of(4), scale = scale_view_.of(4);
+  }
+
+  const aiter_tensor *out = nullptr, *scale = nullptr, *rope = nullptr;
+
+ private:
+  void unpack(int64_t group) {
+    const int64_t coded = dim_ - turned_, last = out->ndim - 1;
+    // What does not fit is left for the operator to refuse.
+    if (last < 0 || last >= kMaxRank || coded < 0) return;
+    const int64_t scales = group > 0 ? 2 * (coded / group) : 2;
+    if (out->shape[last] < coded + scales) return;
+    for (View* view : {&codes_view_, &scale_view_}) {
+      *view = View(out);
+      for (int i = 0; i <= last; ++i)
+        view->shape[i] = out->shape[i], view->strides[i] = stride_of(out, i);
+    }
+    codes_view_.shape[last] = coded;
+    scale_view_.shape[last] = scales;
+    scale_view_.tensor.dtype = kUint8;
+    scale_view_.tensor.byte_offset += coded * stride_of(out, static_cast<int>(last));
+    out = codes_view_.of(out->ndim), scale = scale_view_.of(codes_view_.tensor.ndim);
+  }
+
+  int64_t dim_, turned_;
+  bool packed_;
+  aiter_tensor none_{};
+  View codes_view_{&none_}, scale_view_{&none_};
+};
+
+nb::object fused_qk_norm_rope_group_quant(
+    nb::handle q, nb::handle kv, nb::handle q_weight, nb::handle kv_weight, nb::handle positions,
+    nb::handle cos, nb::handle sin, nb::handle slot_mapping, nb::handle batch_ids,
+    nb::handle q_dtype, nb::handle kv_dtype, nb::handle scale_dtype, bool packed, bool rows,
+    bool tiled, nb::handle q_out, nb::handle q_scale, nb::handle q_rope, nb::handle kv_out,
+    nb::handle kv_scale, nb::handle kv_rope, nb::handle kv_cache, nb::handle kv_cache_scale,
+    nb::handle kv_cache_rope, float q_eps, float kv_eps, bool norm, bool neox, bool hadamard,
+    bool skip_uncached, int64_t q_group, int64_t kv_group, int64_t page_slots, float amax_floor,
+    nb::handle codes_dtype, nb::handle stream) {
+  OpCall call("fused_qk_norm_rope_group_quant", stream);
+  const aiter_tensor* tq = call.in("q", q);
+  const aiter_tensor* tkv = call.in("kv", kv);
+  const aiter_tensor* tq_weight = call.in("q_weight", q_weight);
+  const aiter_tensor* tkv_weight = call.in("kv_weight", kv_weight);
+  const aiter_tensor* tpositions = call.in("positions", positions);
+  const aiter_tensor* tcos = call.in("cos_cache", cos);
+  const aiter_tensor* tsin = call.in("sin_cache", sin);
+  const aiter_tensor* tslots = call.in("slot_mapping", slot_mapping);
+  const aiter_tensor* tbatch_ids = call.in("batch_ids", batch_ids);
+  const aiter_tensor* heads = tkv ? tkv : tq;
+  if (!heads) throw nb::value_error("fused_qk_norm_rope_group_quant: q and kv are None");
+  const int64_t dim = heads->ndim > 0 ? heads->shape[heads->ndim - 1] : 0;
+  const int64_t turned = tcos && tcos->ndim > 0 ? 2 * tcos->shape[tcos->ndim - 1] : 0;
+  const aiter_dtype scales = parse_dtype(scale_dtype, kFloat32);
+  HeadsOut to_q(dim, turned, packed), to_kv(dim, turned, packed), to_cache(dim, turned, packed);
+  if (tq && tq->ndim >= 3) {
+    Spec shape = spec(heads->dtype, {tq->shape[tq->ndim - 3], tq->shape[tq->ndim - 2], dim});
+    to_q.rows(call, {"q_out", "q_scale", "q_rope"}, {q_out, q_scale, q_rope}, shape,
+              parse_dtype(q_dtype, heads->dtype), scales, q_group, tiled);
+  }
+  if (tkv && rows && tkv->ndim == 2)
+    to_kv.rows(call, {"kv_out", "kv_scale", "kv_rope"}, {kv_out, kv_scale, kv_rope}, like(tkv),
+               parse_dtype(kv_dtype, heads->dtype), scales, kv_group, false);
+  to_cache.cache(call, {kv_cache, kv_cache_scale, kv_cache_rope}, kv_group, tiled);
+  aiter_fused_qk_norm_rope_group_quant_opts opts = AITER_FUSED_QK_NORM_ROPE_GROUP_QUANT_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.q_eps = q_eps, opts.kv_eps = kv_eps;
+  opts.norm = norm;
+  opts.interleaved = !neox;
+  opts.hadamard = hadamard;
+  opts.skip_uncached = skip_uncached;
+  opts.q_group = q_group, opts.kv_group = kv_group;
+  opts.page_slots = page_slots;
+  opts.amax_floor = amax_floor;
+  opts.codes_dtype = parse_dtype(codes_dtype, {});
+  call.run([&] {
+    return aiter_fused_qk_norm_rope_group_quant(
+        tq, tkv, tq_weight, tkv_weight, tpositions, tcos, tsin, tslots, tbatch_ids, to_q.out,
+        to_q.scale, to_q.rope, to_kv.out, to_kv.scale, to_kv.rope, to_cache.out, to_cache.scale,
+        to_cache.rope, &opts, call.stream());
+  });
+  return call.result();
+}
+
 nb::object indexer_qk_rope_quant_and_cache(
     nb::handle q, nb::handle weights, nb::handle k, nb::handle kv_cache, nb::handle slot_mapping,
     nb::handle norm_weight, nb::handle norm_bias, nb::handle positions, nb::handle cos,
@@ -372,6 +505,18 @@ void bind_kvcache(nb::module_& m) {
   m.def("inverse_rope_group_quant", &inverse_rope_group_quant, "o"_a, "positions"_a, "cos"_a,
         "sin"_a, "rows"_a, "group"_a, "scale_layout"_a, "neox"_a, "quant_dtype"_a, "codes"_a.none(),
         "scale"_a.none(), "stream"_a.none());
+  m.def("fused_qk_norm_rope_group_quant", &fused_qk_norm_rope_group_quant, "q"_a = nb::none(),
+        "kv"_a = nb::none(), "q_weight"_a = nb::none(), "kv_weight"_a = nb::none(),
+        "positions"_a = nb::none(), "cos"_a = nb::none(), "sin"_a = nb::none(),
+        "slot_mapping"_a = nb::none(), "batch_ids"_a = nb::none(), "q_dtype"_a = nb::none(),
+        "kv_dtype"_a = nb::none(), "scale_dtype"_a = nb::none(), "packed"_a = false,
+        "rows"_a = true, "tiled"_a = false, "q_out"_a = nb::none(), "q_scale"_a = nb::none(),
+        "q_rope"_a = nb::none(), "kv_out"_a = nb::none(), "kv_scale"_a = nb::none(),
+        "kv_rope"_a = nb::none(), "kv_cache"_a = nb::none(), "kv_cache_scale"_a = nb::none(),
+        "kv_cache_rope"_a = nb::none(), "q_eps"_a = 1e-6f, "kv_eps"_a = 1e-6f, "norm"_a = true,
+        "neox"_a = false, "hadamard"_a = false, "skip_uncached"_a = false, "q_group"_a = 0,
+        "kv_group"_a = 0, "page_slots"_a = 0, "amax_floor"_a = 0.0f, "codes_dtype"_a = nb::none(),
+        "stream"_a = nb::none());
   m.def("indexer_qk_rope_quant_and_cache", &indexer_qk_rope_quant_and_cache, "q"_a, "weights"_a,
         "k"_a, "kv_cache"_a, "slot_mapping"_a, "norm_weight"_a, "norm_bias"_a, "positions"_a,
         "cos"_a, "sin"_a, "epsilon"_a, "weights_scale"_a, "ue8m0"_a, "preshuffle"_a, "neox"_a,

@@ -8,9 +8,6 @@
 namespace aiter::python {
 namespace {
 
-// Packed codes travel as uint8: no array library but torch has a packed fp4, and none has fp6.
-aiter_dtype stored(aiter_dtype dtype) { return dtype.bits < 8 ? kUint8 : dtype; }
-
 int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 // The shape of x with its last extent replaced, unless that is -1.
@@ -68,23 +65,6 @@ void give_global_scale(OpCall& call, const char* name, nb::handle value,
     opts->global_scale_tensor = call.in(name, value);
   else
     opts->global_scale = nb::cast<float>(value);
-}
-
-// A view that the call makes of an array.
-struct View {
-  aiter_tensor tensor;
-  int64_t shape[3], strides[3];
-  View(const aiter_tensor* t) : tensor(*t) {}
-  const aiter_tensor* of(int rank) {
-    tensor.ndim = rank, tensor.shape = shape, tensor.strides = strides;
-    return &tensor;
-  }
-};
-int64_t stride_of(const aiter_tensor* t, int dim) {
-  if (t->strides) return t->strides[dim];
-  int64_t stride = 1;
-  for (int i = t->ndim - 1; i > dim; --i) stride *= t->shape[i];
-  return stride;
 }
 
 nb::object quantize(nb::handle x, nb::handle smooth, nb::handle smooth_map, nb::handle num_rows,

@@ -28,10 +28,30 @@ using namespace nanobind::literals;
 
 namespace aiter::python {
 
-constexpr int kMaxTensors = 16;
+constexpr int kMaxTensors = 20;
 
 Spec like(const aiter_tensor* t);
 Spec spec(aiter_dtype dtype, std::initializer_list<int64_t> shape);
+
+// Packed codes travel as uint8: no array library but torch has a packed fp4, and none has fp6.
+inline aiter_dtype stored(aiter_dtype dtype) { return dtype.bits < 8 ? kUint8 : dtype; }
+
+// A view that a call makes of an array.
+struct View {
+  aiter_tensor tensor;
+  int64_t shape[kMaxRank], strides[kMaxRank];
+  explicit View(const aiter_tensor* t) : tensor(*t) {}
+  const aiter_tensor* of(int rank) {
+    tensor.ndim = rank, tensor.shape = shape, tensor.strides = strides;
+    return &tensor;
+  }
+};
+inline int64_t stride_of(const aiter_tensor* t, int dim) {
+  if (t->strides) return t->strides[dim];
+  int64_t stride = 1;
+  for (int i = t->ndim - 1; i > dim; --i) stride *= t->shape[i];
+  return stride;
+}
 
 // Raises the Python exception of a failed status, with the C message.
 [[noreturn]] void raise(aiter_status status);

@@ -53,6 +53,13 @@ AITER_INLINE void with_cache_codec(DType code, F&& f) {
   }
 }
 
+// The same, with the codes of 4 bits that heads may go to.
+template <class F>
+AITER_INLINE void with_head_codec(DType code, F&& f) {
+  if (code == DType::kF4E2M1x2) return f(E2M1FN{});
+  with_cache_codec(code, f);
+}
+
 // f(C{}) with the C++ type that a cache of this dtype stores: bits, where they are only copied.
 template <class F>
 AITER_INLINE void with_bits(DType dtype, F&& f) {

@@ -9,8 +9,8 @@ namespace aiter::AITER_ISA {
 
 struct VectorHead {
   // `row` may be `in`.
-  template <class T>
-  static void normalize(const HeadNorm& norm, int64_t dim, const T* in, T* row) {
+  template <class In, class T>
+  static void normalize(const HeadNorm& norm, int64_t dim, const In* in, T* row) {
     Vec sums[4] = {zero(), zero(), zero(), zero()};
     each_lanes(dim, [&](int k, Vec v) { sums[k] = fma(v, v, sums[k]); }, in);
     const float sum = reduce_add((sums[0] + sums[1]) + (sums[2] + sums[3]));
@@ -35,8 +35,8 @@ struct VectorHead {
 };
 
 struct PlainHead {
-  template <class T>
-  static void normalize(const HeadNorm& norm, int64_t dim, const T* in, T* row) {
+  template <class In, class T>
+  static void normalize(const HeadNorm& norm, int64_t dim, const In* in, T* row) {
     float sum = 0;
     for (int64_t i = 0; i < dim; ++i) sum += to_float(in[i]) * to_float(in[i]);
     const float scale = 1.0f / __builtin_sqrtf(sum / static_cast<float>(dim) + norm.eps);

@@ -1,4 +1,5 @@
-"""A call of every operator of the families quant, norm, activation, elementwise and sampling, with
+"""A call of every operator of the families quant, norm, activation, elementwise and sampling, and
+of some that end in a cache, with
 what is strided, what is written and what it depends on: test_memory.py tries them all.
 """
 
@@ -194,4 +195,16 @@ CALLS = [
           "row_ends": np.array([30, 30, 30], I32)}),
     Call("exponential", aiter.exponential, {}, {"seed": 3}, {"out": ((3, 40), F32)}, ("out",),
          {"seed": 4, "offset": 5, "lambd": 2.0, "eps": 0.5}),
+    # ---- kvcache
+    Call("fused_qk_rope_reshape_and_cache", aiter.rope_rotate_activation,
+         {"x": f32(3, 2, 64), "cos": f32(9, 8), "sin": f32(9, 8), "positions": np.array([1, 8, 4])},
+         {"quant_dtype": "float8_e4m3fn", "group_size": 32},
+         {"out": ((3, 2, 64), FP8), "out_scale": ((3, 2, 2), F32)}, ("x", "out", "out_scale"),
+         {"positions": np.array([0, 0, 0]), "group_size": 64, "do_rotate_act": False}),
+    Call("fused_qk_rope_reshape_and_cache", aiter.fused_reduce_qk_norm_rope_swa_write,
+         {"q": f32(3, 64), "kv": f32(3, 32), "q_norm_weight": f32(32), "kv_norm_weight": f32(32),
+          "cos_cache": f32(9, 4), "sin_cache": f32(9, 4), "positions": np.array([1, 8, 4])},
+         {"q_rms_eps": 0.1, "kv_rms_eps": 0.2, "rope_head_dim": 8},
+         {"out/0": ((3, 2, 32), F32), "out/1": ((3, 32), F32)}, ("q", "kv", "out/0", "out/1"),
+         {"positions": np.array([0, 0, 0]), "q_rms_eps": 2.0, "kv_rms_eps": 3.0, "is_neox": True}),
 ]  # fmt: skip

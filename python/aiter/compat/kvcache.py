@@ -20,6 +20,7 @@ __all__ = [
     "fused_qk_rope_reshape_and_cache",
     "fused_qknorm_idxrqknorm",
     "fused_qkv_split_qk_norm_rope_cache",
+    "fused_reduce_qk_norm_rope_swa_write",
     "indexer_k_quant_and_cache",
     "indexer_qk_rope_quant_and_cache",
     "inverse_rope_group_quant",
@@ -922,36 +923,9 @@ def ragged_layout_trans(kv_indptr, kv_indices, k_buffer, v_buffer):
     )
 
 
-def _norm_rope_entry(kv, weight, positions, cos, sin, eps, is_neox, group, entry):
-    """One normalized and turned tensor (tokens, heads, dim): the dims that do not turn as codes into
-    entry (tokens, heads, bytes), each group's e8m0 scale twice behind them; returns those that turn."""
-    import torch
-
-    rope = 2 * cos.shape[-1]
-    nope = kv.shape[-1] - rope
-    turned, _ = aiter.fused_qk_norm_rope(
-        kv,
-        kv[:, :0],
-        None,
-        weight,
-        None,
-        cos,
-        sin,
-        positions,
-        eps,
-        is_neox,
-        is_nope_first=True,
-    )
-    _, scale = aiter.quantize(
-        turned[..., :nope],
-        (1, group),
-        str(entry.dtype).removeprefix("torch."),
-        scale_dtype="float8_e8m0fnu",
-        out=entry[..., :nope],
-    )
-    twice = scale.view(torch.uint8).repeat_interleave(2, -1)
-    entry.view(torch.uint8)[..., nope : nope + twice.shape[-1]] = twice
-    return turned[..., nope:]
+def _check_e8m0(name, scale_dtype):
+    if scale_dtype != "e8m0":
+        raise NotImplementedError(f"{name}: scale_dtype is {scale_dtype!r}, expected 'e8m0'")
 
 
 def fused_kv_norm_rope_group_quant(
@@ -970,27 +944,26 @@ def fused_kv_norm_rope_group_quant(
 ):
     """Rows of both caches, (pages, block, bytes) and (pages, block, R); a negative slot skips its
     token."""
-    import torch
-
     _check_e8m0("fused_kv_norm_rope_group_quant", scale_dtype)
-    kv = kv.view(len(kv), 1, -1)
-    entry = torch.zeros(
-        len(kv), 1, k_nope_scale_buff.shape[-1], dtype=k_nope_scale_buff.dtype, device=kv.device
+    aiter.fused_kv_norm_rope_group_quant(
+        kv.view(len(kv), kv.shape[-1]),
+        kv_weight,
+        positions,
+        slot_mapping,
+        cos_cache,
+        sin_cache,
+        eps,
+        k_nope_scale_buff,
+        k_rope_buff,
+        is_neox,
+        quant_group_size,
+        cache_dtype=_name(k_nope_scale_buff.dtype),
     )
-    pe = _norm_rope_entry(
-        kv, kv_weight, positions, cos_cache, sin_cache, eps, is_neox, quant_group_size, entry
-    )
-    nope = kv.shape[-1] - pe.shape[-1]
-    used = nope + 2 * (nope // quant_group_size)
-    for rows, cache in ((entry[..., :used], k_nope_scale_buff[..., :used]), (pe, k_rope_buff)):
-        half = rows.shape[-1] // 2
-        aiter.concat_and_cache_mla(rows[:, 0, :half], rows[:, 0, half:], cache, slot_mapping)
     return k_nope_scale_buff, k_rope_buff
 
 
-def _check_e8m0(name, scale_dtype):
-    if scale_dtype != "e8m0":
-        raise NotImplementedError(f"{name}: scale_dtype is {scale_dtype!r}, expected 'e8m0'")
+def _name(dtype):
+    return str(dtype).removeprefix("torch.")
 
 
 def fused_qk_norm_rope_group_quant(
@@ -1018,37 +991,111 @@ def fused_qk_norm_rope_group_quant(
     batch_id_per_token=None,
 ):
     """Returns (q_nope_scale_buff, q_rope_buff or None, k_nope_scale_buff, k_rope_buff). Groups of k are of
-    64 dims. Without the write into a sliding window's rows."""
+    64 dims. The rows of the window are written, too; a batch id below 0 skips its token."""
     import torch
 
     from .dtypes import fp8
 
     _check_e8m0("fused_qk_norm_rope_group_quant", scale_dtype)
-    if swa_nope_scale_buff is not None:
-        raise NotImplementedError(
-            "fused_qk_norm_rope_group_quant: swa_nope_scale_buff is given, expected None"
-        )
     rope = 2 * cos_cache.shape[-1]
-    tables = positions, cos_cache, sin_cache, eps, is_neox
     if q_nope_scale_buff is None:
         q_nope_scale_buff = torch.empty(q.shape, dtype=q_out_dtype or q.dtype, device=q.device)
-    if q_nope_scale_buff.element_size() == 1:
-        pe = _norm_rope_entry(q, q_weight, *tables, quant_group_size, q_nope_scale_buff)
-        q_rope_buff = pe.contiguous() if q_rope_buff is None else q_rope_buff.copy_(pe)
-    else:
+    if q_nope_scale_buff.element_size() > 1:
         q_rope_buff = None
-        aiter.fused_qk_norm_rope(
-            q, q[:, :0], None, q_weight, None, cos_cache, sin_cache, positions, eps, is_neox,
-            is_nope_first=True, out=(q_nope_scale_buff, None),
-        )  # fmt: skip
-    kv = kv.view(len(kv), -1, kv.shape[-1])
+    elif q_rope_buff is None:
+        q_rope_buff = torch.empty(*q.shape[:2], rope, dtype=kv.dtype, device=q.device)
+    rows = kv.view(len(kv), kv.shape[-1])
     if k_nope_scale_buff is None:
-        k_nope_scale_buff = torch.empty(kv.shape, dtype=fp8, device=kv.device)
-    pe = _norm_rope_entry(kv, k_weight, *tables, 64, k_nope_scale_buff.view(kv.shape))
+        k_nope_scale_buff = torch.empty(len(kv), 1, kv.shape[-1], dtype=fp8, device=kv.device)
     if k_rope_buff is None:
-        k_rope_buff = torch.empty(*kv.shape[:2], rope, dtype=kv.dtype, device=kv.device)
-    k_rope_buff.view(pe.shape).copy_(pe)
+        k_rope_buff = torch.empty(len(kv), 1, rope, dtype=kv.dtype, device=kv.device)
+    if swa_dest_row is not None and batch_id_per_token is not None:
+        swa_dest_row = torch.where(batch_id_per_token[: len(kv)] < 0, -1, swa_dest_row)
+    aiter.fused_qk_norm_rope_group_quant(
+        q,
+        rows,
+        k_weight,
+        positions,
+        cos_cache,
+        sin_cache,
+        eps,
+        is_neox,
+        q_nope_scale_buff.dtype,
+        q_weight,
+        quant_group_size,
+        quant_dtype=_name(k_nope_scale_buff.dtype),
+        swa_nope_scale_buff=swa_nope_scale_buff,
+        swa_rope_buff=swa_rope_buff,
+        swa_dest_row=swa_dest_row,
+        swa_block_tables=swa_block_tables,
+        swa_block_size=swa_block_size or 1,
+        batch_id_per_token=None if swa_block_tables is None else batch_id_per_token[: len(kv)],
+        out=(
+            q_nope_scale_buff,
+            q_rope_buff,
+            k_nope_scale_buff.view(rows.shape),
+            k_rope_buff.view(len(kv), rope),
+        ),
+    )
     return q_nope_scale_buff, q_rope_buff, k_nope_scale_buff, k_rope_buff
+
+
+def fused_reduce_qk_norm_rope_swa_write(
+    q,
+    kv,
+    q_norm_weight,
+    kv_norm_weight,
+    q_rms_eps,
+    kv_rms_eps,
+    rope_head_dim,
+    cos_cache,
+    sin_cache,
+    positions,
+    q_out=None,
+    is_neox=False,
+    write_indices=None,
+    batch_id_per_token=None,
+    state_slot_mapping=None,
+    swa_kv=None,
+    win=128,
+    dtype=None,
+):
+    """Returns q_out; kv is updated in place. With a window, kv changes for the tokens alone that
+    write_indices names."""
+    import torch
+
+    writes = None not in (write_indices, batch_id_per_token, state_slot_mapping, swa_kv)
+    batches = None
+    if writes:
+        if swa_kv.shape[1] != win:
+            raise ValueError(
+                f"fused_reduce_qk_norm_rope_swa_write: win is {win}, expected swa_kv's {swa_kv.shape[1]}"
+            )
+        # The batch of each token that is named, -1 for the others; unused indices go to one past them.
+        tokens = len(kv)
+        named = torch.where(write_indices < 0, tokens, write_indices).long()
+        known = torch.nn.functional.pad(batch_id_per_token[:tokens], (0, 1), value=-1)
+        batches = torch.full_like(known, -1).index_copy_(0, named, known[named])[:tokens]
+    q_out, _ = aiter.fused_reduce_qk_norm_rope_swa_write(
+        q,
+        kv,
+        q_norm_weight,
+        kv_norm_weight,
+        q_rms_eps,
+        kv_rms_eps,
+        rope_head_dim,
+        cos_cache,
+        sin_cache,
+        positions,
+        is_neox,
+        batches,
+        state_slot_mapping if writes else None,
+        swa_kv if writes else None,
+        skip_unwritten=writes,
+        dtype=dtype or torch.bfloat16,
+        out=(q_out, kv),
+    )
+    return q_out
 
 
 def fused_qknorm_idxrqknorm(

@@ -65,6 +65,8 @@ __all__ = [
     "pertoken_quant",
     "quant_mxfp4",
     "quant_mxfp4_hip",
+    "rmsnorm_rope_rotate_activation_fp4quant_kvcache",
+    "rope_rotate_activation",
     "rotate_activation",
     "shuffle_mxfp8fp4_a",
     "shuffle_mxfp8fp4_b",
@@ -302,12 +304,92 @@ def quant_mxfp4_hip(
 
 
 def rotate_activation(out, input, scale=None, group_size=None, shuffle_scale=True):
-    if _codes(out) == _FP4:
-        layout = "shuffled" if shuffle_scale else "strided"
-        quant = _aiter.Quant(_FP4, group_size or 32, None, _E8M0, layout)
-        _aiter.rotate_activation(input, quant, out=out, out_scale=scale)
-    else:
+    if _codes(out) != _FP4:
         _aiter.rotate_activation(input, out=out)
+    elif shuffle_scale:
+        rope_rotate_activation(out, input, None, None, None, 0, scale, group_size)
+    else:
+        quant = _aiter.Quant(_FP4, group_size or 32, None, _E8M0)
+        _aiter.rotate_activation(input, quant, out=out, out_scale=scale)
+
+
+def rope_rotate_activation(
+    out,
+    input,
+    cos,
+    sin,
+    positions,
+    rope_dim,
+    out_scale=None,
+    group_size=None,
+    shuffle_scale=True,
+    do_rotate_act=True,
+):
+    """Scales of fp4 in the order of tiles of 16 heads with shuffle_scale; those of fp8 are rows."""
+    if cos is not None and rope_dim != 2 * cos.shape[-1]:
+        raise ValueError(
+            f"rope_rotate_activation: rope_dim is {rope_dim}, expected {2 * cos.shape[-1]}, twice the "
+            "width of cos"
+        )
+    heads = input.shape[-2] if input.dim() > 2 else 1
+    x, y = (t.view(-1, heads, t.shape[-1]) for t in (input, out))
+    code = _codes(out) if out.element_size() == 1 else None
+    if code is not None:
+        group_size = group_size or (32 if code == _FP4 else 128)
+        groups = x.shape[-1] // group_size
+        tiled = code == _FP4 and shuffle_scale
+        shape = (len(x), groups, 16, -1) if tiled else (len(x), heads, groups)
+        out_scale = out_scale.view(shape)
+    _aiter.rope_rotate_activation(
+        x,
+        cos,
+        sin,
+        positions,
+        code or out.dtype,
+        group_size,
+        do_rotate_act=do_rotate_act,
+        out=y,
+        out_scale=out_scale,
+    )
+
+
+def rmsnorm_rope_rotate_activation_fp4quant_kvcache(
+    kvcache,
+    scale,
+    input,
+    norm_weight,
+    cos,
+    sin,
+    positions,
+    slot_mapping,
+    epsilon,
+    rope_dim,
+    kv_block_size=16,
+    group_size=32,
+    shuffle_scale=True,
+    do_rotate_act=False,
+):
+    """The first head of each token goes to the cache."""
+    name = "rmsnorm_rope_rotate_activation_fp4quant_kvcache"
+    if rope_dim != 2 * cos.shape[-1] or (shuffle_scale and kvcache.shape[3] != kv_block_size):
+        raise ValueError(
+            f"{name}: rope_dim and kv_block_size are {rope_dim} and {kv_block_size}, expected twice "
+            "the width of cos and the slots of kvcache's pages"
+        )
+    _aiter.rmsnorm_rope_rotate_activation_fp4quant_kvcache(
+        kvcache,
+        scale,
+        input[:, 0],
+        norm_weight,
+        cos,
+        sin,
+        positions,
+        slot_mapping,
+        epsilon,
+        group_size,
+        shuffle_scale,
+        do_rotate_act,
+    )
 
 
 def _scale_for(amax, largest):

@@ -64,4 +64,11 @@ AITER_DEVICE void with_cache_codec(DType code, F&& f) {
   }
 }
 
+// The same, with the codes of 4 bits that heads may go to.
+template <class F>
+AITER_DEVICE void with_head_codec(DType code, F&& f) {
+  if (code == DType::kF4E2M1x2) return f(E2M1FN{});
+  with_cache_codec(code, f);
+}
+
 }  // namespace aiter

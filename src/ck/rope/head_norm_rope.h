@@ -37,6 +37,37 @@ struct HeadOfToken {
   }
 };
 
+// Where a head comes from: memory, as it is.
+template <class T>
+struct StoredHead {
+  const T* data;
+  template <int N>
+  AITER_DEVICE void load(int64_t d, float (&v)[N]) const {
+    load_floats<N>(data + d, v);
+  }
+};
+// Parts of it, of T or f32, which are summed in fp32 one after the other; `rounded` then to T, as
+// they are where no norm follows.
+template <class T>
+struct SummedHead {
+  const void* data;
+  DType dtype;
+  int64_t at, splits, split;  // element of the first dim, number and stride of the parts
+  bool rounded;
+  template <int N>
+  AITER_DEVICE void load(int64_t d, float (&v)[N]) const {
+    load_floats<N, T>(data, dtype, at + d, v);
+    AITER_NO_UNROLL
+    for (int64_t s = 1; s < splits; ++s) {
+      float part[N];
+      load_floats<N, T>(data, dtype, at + d + s * split, part);
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) v[k] += part[k];
+    }
+    if (rounded) Pack<T, N>::from_floats(v).to_floats(v);
+  }
+};
+
 // A head in registers: each lane holds two packs of it, which turn together or not at all, so that
 // it is read once.
 template <class T>
@@ -47,11 +78,17 @@ struct HeadPacks {
   bool has[2];
 
   // All lanes of the wave must call it. `norms`: some head of the wave is normalized.
-  AITER_DEVICE HeadPacks(const HeadOfToken& head, const T* in, bool norms) {
-    const int lane = head.lane, turns = static_cast<int>(head.pairs) / N;
-    const bool turning = lane < turns, near = head.angles.pairs_interleaved;
-    const int64_t p = static_cast<int64_t>(lane) * N;
-    const int64_t rest = static_cast<int64_t>(lane - turns) * 2 * N;
+  template <class Source>
+  AITER_DEVICE HeadPacks(const HeadOfToken& head, const Source& source, bool norms) {
+    // Lanes have the dims in order, the two of a pair aside.
+    const int turns = static_cast<int>(head.pairs) / N;
+    const int stills = static_cast<int>(head.still_count() / N + 1) / 2;
+    const bool turns_last = head.turning > 0;
+    const int its_turn = head.lane - (turns_last ? stills : 0);
+    const bool turning = its_turn >= 0 && its_turn < turns, near = head.angles.pairs_interleaved;
+    const int its_still = head.lane - (turns_last ? 0 : turns);
+    const int64_t p = static_cast<int64_t>(its_turn) * N;
+    const int64_t rest = static_cast<int64_t>(its_still) * 2 * N;
     d[0] = turning ? head.turning + (near ? 2 * p : p) : head.still + rest;
     d[1] = turning ? head.turning + (near ? 2 * p + N : head.pairs + p) : head.still + rest + N;
     has[0] = head.there && (turning || rest < head.still_count());
@@ -60,7 +97,7 @@ struct HeadPacks {
     for (int i = 0; i < 2; ++i) {
       AITER_UNROLL
       for (int k = 0; k < N; ++k) v[i][k] = 0;
-      if (has[i]) load_floats<N>(in + d[i], v[i]);
+      if (has[i]) source.load(d[i], v[i]);
     }
     if (norms) {
       float squares = 0;
@@ -86,26 +123,66 @@ struct HeadPacks {
       for (int i = 0; i < 2; ++i) Pack<T, N>::from_floats(v[i]).to_floats(v[i]);
     }
   }
+  // The head times the Walsh-Hadamard matrix and `scale`, stages from distance 1 up. Its dims are a
+  // power of two, of which every lane holds 2 N neighbours. All lanes of the wave must call it.
+  AITER_DEVICE void rotate(const HeadOfToken& head, float scale) {
+    AITER_UNROLL
+    for (int h = 1; h < N; h *= 2) {
+      AITER_UNROLL
+      for (int i = 0; i < 2; ++i) {
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k)
+          if (!(k & h)) butterfly(v[i][k], v[i][k + h]);
+      }
+    }
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) butterfly(v[0][k], v[1][k]);
+    AITER_NO_UNROLL
+    for (int h = 1; h < head.lanes; h *= 2) {
+      const bool upper = head.lane & h;
+      AITER_UNROLL
+      for (int i = 0; i < 2; ++i) {
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) {
+          const float other = shuffle_xor(v[i][k], h);
+          v[i][k] = upper ? other - v[i][k] : v[i][k] + other;
+        }
+      }
+    }
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) v[i][k] *= scale;
+    }
+  }
+
+ private:
+  AITER_DEVICE static void butterfly(float& a, float& b) {
+    const float sum = a + b;
+    b = a - b;
+    a = sum;
+  }
 };
 
 // A head of any size, of which a lane takes a pair that turns, or a dim that does not, at a time.
-template <class T>
+template <class T, class Source>
 struct HeadDims {
   const HeadOfToken& head;
-  const T* in;
+  const Source source;
   float factor = 1.0f;  // of the norm
   int64_t rows[3] = {0, 0, 0};
   bool turns;
 
   // All lanes of the wave must call it. `norms`: some head of the wave is normalized.
-  AITER_DEVICE HeadDims(const HeadOfToken& its_head, const T* its_dims, bool norms)
-      : head(its_head), in(its_dims) {
+  AITER_DEVICE HeadDims(const HeadOfToken& its_head, const Source& its_source, bool norms)
+      : head(its_head), source(its_source) {
     if (norms) {
       float squares = 0;
       if (head.there && head.norm.on)
         for (int64_t i = head.lane; i < head.dim; i += head.lanes) {
-          const float x = to_float(in[i]);
-          squares = fma(x, x, squares);
+          float x[1];
+          source.load(i, x);
+          squares = fma(x[0], x[0], squares);
         }
       factor = head.scale(squares);
     }
@@ -122,7 +199,9 @@ struct HeadDims {
       const bool pair = u < head.pairs;
       const int64_t i = pair ? head.turning + (near ? 2 * u : u) : head.still + u - head.pairs;
       const int64_t j = pair ? i + (near ? 1 : head.pairs) : i;
-      float x[1] = {to_float(in[i])}, y[1] = {to_float(in[j])};
+      float x[1], y[1];
+      source.load(i, x);
+      source.load(j, y);
       if (head.norm.on) {
         head.normalize<T>(i, factor, x);
         head.normalize<T>(j, factor, y);

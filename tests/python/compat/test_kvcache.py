@@ -528,6 +528,27 @@ def test_norm_rope_group_quant(neox, codes):
     else:
         assert torch.equal(got[0], q_turned) and got[1] is None
     check(got[2], got[3], k_turned)
+    # The rows of a window, by a table of blocks or as they are named.
+    batches = torch.arange(TOKENS, dtype=torch.int32) % 3 - 1
+    tables = torch.tensor([[4, 0, -1], [1, 3, 2]], dtype=torch.int32)
+    page = tables[batches.clamp(min=0).long(), positions // 8]
+    dest = torch.where((batches < 0) | (page < 0), -1, page * 8 + positions % 8)
+    for kind in ("tables", "rows"):
+        swa = torch.zeros(40, dim).to(fp8), torch.zeros(40, rope).bfloat16()
+        where = {"swa_block_tables": tables, "swa_block_size": 8}
+        if kind == "rows":
+            where = {"swa_dest_row": torch.arange(TOKENS, dtype=torch.int32)}
+            dest = torch.where(batches < 0, -1, where["swa_dest_row"])
+        compat.fused_qk_norm_rope_group_quant(
+            q, kv, weight, positions, cos, sin, 1e-6, neox, **options, swa_nope_scale_buff=swa[0],
+            swa_rope_buff=swa[1], batch_id_per_token=batches, **where,
+        )  # fmt: skip
+        used = dest >= 0
+        check(swa[0][dest[used]], swa[1][dest[used]], k_turned[used, 0])
+        unused = torch.ones(40, dtype=torch.bool)
+        unused[dest[used]] = False
+        assert not swa[1][unused].any() and not swa[0].view(torch.uint8)[unused].any()
+        assert 8 < used.sum() < TOKENS
     where = slots().clone()
     where[2] = -1
     caches = torch.zeros(PAGES, BLOCK, dim).to(fp8), torch.zeros(PAGES, BLOCK, rope).bfloat16()
@@ -541,6 +562,59 @@ def test_norm_rope_group_quant(neox, codes):
         not caches[1].flatten(0, 1)[5].any()
         and not caches[0].view(torch.uint8)[..., nope + 4 :].any()
     )
+
+
+@pytest.mark.parametrize("window", [False, True])
+@pytest.mark.parametrize("neox", [False, True])
+@pytest.mark.parametrize("splits", [None, 1, 2])
+def test_reduce_norm_rope_swa_write(splits, neox, window):
+    dim, rope, heads, win = 128, 32, 3, 7
+    generator = torch.Generator().manual_seed(5)
+    shape = (TOKENS, heads * dim)
+    q = torch.randn(*(shape if splits is None else (splits, *shape)), generator=generator)
+    kv = torch.randn(TOKENS, dim, generator=generator).bfloat16()
+    q_weight, kv_weight = torch.randn(2, dim, generator=generator).bfloat16()
+    tables = [t.bfloat16() for t in rope_tables(rope // 2)]
+    positions = torch.randperm(30, generator=generator)[:TOKENS]
+    rounded = [q.bfloat16().float(), kv.float()]
+    want = []
+    for x, weight in zip(rounded, (q_weight, kv_weight), strict=True):
+        x = (x.sum(0) if x.dim() == 3 else x).view(TOKENS, -1, dim)
+        x = x * (x.square().mean(-1, keepdim=True) + 1e-6).rsqrt() * weight.float()
+        c, s = (t[positions, None].float() for t in tables)
+        at = slice(dim - rope, dim - rope // 2), slice(dim - rope // 2, dim)
+        if not neox:
+            at = slice(dim - rope, dim, 2), slice(dim - rope + 1, dim, 2)
+        a, b = x[..., at[0]].clone(), x[..., at[1]].clone()
+        x[..., at[0]], x[..., at[1]] = a * c - b * s, b * c + a * s
+        want.append(x)
+    named = torch.arange(TOKENS, dtype=torch.int32)
+    named[::4] = -1
+    swa = torch.zeros(5, win, dim).bfloat16()
+    batches = torch.arange(TOKENS, dtype=torch.int32) % 4
+    rings = torch.tensor([3, 0, 4, 2], dtype=torch.int32)
+    options = {
+        "write_indices": named.flip(0), "batch_id_per_token": batches, "state_slot_mapping": rings,
+        "swa_kv": swa, "win": win,
+    } if window else {}  # fmt: skip
+    before = kv.clone()
+    got = compat.fused_reduce_qk_norm_rope_swa_write(
+        q.bfloat16(), kv, q_weight, kv_weight, 1e-6, 1e-6, rope, *(t[:, None, None] for t in tables),
+        positions, is_neox=neox, **options,
+    )  # fmt: skip
+    torch.testing.assert_close(got.float(), want[0], rtol=0.02, atol=0.02)
+    active = named >= 0 if window else torch.ones(TOKENS, dtype=torch.bool)
+    torch.testing.assert_close(kv[active].float(), want[1][active, 0], rtol=0.02, atol=0.02)
+    assert torch.equal(kv[~active], before[~active])
+    if not window:
+        return
+    filled = torch.zeros(5, win, dtype=torch.bool)
+    for t in named[active]:
+        place = rings[batches[t]], positions[t] % win
+        filled[place] = True
+        twins = active & (rings[batches.long()] == place[0]) & (positions % win == place[1])
+        assert any(torch.equal(swa[place], kv[u]) for u in twins.nonzero()[:, 0])
+    assert not swa[~filled].any()
 
 
 @pytest.mark.parametrize("kind", ["inplace", "auto", "fp8", "asm", "unit"])

@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import aiter as library
 import aiter.compat as aiter
 import numpy as np
 
@@ -119,6 +120,98 @@ def test_rotate_activation():
     aiter.rotate_activation(packed, TX, scale.view(torch.float8_e8m0fnu), shuffle_scale=False)
     want = cases.reference(out.numpy(), (1, 32), cases.FP4, scale_dtype=cases.E8M0)
     np.testing.assert_array_equal(packed.numpy(), want[0])
+
+
+def head_tiles(scale):
+    """(tokens, heads, groups) in AITER's order of scales for 16 heads at once."""
+    tokens, heads, groups = scale.shape
+    tiles = scale.view(torch.uint8).view(tokens, heads // 16, 16, groups // 4, 4)
+    return torch.nn.functional.pad(tiles.permute(0, 3, 4, 2, 1), (0, -(heads // 16) % 4))
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+@pytest.mark.parametrize("rope", [False, True])
+def test_rope_rotate_activation(rope, rotate):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 32, 128, generator=generator).bfloat16()
+    angles = torch.rand(40, 32, generator=generator) * 6
+    tables = angles.cos().bfloat16(), angles.sin().bfloat16(), torch.arange(5) * 7
+    turned = x
+    if rope:
+        turned, _ = library.fused_qk_norm_rope(
+            x, x[:, :0], None, None, None, *tables, None, False, is_nope_first=True
+        )
+    turned = turned.contiguous()
+    want = torch.empty(x.shape)
+    if rotate:
+        aiter.rotate_activation(want, turned)
+    else:
+        want.copy_(turned)
+    arguments = (*tables, 64) if rope else (None, None, None, 0)
+
+    def call(out, scale=None, **options):
+        aiter.rope_rotate_activation(
+            out, x, *arguments, out_scale=scale, do_rotate_act=rotate, **options
+        )
+
+    out = torch.empty_like(x)
+    call(out)
+    assert torch.equal(out, want.bfloat16())
+    codes, scale = torch.empty(x.shape, dtype=FP8), torch.empty(5 * 32, 1)
+    call(codes, scale)
+    like = cases.reference(want.view(-1, 128).numpy(), (1, 128), "float8_e4m3fn")
+    np.testing.assert_array_equal(codes.view(torch.uint8).view(-1, 128), like[0].view(np.uint8))
+    np.testing.assert_array_equal(scale, like[1])
+    packed = torch.empty(5, 32, 64, dtype=torch.uint8).view(aiter.dtypes.fp4x2)
+    like = cases.reference(want.view(-1, 128).numpy(), (1, 32), cases.FP4, scale_dtype=cases.E8M0)
+    like_scale = torch.from_numpy(like[1].view(np.uint8)).view(5, 32, 4)
+    for shuffled in (False, True):
+        tiles = head_tiles(like_scale) if shuffled else like_scale
+        scale = torch.zeros(tiles.shape, dtype=torch.uint8).view(aiter.dtypes.fp8_e8m0)
+        call(packed, scale, shuffle_scale=shuffled)
+        np.testing.assert_array_equal(packed.view(torch.uint8).view(-1, 64), like[0])
+        assert torch.equal(scale.view(torch.uint8), tiles)
+    if rotate and not rope:
+        scale = torch.zeros(head_tiles(like_scale).shape, dtype=torch.uint8)
+        aiter.rotate_activation(packed, x, scale)
+        assert torch.equal(scale, head_tiles(like_scale))
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_fp4_cache(shuffled):
+    """A cache's codes are those of rope_rotate_activation."""
+    x = torch.randn(6, 2, 256, generator=torch.Generator().manual_seed(1)).bfloat16()
+    weight = torch.linspace(0.5, 2, 256).bfloat16()
+    angles = torch.arange(80.0).view(40, 2).repeat(1, 16)
+    tables = angles.cos().bfloat16(), angles.sin().bfloat16(), torch.arange(6) * 3
+    slots = torch.tensor([70, -1, 3, 0, 127, 40])
+    turned, _ = library.fused_qk_norm_rope(
+        x, x[:, :0], None, weight, None, *tables, 1e-6, False, is_nope_first=True
+    )
+    codes = torch.empty(6, 2, 128, dtype=torch.uint8)
+    scale = torch.empty(6, 2, 8, dtype=torch.uint8)
+    aiter.rope_rotate_activation(
+        codes, turned.contiguous(), None, None, None, 0, scale, shuffle_scale=False
+    )
+    shape = (2, 2, 4, 64, 16) if shuffled else (128, 128)
+    cache = torch.zeros(shape, dtype=torch.uint8).view(aiter.dtypes.fp4x2)
+    scales = torch.zeros(shape[:4] if shuffled else (128, 8), dtype=torch.uint8)
+    aiter.rmsnorm_rope_rotate_activation_fp4quant_kvcache(
+        cache, scales, x, weight, *tables, slots, 1e-6, 64, 64 if shuffled else 16,
+        shuffle_scale=shuffled, do_rotate_act=True,
+    )  # fmt: skip
+    rows = cache.view(torch.uint8)
+    if shuffled:
+        rows = rows.permute(0, 3, 1, 2, 4).reshape(128, 128)
+        scales = scales.view(2, 2, 4, 16, 4).permute(0, 4, 3, 1, 2).reshape(128, 8)
+    there = slots >= 0
+    assert torch.equal(rows[slots[there]], codes[there, 0])
+    assert torch.equal(scales[slots[there]], scale[there, 0])
+    assert not rows[4:40].any()
+    with pytest.raises(ValueError, match="rope_dim"):
+        aiter.rmsnorm_rope_rotate_activation_fp4quant_kvcache(
+            cache, scales, x, weight, *tables, slots, 1e-6, 32
+        )
 
 
 def test_shuffle_weight():

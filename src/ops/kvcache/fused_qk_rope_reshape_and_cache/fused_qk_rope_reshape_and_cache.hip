@@ -1,5 +1,5 @@
-// Some lanes of a wave, a power of two, take a head of a token. In hip_vec they hold it in registers.
-// In hip_any they go over it once for each of norm, scales and result.
+// Some lanes of a wave, a power of two, take a head of a token. In hip_vec they hold it in registers,
+// in hip_any, if it changes on its way, in shared memory.
 #include "ck/kvcache/cache_write.h"
 #include "ck/rope/head_norm_rope.h"
 #include "ops/kvcache/fused_qk_rope_reshape_and_cache/fused_qk_rope_reshape_and_cache_args.h"
@@ -40,17 +40,9 @@ struct Place {
   AITER_DEVICE QuantSpec spec() const {
     return {a.code, target.scale_dtype, MxRound::kUp, __builtin_inff(), 1.0f, nullptr};
   }
-  AITER_DEVICE void put_dim(int64_t d, float x, bool codes, const AnyCodes& format,
-                            float factor) const {
-    const int64_t to = at + target.to.at_dim(static_cast<uint32_t>(d));
-    if (codes)
-      static_cast<uint8_t*>(target.to.data)[to] = static_cast<uint8_t>(format.encode(x * factor));
-    else
-      store_float(target.to.data, to, target.dtype, x);
-  }
 };
 
-// N numbers, from dim d on.
+// N numbers, from dim d of the target on.
 template <class T, int N>
 AITER_DEVICE void put_numbers(const Place& place, int64_t d, const float (&v)[N]) {
   const FusedArgs::Target& target = place.target;
@@ -65,92 +57,129 @@ AITER_DEVICE void put_numbers(const Place& place, int64_t d, const float (&v)[N]
 
 template <class Codec, int N>
 AITER_DEVICE void put_codes(const Place& place, int64_t d, const float (&v)[N], float factor) {
+  constexpr int kBytes = N * Codec::kBits / 8;
   const CacheLayout& to = place.target.to;
+  const uint32_t first = static_cast<uint32_t>(d * Codec::kBits / 8);
   uint8_t* codes = static_cast<uint8_t*>(to.data) + place.at;
-  if constexpr (N % 4 == 0) {
-    if (place.target.whole) {
-      struct alignas(N) Words {
-        uint32_t words[N / 4];
-      } packed;
-      Codes<Codec>(place.a.code).encode(v, factor, packed.words);
-      *reinterpret_cast<Words*>(codes + to.at_dim(static_cast<uint32_t>(d))) = packed;
-      return;
+  struct Words {
+    uint32_t words[N / 4];
+  } packed;
+  Codes<Codec>(place.a.code).encode(v, factor, packed.words);
+  if (place.target.whole) {
+    if constexpr (kBytes >= 4) {
+      struct alignas(kBytes) Bytes {
+        uint32_t words[kBytes / 4];
+      } whole;
+      AITER_UNROLL
+      for (int i = 0; i < kBytes / 4; ++i) whole.words[i] = packed.words[i];
+      *reinterpret_cast<Bytes*>(codes + to.at_dim(first)) = whole;
+    } else {
+      *reinterpret_cast<uint16_t*>(codes + to.at_dim(first)) =
+          static_cast<uint16_t>(packed.words[0]);
     }
+    return;
   }
   AITER_UNROLL
-  for (int k = 0; k < N; ++k)
-    codes[to.at_dim(static_cast<uint32_t>(d + k))] =
-        static_cast<uint8_t>(Codec::encode(v[k] * factor));
+  for (int i = 0; i < kBytes; ++i)
+    codes[to.at_dim(first + i)] = static_cast<uint8_t>(packed.words[i / 4] >> i % 4 * 8);
 }
 
-// The head is in registers; its scales are for all dims. All lanes of the wave must call it.
+// The head is in registers. All lanes of the wave must call it.
 template <class T>
 AITER_DEVICE void put(const Place& place, const HeadOfToken& head, const HeadPacks<T>& packs,
                       bool goes) {
   const FusedArgs::Target& target = place.target;
+  const bool dynamic = target.quant == CacheQuant::kDynamic;
+  const int lanes = target.lanes_per_group ? target.lanes_per_group : head.lanes;
+  int64_t d[2];  // of the target
+  bool has[2];
+  AITER_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    d[i] = packs.d[i] - target.begin;
+    has[i] = packs.has[i] && d[i] >= 0 && d[i] < target.count;
+  }
   float amax = 0;
-  if (target.quant == CacheQuant::kDynamic)
-    amax =
-        lanes_reduce<Max>(max_magnitude(max_magnitude(amax, packs.v[0]), packs.v[1]), head.lanes);
+  if (dynamic) {
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i)
+      if (has[i]) amax = max_magnitude(amax, packs.v[i]);
+    amax = lanes_reduce<Max>(amax, lanes);
+  }
   if (!goes) return;
   if (target.quant == CacheQuant::kNone) {
     AITER_UNROLL
     for (int i = 0; i < 2; ++i)
-      if (packs.has[i]) put_numbers<T>(place, packs.d[i], packs.v[i]);
+      if (has[i]) put_numbers<T>(place, d[i], packs.v[i]);
     return;
   }
-  const bool dynamic = target.quant == CacheQuant::kDynamic;
   const float given = place.given_factor(), floor = target.amax_floor;
   const QuantSpec spec = place.spec();
   Scale scale{};
-  with_cache_codec(place.a.code, [&] AITER_LAMBDA(auto codec) {
+  with_head_codec(place.a.code, [&] AITER_LAMBDA(auto codec) {
     using Codec = decltype(codec);
     if (dynamic) scale = cache_scale<Codec>(amax, floor, spec);
     const float factor = dynamic ? scale.factor : given;
     AITER_UNROLL
     for (int i = 0; i < 2; ++i)
-      if (packs.has[i]) put_codes<Codec>(place, packs.d[i], packs.v[i], factor);
+      if (has[i]) put_codes<Codec>(place, d[i], packs.v[i], factor);
   });
-  if (dynamic && head.lane == 0) place.store_scale(0, scale);
+  if (!dynamic) return;
+  if (target.lanes_per_group == 0) {
+    if (head.lane == 0) place.store_scale(0, scale);
+  } else if (has[0]) {  // a group is a power of two of dims
+    const uint32_t group = static_cast<uint32_t>(target.group), dim = static_cast<uint32_t>(d[0]);
+    if ((dim & (group - 1)) == 0) place.store_scale(dim >> (31 - __builtin_clz(group)), scale);
+  }
 }
 
-// A head of any size. All lanes of the wave must call it.
-template <class T>
-AITER_DEVICE void put(const Place& place, const HeadOfToken& head, const HeadDims<T>& dims,
-                      bool goes) {
+// A head of any size, of which number(d) is dim d. All lanes of the wave must call it.
+template <class Number>
+AITER_DEVICE void put_dims(const Place& place, const HeadOfToken& head, bool goes,
+                           Number&& number) {
   const FusedArgs::Target& target = place.target;
   const bool dynamic = target.quant == CacheQuant::kDynamic;
-  const bool codes = target.quant != CacheQuant::kNone;
-  const int64_t group = dynamic ? target.group : head.dim;
+  const int64_t group = dynamic ? target.group : target.count;
   const AnyCodes format(place.a.code);
+  const CacheLayout& to = target.to;
   AITER_NO_UNROLL
-  for (int64_t g = 0; g * group < head.dim; ++g) {
-    const int64_t begin = g * group, end = begin + group;
-    float amax = 0;
+  for (int64_t g = 0; g * group < target.count; ++g) {
+    const int64_t begin = g * group, end = min<int64_t>(begin + group, target.count);
+    float factor = place.given_factor();
     if (dynamic) {
-      dims.each([&] AITER_LAMBDA(int64_t d, float x) {
-        const float one[1] = {x};
-        if (d >= begin && d < end) amax = max_magnitude(amax, one);
-      });
+      float amax = 0;
+      if (goes)
+        for (int64_t d = begin + head.lane; d < end; d += head.lanes) {
+          const float one[1] = {number(target.begin + d)};
+          amax = max_magnitude(amax, one);
+        }
       amax = lanes_reduce<Max>(amax, head.lanes);
+      const Scale scale = cache_scale(amax, target.amax_floor, place.spec(), format);
+      if (goes && head.lane == 0) place.store_scale(g, scale);
+      factor = scale.factor;
     }
-    if (goes) {
-      float factor = place.given_factor();
-      if (dynamic) {
-        const Scale scale = cache_scale(amax, target.amax_floor, place.spec(), format);
-        if (head.lane == 0) place.store_scale(g, scale);
-        factor = scale.factor;
+    if (!goes) continue;
+    const bool pairs = target.quant != CacheQuant::kNone && format.bits == 4;
+    const int step = pairs ? 2 : 1;
+    AITER_NO_UNROLL
+    for (int64_t d = begin + step * head.lane; d < end; d += step * head.lanes) {
+      const float x = number(target.begin + d);
+      const int64_t at = place.at + to.at_dim(static_cast<uint32_t>(pairs ? d >> 1 : d));
+      if (target.quant == CacheQuant::kNone) {
+        store_float(to.data, at, target.dtype, x);
+        continue;
       }
-      dims.each([&] AITER_LAMBDA(int64_t d, float x) {
-        if (d >= begin && d < end) place.put_dim(d, x, codes, format, factor);
-      });
+      uint32_t code = format.encode(x * factor);
+      if (pairs) code |= format.encode(number(target.begin + d + 1) * factor) << 4;
+      static_cast<uint8_t*>(to.data)[at] = static_cast<uint8_t>(code);
     }
   }
 }
 
-// A group's head of a part.
-template <class T, class Numbers>
-AITER_DEVICE void write_head(const FusedArgs& a, const FusedArgs::Part& part, int64_t item) {
+// A group's head of a part. All threads of the block must call it.
+template <class T, bool kInRegisters>
+AITER_DEVICE void write_head(const FusedArgs& a, const FusedArgs::Part& part, int part_index,
+                             int64_t item) {
+  AITER_DYNAMIC_SHARED(shared);
   const int lanes = a.lanes_per_head;
   const int64_t items = a.tokens * part.heads;
   const bool there = item < items;
@@ -167,40 +196,80 @@ AITER_DEVICE void write_head(const FusedArgs& a, const FusedArgs::Part& part, in
                          thread_index() & (lanes - 1),
                          lanes,
                          there};
-  const T* in = static_cast<const T*>(part.from) + t * part.from_token + h * part.from_head;
-  const Numbers numbers(head, in, part.norm.on);
-  // The array, which may be the heads themselves, comes first in the arguments and is written last.
-  AITER_NO_UNROLL
-  for (int k = part.target_count - 1; k >= 0; --k) {
-    const FusedArgs::Target& target = part.targets[k];
-    int64_t page = 0;
-    uint32_t slot = 0;
-    const bool goes = there && a.find(target, t, page, slot);
-    put(Place(a, target, page, slot, h), head, numbers, goes);
+  const SummedHead<T> in{part.from,   part.from_dtype, t * part.from_token + h * part.from_head,
+                         part.splits, part.from_split, !part.norm.on};
+  int64_t page = 0;
+  uint32_t slot = 0;
+  const bool found = a.cached && there && a.find(t, page, slot);
+  // Calls put(place, goes) for each target. The array, which may be the heads themselves, comes first
+  // in the arguments and is written last.
+  auto each_target = [&] AITER_LAMBDA(auto put_it) {
+    AITER_NO_UNROLL
+    for (int k = a.target_count - 1; k >= 0; --k) {
+      const FusedArgs::Target& target = a.targets[k];
+      if (target.part != part_index) continue;
+      const bool to_slots = target.to_slots;
+      put_it(Place(a, target, to_slots ? page : t, to_slots ? slot : 0, h),
+             to_slots || target.cached_only ? found : there);
+    }
+  };
+  if constexpr (kInRegisters) {
+    HeadPacks<T> packs(head, in, part.norm.on);
+    if (a.hadamard != 0.0f) packs.rotate(head, a.hadamard);
+    each_target([&] AITER_LAMBDA(const Place& place, bool goes) { put(place, head, packs, goes); });
+  } else {
+    const bool changed = part.changed(a);
+    const int dim = static_cast<int>(part.dim);
+    float* row = reinterpret_cast<float*>(shared) + thread_index() / lanes * dim;
+    if (changed) {
+      HeadDims<T, SummedHead<T>>(head, in, part.norm.on).each([&] AITER_LAMBDA(int64_t d, float x) {
+        row[d] = x;
+      });
+      barrier();
+    }
+    const bool rotates = a.hadamard != 0.0f;
+    AITER_NO_UNROLL
+    for (int distance = 1; rotates && distance < dim; distance *= 2) {
+      if (there)
+        for (int k = head.lane; k < dim / 2; k += lanes) {
+          const int i = (k & (distance - 1)) + (k & -distance) * 2;
+          const float x = row[i], y = row[i + distance];
+          row[i] = x + y, row[i + distance] = x - y;
+        }
+      barrier();
+    }
+    const float scale = rotates ? a.hadamard : 1.0f;
+    const T* from = static_cast<const T*>(part.from) + in.at;
+    each_target([&] AITER_LAMBDA(const Place& place, bool goes) {
+      put_dims(place, head, goes, [&] AITER_LAMBDA(int64_t d) {
+        return changed ? row[d] * scale : to_float(from[d]);
+      });
+    });
   }
 }
 
-// A block has heads of one part, so that its threads go the same ways.
-template <class T, class Numbers>
+// A block has heads of one part, so that its threads go the same ways. It does not go on to other heads:
+// what it knows of arguments would take too many registers from one to the next.
+template <class T, bool kInRegisters>
 AITER_DEVICE void write_heads(const FusedArgs& a) {
-  const FusedArgs::Part& part = a.parts[block_index_y()];
-  const int64_t step = block_threads() / a.lanes_per_head, items = a.tokens * part.heads;
-  AITER_NO_UNROLL
-  for (int64_t first = block_index_x() * step; first < items; first += grid_blocks() * step)
-    write_head<T, Numbers>(a, part, first + thread_index() / a.lanes_per_head);
+  const int part_index = block_index_y();
+  const int64_t block = static_cast<int64_t>(block_index_z()) * grid_blocks() + block_index_x();
+  const int64_t item = block * (block_threads() / a.lanes_per_head);
+  write_head<T, kInRegisters>(a, a.parts[part_index], part_index,
+                              item + thread_index() / a.lanes_per_head);
 }
 
 }  // namespace aiter
 
-#define AITER_FUSED_QK_ROPE_CACHE(row, Numbers, T)               \
+#define AITER_FUSED_QK_ROPE_CACHE(row, in_registers, T)          \
   AITER_KERNEL(fused_qk_rope_reshape_and_cache_##row##_##T, 128) \
   (const aiter::FusedQkRopeReshapeAndCacheArgs a) {              \
     aiter::wait_for_previous_kernel();                           \
-    aiter::write_heads<aiter::T, aiter::Numbers<aiter::T>>(a);   \
+    aiter::write_heads<aiter::T, in_registers>(a);               \
   }
-AITER_FUSED_QK_ROPE_CACHE(hip_vec, HeadPacks, f32)
-AITER_FUSED_QK_ROPE_CACHE(hip_vec, HeadPacks, f16)
-AITER_FUSED_QK_ROPE_CACHE(hip_vec, HeadPacks, bf16)
-AITER_FUSED_QK_ROPE_CACHE(hip_any, HeadDims, f32)
-AITER_FUSED_QK_ROPE_CACHE(hip_any, HeadDims, f16)
-AITER_FUSED_QK_ROPE_CACHE(hip_any, HeadDims, bf16)
+AITER_FUSED_QK_ROPE_CACHE(hip_vec, true, f32)
+AITER_FUSED_QK_ROPE_CACHE(hip_vec, true, f16)
+AITER_FUSED_QK_ROPE_CACHE(hip_vec, true, bf16)
+AITER_FUSED_QK_ROPE_CACHE(hip_any, false, f32)
+AITER_FUSED_QK_ROPE_CACHE(hip_any, false, f16)
+AITER_FUSED_QK_ROPE_CACHE(hip_any, false, bf16)

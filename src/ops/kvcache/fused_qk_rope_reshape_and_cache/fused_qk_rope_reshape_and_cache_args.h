@@ -6,34 +6,69 @@
 
 namespace aiter {
 
+// Slots by the sequence and the position of a token: a table of pages for each sequence, or one page,
+// of which it has a window of the last positions.
+struct SequenceSlots {
+  const void* batches;  // null: none
+  const void* positions;
+  Rows positions_rows;
+  int64_t count, sequences;
+  int64_t columns, stride;  // of the table, which CacheSlots has; columns = 0: a window
+  DType batches_dtype, positions_dtype;
+
+  // The token's position; negative for one of no sequence.
+  AITER_HOST_DEVICE int64_t position(int64_t token) const {
+    const int64_t batch = rope_integer(batches, batches_dtype, token);
+    return batch >= 0 && batch < sequences
+               ? rope_integer(positions, positions_dtype, positions_rows.offset(token))
+               : -1;
+  }
+  // The page of one that has a position, where it is in column `column` of pages.
+  AITER_HOST_DEVICE int64_t page(const CacheSlots& slots, int64_t token, int64_t column) const {
+    if (columns > 0 && column >= columns) return -1;
+    const int64_t row = rope_integer(batches, batches_dtype, token) * stride;
+    return slots[columns > 0 ? row + column : row];
+  }
+};
+
 struct FusedQkRopeReshapeAndCacheArgs {
   static constexpr int64_t kMaxDim = 1024;  // of a head that is normalized or turns
-  static constexpr int kMaxParts = 4;
+  static constexpr int kMaxParts = 4, kMaxTargets = 6;
 
   // The order of computed scales: by strides, or as matrix instructions read the e8m0 scales of 32
-  // tokens, in tiles of 2 or 8 columns (gfx950) or of 4 (gfx1250).
-  enum class ScaleOrder : int32_t { kStrided, kTiles2, kTiles8, kTiles4 };
+  // tokens, in tiles of 2 or 8 columns (gfx950) or of 4 (gfx1250), or those of 16 slots or heads.
+  enum class ScaleOrder : int32_t { kStrided, kTiles2, kTiles8, kTiles4, kRows16 };
 
-  // Where heads go, as they are or as codes: rows of an array, or slots of a cache.
+  // Where dims [begin, begin + count) of a part's heads go, as they are or as codes: rows of an
+  // array, or slots of a cache. Of codes of 4 bits, the layout counts bytes.
   struct Target {
+    int32_t part, begin;
+    int64_t count;
     CacheLayout to;
     CacheScales scale;
     DType dtype;
     CacheQuant quant;
-    int64_t group;       // kDynamic: dims that share a scale
-    DType scale_dtype;   // f32, or e8m0: a power of two
-    int32_t scale_bits;  // log2 of the copies of a scale, side by side
-    float amax_floor;    // a scale makes room for this much at least
-    int32_t to_slots;    // else to the token's row: its `page`
-    int32_t whole;       // hip_vec: packs stay together, at multiples of their size
-    ScaleOrder order;    // else than kStrided: scale.page is of 32 tokens, scale.slot of a row of
-    Divisor columns;     // so many groups, scale.head a head's groups
+    int64_t group;            // kDynamic: dims that share a scale
+    DType scale_dtype;        // f32, or e8m0: a power of two
+    int32_t scale_bits;       // log2 of the copies of a scale, side by side
+    float amax_floor;         // a scale makes room for this much at least
+    int32_t to_slots;         // else to the token's row: its `page`
+    int32_t cached_only;      // rows: of the tokens that have a slot
+    int32_t whole;            // hip_vec: packs stay together, at multiples of their size
+    int32_t lanes_per_group;  // hip_vec: that share a scale; 0 = those of a head
+    ScaleOrder order;  // else than kStrided: scale.page is of 32 tokens, scale.slot of a row of
+    Divisor columns;   // so many groups, scale.head a head's groups
 
     AITER_HOST_DEVICE int64_t scale_at(int64_t page, uint32_t slot, int64_t head,
                                        int64_t group_index) const {
       if (order == ScaleOrder::kStrided)
         return page * scale.page + slot * scale.slot + head * scale.head +
                group_index * scale.group;
+      if (order == ScaleOrder::kRows16) {  // one of the two is 0
+        const int64_t row = slot + head;
+        return page * scale.page + group_index * scale.group + (row & 15) * scale.slot +
+               (row >> 4) * scale.head;
+      }
       const int64_t flat = head * scale.head + group_index, row = columns.divide(flat);
       const int64_t k = flat - row * columns.divisor;
       const int64_t at = (page >> 5) * scale.page + row * scale.slot;
@@ -48,30 +83,45 @@ struct FusedQkRopeReshapeAndCacheArgs {
       }
     }
   };
-  // Heads that are normalized or not, turned or not, and go to one or two places.
+  // Heads that are normalized or not, turned or not.
   struct Part {
     const void* from;
     int64_t from_token, from_head;  // strides
+    int64_t splits, from_split;     // heads are sums, in fp32, of so many parts
+    DType from_dtype;               // that of the heads, or f32
     int64_t heads, dim;
     HeadNorm norm;
     int32_t turns;  // dims [first, first + 2 * pairs)
     int32_t first;
-    int32_t target_count;
-    Target targets[2];
+
+    AITER_HOST_DEVICE bool summed(DType dtype) const { return splits > 1 || from_dtype != dtype; }
+    // Else it arrives as it is, and may be of any size.
+    AITER_HOST_DEVICE bool changed(const FusedQkRopeReshapeAndCacheArgs& args) const {
+      return norm.on || turns || args.hadamard != 0.0f || summed(args.dtype);
+    }
   } parts[kMaxParts];
-  int32_t part_count;
+  Target targets[kMaxTargets];
+  int32_t part_count, target_count;
+  int32_t cached;     // some target goes by slots
+  float hadamard;     // 0, or what the heads times the Walsh-Hadamard matrix are multiplied by
   DType dtype;        // of the heads
   DType code;         // of all targets of codes, so that threads part no ways
   RopeAngles angles;  // pairs = 0: no rotation
   CacheSlots slots;
+  SequenceSlots sequences;  // where tokens have no slots of their own
   int64_t tokens;
   int32_t lanes_per_head;  // GPU: a power of two up to the wave
 
-  // Where a token's heads go; false if nowhere.
-  AITER_HOST_DEVICE bool find(const Target& target, int64_t token, int64_t& page,
-                              uint32_t& slot) const {
-    page = token, slot = 0;
-    return !target.to_slots || (token < slots.count && slots.find(token, page, slot));
+  // The token's slot in the cache; false if it has none.
+  AITER_HOST_DEVICE bool find(int64_t token, int64_t& page, uint32_t& slot) const {
+    const bool direct = !sequences.batches;
+    if (direct && token >= slots.count) return false;
+    const int64_t at = direct ? slots[token] : sequences.position(token);
+    if (at < 0 || (direct && at >= slots.capacity)) return false;
+    page = slots.block.divide(at);
+    slot = static_cast<uint32_t>(at - page * slots.block.divisor);
+    if (!direct) page = sequences.page(slots, token, page);
+    return page >= 0 && page < slots.pages;
   }
 };
 

@@ -1,5 +1,6 @@
 #include "ops/kvcache/fused_qk_rope_reshape_and_cache/fused_qk_rope_reshape_and_cache_args.h"
 #include "simd/cache_write.h"
+#include "simd/hadamard.h"
 #include "simd/head_norm_rope.h"
 #include "simd/parallel.h"
 
@@ -9,7 +10,7 @@ namespace {
 using Args = FusedQkRopeReshapeAndCacheArgs;
 using Part = Args::Part;
 using Target = Args::Target;
-constexpr int64_t kChunk = 1024;  // numbers converted at a time
+constexpr int64_t kChunk = 1024;  // numbers converted at a time, an even number
 
 void store_scale(const Target& target, int64_t index, const Scale& scale) {
   for (int64_t i = 0; i < int64_t{1} << target.scale_bits; ++i)
@@ -20,26 +21,53 @@ void store_scale(const Target& target, int64_t index, const Scale& scale) {
 }
 
 struct Vectors : VectorHead {
-  template <class T>
-  static float amax(const T* x, int64_t n) {
+  template <class X>
+  static void copy(const X* x, float* to, int64_t n) {
+    map_lanes(to, n, false, [](Vec v) { return v; }, NothingAhead{}, x);
+  }
+  template <class X>
+  static void add(const X* x, float* to, int64_t n) {
+    map_lanes(to, n, false, [](Vec sum, Vec v) { return sum + v; }, NothingAhead{}, to, x);
+  }
+  template <class C, class X>
+  static void round(const X* x, C* to, int64_t n) {
+    map_lanes(to, n, false, [](Vec v) { return v; }, NothingAhead{}, x);
+  }
+  static void rotate(float* row, int64_t n, float scale) {
+    transform(row, n);
+    const Vec factor = set1(scale);
+    map_lanes(row, n, false, [&](Vec v) { return v * factor; }, NothingAhead{}, row);
+  }
+  template <class X>
+  static float amax(const X* x, int64_t n) {
     return group_amax(n, [&](int64_t i, int lanes) { return load_some(x + i, lanes); });
   }
-  template <class Codec, class T>
-  static void encode(const CacheLayout& to, int64_t at, int64_t begin, const T* x, int64_t n,
-                     float factor) {
-    uint8_t codes[kChunk];
-    for (int64_t d = 0; d < n; d += kChunk) {
-      const int64_t m = n - d < kChunk ? n - d : kChunk;
-      encode_codes<Codec>(m, factor, codes, false,
-                          [&](int64_t i, int lanes) { return load_some(x + d + i, lanes); });
-      place(to, at, begin + d, codes, m);
-    }
+  template <class Codec, class X>
+  static void encode(const X* x, int64_t n, float factor, uint8_t* codes) {
+    encode_codes<Codec>(n, factor, codes, false,
+                        [&](int64_t i, int lanes) { return load_some(x + i, lanes); });
   }
 };
 
 struct Plain : PlainHead {
-  template <class T>
-  static float amax(const T* x, int64_t n) {
+  template <class X>
+  static void copy(const X* x, float* to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] = to_float(x[i]);
+  }
+  template <class X>
+  static void add(const X* x, float* to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] += to_float(x[i]);
+  }
+  template <class C, class X>
+  static void round(const X* x, C* to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] = from_float<C>(to_float(x[i]));
+  }
+  static void rotate(float* row, int64_t n, float scale) {
+    transform_plainly(row, n);
+    for (int64_t i = 0; i < n; ++i) row[i] *= scale;
+  }
+  template <class X>
+  static float amax(const X* x, int64_t n) {
     float most = 0;
     for (int64_t i = 0; i < n; ++i) {
       const float v = __builtin_fabsf(to_float(x[i]));
@@ -47,53 +75,74 @@ struct Plain : PlainHead {
     }
     return most;
   }
-  template <class Codec, class T>
-  static void encode(const CacheLayout& to, int64_t at, int64_t begin, const T* x, int64_t n,
-                     float factor) {
-    uint8_t* codes = static_cast<uint8_t*>(to.data) + at;
+  template <class Codec, class X>
+  static void encode(const X* x, int64_t n, float factor, uint8_t* codes) {
     for (int64_t i = 0; i < n; ++i)
-      codes[to.at_dim(static_cast<uint32_t>(begin + i))] =
-          static_cast<uint8_t>(Codec::encode(to_float(x[i]) * factor));
+      put_code<Codec::kBits>(codes, i, Codec::encode(to_float(x[i]) * factor));
   }
 };
 
-// Head h of a token or slot into its place.
-template <class Row, class T>
-void put(const Args& a, const Target& target, const T* head, int64_t dim, int64_t page,
-         uint32_t slot, int64_t h) {
-  const int64_t at = target.to.at_slot(page, slot) + h * target.to.head;
-  if (target.dtype == a.dtype) {
-    if (static_cast<T*>(target.to.data) + at != head) place(target.to, at, 0, head, dim);
-    return;
-  }
-  if (target.quant == CacheQuant::kNone) {  // f16 or bf16 of floats
+// Head h of a token or slot, of T or, rotated, of floats, into its place.
+template <class Row, class T, class X>
+void put(const Args& a, const Target& target, const X* head, int64_t page, uint32_t slot,
+         int64_t h) {
+  const int64_t at = target.to.at_slot(page, slot) + h * target.to.head, count = target.count;
+  head += target.begin;
+  if constexpr (__is_same(X, T))
+    if (target.dtype == a.dtype) {
+      if (static_cast<T*>(target.to.data) + at != head) place(target.to, at, 0, head, count);
+      return;
+    }
+  if (target.quant == CacheQuant::kNone) {
     with_float_type(target.dtype, [&]<class C>(C) {
-      for (int64_t d = 0; d < dim; ++d) {
-        const C x = from_float<C>(to_float(head[d]));
-        place(target.to, at, d, &x, 1);
+      C numbers[kChunk];
+      for (int64_t d = 0; d < count; d += kChunk) {
+        const int64_t m = count - d < kChunk ? count - d : kChunk;
+        Row::round(head + d, numbers, m);
+        place(target.to, at, d, numbers, m);
       }
     });
     return;
   }
   const bool dynamic = target.quant == CacheQuant::kDynamic;
-  const int64_t group = dynamic ? target.group : dim;
-  with_cache_codec(target.dtype, [&]<class Codec>(Codec) {
-    for (int64_t d = 0, g = 0; d < dim; d += group, ++g) {
-      const int64_t n = dim - d < group ? dim - d : group;
+  const int64_t group = dynamic ? target.group : count;
+  with_head_codec(target.dtype, [&]<class Codec>(Codec) {
+    for (int64_t begin = 0, g = 0; begin < count; begin += group, ++g) {
+      const int64_t end = count - begin < group ? count : begin + group;
       const int64_t scale_at = target.scale_at(page, slot, h, g);
       float factor = 1.0f;
       if (dynamic) {
         const QuantSpec spec{target.dtype, target.scale_dtype, MxRound::kUp, __builtin_inff(), 1.0f,
                              nullptr};
-        const Scale scale = cache_scale<Codec>(Row::amax(head + d, n), target.amax_floor, spec);
+        const Scale scale =
+            cache_scale<Codec>(Row::amax(head + begin, end - begin), target.amax_floor, spec);
         store_scale(target, scale_at, scale);
         factor = scale.factor;
       } else if (target.scale.data) {
         factor = 1.0f / target.scale.data[scale_at];
       }
-      Row::template encode<Codec>(target.to, at, d, head + d, n, factor);
+      uint8_t codes[kChunk];
+      for (int64_t d = begin; d < end; d += kChunk) {
+        const int64_t m = end - d < kChunk ? end - d : kChunk;
+        Row::template encode<Codec>(head + d, m, factor, codes);
+        place(target.to, at, d * Codec::kBits / 8, codes, m * Codec::kBits / 8);
+      }
     }
   });
+}
+
+// The sum of the parts of a head.
+template <class Row, class T>
+void sum_parts(const Args& a, const Part& part, int64_t at, float* sum) {
+  auto add_all = [&]<class X>(X) {
+    const X* from = static_cast<const X*>(part.from) + at;
+    Row::copy(from, sum, part.dim);
+    for (int64_t s = 1; s < part.splits; ++s) Row::add(from + s * part.from_split, sum, part.dim);
+  };
+  if (part.from_dtype == a.dtype)
+    add_all(T{});
+  else
+    add_all(float{});
 }
 
 template <class Row, class T>
@@ -101,22 +150,35 @@ void write_tokens(const Args& args, int64_t begin, int64_t end) {
   const Args a = args;  // what is written may alias the caller's
   RopeFactors factors;
   T row[Args::kMaxDim];
+  float floats[Args::kMaxDim];  // the sum of a head's parts, or the rotated head
   for (int64_t t = begin; t < end; ++t) {
     int64_t rows[3] = {0, 0, 0};
     const bool turns = a.angles.pairs > 0 && rope_rows(a.angles, t, rows);
     if (turns) factors.load(a.angles, 0, rows, 0, a.angles.pairs);
+    int64_t page = 0;
+    uint32_t slot = 0;
+    const bool found = a.cached && a.find(t, page, slot);
+    bool goes[Args::kMaxTargets], needed[Args::kMaxParts] = {};
+    for (int k = 0; k < a.target_count; ++k) {
+      goes[k] = found || !(a.targets[k].to_slots || a.targets[k].cached_only);
+      if (goes[k]) needed[a.targets[k].part] = true;
+    }
     for (int i = 0; i < a.part_count; ++i) {
+      if (!needed[i]) continue;
       const Part& part = a.parts[i];
-      int64_t pages[2];
-      uint32_t slots[2];
-      bool goes[2] = {};
-      for (int k = 0; k < part.target_count; ++k)
-        goes[k] = a.find(part.targets[k], t, pages[k], slots[k]);
-      if (!goes[0] && !goes[1]) continue;
-      const T* in = static_cast<const T*>(part.from) + t * part.from_token;
-      for (int64_t h = 0; h < part.heads; ++h, in += part.from_head) {
+      const bool summed = part.summed(a.dtype);
+      for (int64_t h = 0; h < part.heads; ++h) {
+        const int64_t at = t * part.from_token + h * part.from_head;
+        const T* in = static_cast<const T*>(part.from) + at;
         const T* head = in;
-        if (part.norm.on) {
+        if (summed) {
+          sum_parts<Row, T>(a, part, at, floats);
+          if (part.norm.on)
+            Row::normalize(part.norm, part.dim, floats, row);
+          else
+            Row::round(floats, row, part.dim);
+          head = row;
+        } else if (part.norm.on) {
           Row::normalize(part.norm, part.dim, in, row);
           head = row;
         }
@@ -125,8 +187,20 @@ void write_tokens(const Args& args, int64_t begin, int64_t end) {
           Row::turn(a.angles, factors, row + part.first);
           head = row;
         }
-        for (int k = 0; k < part.target_count; ++k)
-          if (goes[k]) put<Row>(a, part.targets[k], head, part.dim, pages[k], slots[k], h);
+        if (a.hadamard != 0.0f) {
+          Row::copy(head, floats, part.dim);
+          Row::rotate(floats, part.dim, a.hadamard);
+        }
+        for (int k = 0; k < a.target_count; ++k) {
+          const Target& target = a.targets[k];
+          if (target.part != i || !goes[k]) continue;
+          const int64_t its_page = target.to_slots ? page : t;
+          const uint32_t its_slot = target.to_slots ? slot : 0;
+          if (a.hadamard != 0.0f)
+            put<Row, T>(a, target, floats, its_page, its_slot, h);
+          else
+            put<Row, T>(a, target, head, its_page, its_slot, h);
+        }
       }
     }
   }

@@ -1,65 +1,11 @@
 #include "ops/quant/rotate_activation/rotate_activation_args.h"
+#include "simd/hadamard.h"
 #include "simd/parallel.h"
 #include "simd/quantize.h"
 #include "simd/simd.h"
 
 namespace aiter::AITER_ISA {
 namespace {
-
-// Lane i gets lane i ^ h.
-template <int h>
-AITER_INLINE Vec xor_lanes(Vec a) {
-#define AITER_LANES8(i) \
-  (i) ^ h, (i + 1) ^ h, (i + 2) ^ h, (i + 3) ^ h, (i + 4) ^ h, (i + 5) ^ h, (i + 6) ^ h, (i + 7) ^ h
-#if AITER_ISA_LEVEL == 2
-  return {__builtin_shufflevector(a.v, a.v, AITER_LANES8(0), AITER_LANES8(8))};
-#else
-  return {__builtin_shufflevector(a.v, a.v, AITER_LANES8(0))};
-#endif
-#undef AITER_LANES8
-}
-
-// The stage of distance h within a vector: a + b in the lower, a - b in the upper lane of a pair.
-template <int h>
-AITER_INLINE Vec stage(Vec v) {
-  float signs[kLanes];
-  for (int i = 0; i < kLanes; ++i) signs[i] = i & h ? -1.0f : 1.0f;
-  return xor_lanes<h>(v) + v * load(signs);
-}
-AITER_INLINE Vec stages_of_a_vector(Vec v) {
-  v = stage<4>(stage<2>(stage<1>(v)));
-  if constexpr (kLanes == 16) v = stage<8>(v);
-  return v;
-}
-
-// row *= the Walsh-Hadamard matrix; stages go from distance 1 up, which fixes the rounding.
-void transform(float* row, int64_t n) {
-  int64_t h = 1;
-  if (n >= kLanes) {
-    for (int64_t i = 0; i < n; i += kLanes) store(row + i, stages_of_a_vector(load(row + i)));
-    h = kLanes;
-    for (; 4 * h <= n; h *= 4)  // two stages at a time
-      for (int64_t i = 0; i < n; i += 4 * h)
-        for (int64_t j = i; j < i + h; j += kLanes) {
-          const Vec a = load(row + j), b = load(row + j + h), c = load(row + j + 2 * h),
-                    d = load(row + j + 3 * h);
-          const Vec p = a + b, m = a - b, q = c + d, r = c - d;
-          store(row + j, p + q), store(row + j + h, m + r);
-          store(row + j + 2 * h, p - q), store(row + j + 3 * h, m - r);
-        }
-    for (; h < n; h *= 2)
-      for (int64_t j = 0; j < h; j += kLanes) {
-        const Vec a = load(row + j), b = load(row + j + h);
-        store(row + j, a + b), store(row + j + h, a - b);
-      }
-  }
-  for (; h < n; h *= 2)
-    for (int64_t i = 0; i < n; i += 2 * h)
-      for (int64_t j = i; j < i + h; ++j) {
-        const float a = row[j], b = row[j + h];
-        row[j] = a + b, row[j + h] = a - b;
-      }
-}
 
 template <class F>
 void with_types(const RotateActivationArgs& a, F&& f) {
@@ -97,12 +43,7 @@ void rotate_activation_cpu_ref(const RotateActivationArgs& a) {
     for (int64_t r = 0; r < a.x_rows.count; ++r) {
       const X* x = static_cast<const X*>(a.x) + a.x_rows.offset(r);
       for (int64_t i = 0; i < a.cols; ++i) row[i] = to_float(x[i]);
-      for (int64_t h = 1; h < a.cols; h *= 2)
-        for (int64_t i = 0; i < a.cols; ++i)
-          if ((i & h) == 0) {
-            const float sum = row[i] + row[i + h], difference = row[i] - row[i + h];
-            row[i] = sum, row[i + h] = difference;
-          }
+      transform_plainly(row, a.cols);
       Y* y = a.out.codes ? reinterpret_cast<Y*>(row) : static_cast<Y*>(a.y) + a.y_rows.offset(r);
       for (int64_t i = 0; i < a.cols; ++i) y[i] = from_float<Y>(row[i] * a.scale);
       if (a.out.codes) quantize_row(a.out, r, row);

@@ -28,7 +28,8 @@ AITER_DEVICE void fused_qk_norm_rope(const FusedQkNormRopeArgs& a) {
                          thread_index() & (lanes - 1),
                          lanes,
                          there};
-  const T* in = static_cast<const T*>(side.in) + side.in_tokens.offset(t) + h * side.in_head;
+  const StoredHead<T> in{static_cast<const T*>(side.in) + side.in_tokens.offset(t) +
+                         h * side.in_head};
   T* out = static_cast<T*>(side.out) + side.out_tokens.offset(t) + h * side.out_head;
   const bool norms = a.sides[0].norm.on;
   if constexpr (kInRegisters) {
@@ -37,7 +38,7 @@ AITER_DEVICE void fused_qk_norm_rope(const FusedQkNormRopeArgs& a) {
     for (int i = 0; i < 2; ++i)
       if (packs.has[i]) store_floats<packs.N>(out + packs.d[i], packs.v[i]);
   } else {
-    HeadDims<T>(head, in, norms).each([&] AITER_LAMBDA(int64_t d, float x) {
+    HeadDims<T, StoredHead<T>>(head, in, norms).each([&] AITER_LAMBDA(int64_t d, float x) {
       out[d] = from_float<T>(x);
     });
   }

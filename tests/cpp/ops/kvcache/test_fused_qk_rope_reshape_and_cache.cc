@@ -54,6 +54,37 @@ int main() {
                                                  &opts, nullptr) == AITER_OK);
   CHECK(queries == std::vector<float>({-2, 1, 9}) && rows[9] == -6 && rows[11] == 10);
 
+  // Two parts of queries, a key in line 1 % 2 of ring 3: sums (1, 2) and (3, 4) turn a quarter.
+  std::vector<float> parts{1, 0, 0, 4, 0, 2, 3, 0}, ring(16, -1), turned(4, -1), key_rows(2, -1);
+  std::vector<int32_t> batches{1}, rings{0, 3};
+  Tensor tparts(parts.data(), {2, 1, 2, 2}), tring(ring.data(), {4, 2, 2}), tkv(k.data(), {1, 2});
+  Tensor tbatches(batches.data(), {1}, test::kI32), trings(rings.data(), {2}, test::kI32);
+  Tensor tturned(turned.data(), {1, 2, 2}), tkey_rows(key_rows.data(), {1, 2});
+  aiter_fused_qk_norm_rope_group_quant_opts window = AITER_FUSED_QK_NORM_ROPE_GROUP_QUANT_OPTS_INIT;
+  window.norm = 0;
+  CHECK(aiter_fused_qk_norm_rope_group_quant(tparts, tkv, nullptr, nullptr, tpositions, tcos, tsin,
+                                             trings, tbatches, tturned, nullptr, nullptr, tkey_rows,
+                                             nullptr, nullptr, tring, nullptr, nullptr, &window,
+                                             nullptr) == AITER_OK);
+  CHECK(turned == std::vector<float>({-2, 1, -4, 3}) && key_rows == std::vector<float>({-6, 5}));
+  CHECK(ring[14] == -6 && ring[15] == 5 && ring[13] == -1);
+  // Times the Hadamard matrix, as codes: (-6, 5) becomes (-1, -11) / sqrt(2).
+  std::vector<int8_t> codes(2, -1);
+  std::vector<float> scale(1, -1);
+  Tensor tcodes(codes.data(), {1, 2}, test::kI8), tscale(scale.data(), {1, 1});
+  window.hadamard = 1;
+  CHECK(aiter_fused_qk_norm_rope_group_quant(nullptr, tkv, nullptr, nullptr, tpositions, tcos, tsin,
+                                             nullptr, nullptr, nullptr, nullptr, nullptr, tcodes,
+                                             tscale, nullptr, nullptr, nullptr, nullptr, &window,
+                                             nullptr) == AITER_OK);
+  CHECK(codes == std::vector<int8_t>({-12, -127}) && std::fabs(scale[0] - 0.061245f) < 1e-5f);
+  batches[0] = 2;
+  CHECK_FAILS(aiter_fused_qk_norm_rope_group_quant(nullptr, tkv, nullptr, nullptr, tpositions, tcos,
+                                                   tsin, trings, tbatches, nullptr, nullptr,
+                                                   nullptr, nullptr, nullptr, nullptr, tring,
+                                                   nullptr, nullptr, nullptr, nullptr),
+              AITER_INVALID_ARGUMENT, "batch_ids has");
+
   positions[0] = 2;
   CHECK_FAILS(aiter_fused_qk_rope_reshape_and_cache(tq, tk, tv, tkc, tvc, tslots, nullptr, nullptr,
                                                     nullptr, nullptr, tpositions, tcos, tsin,

@@ -215,20 +215,51 @@ struct Row {
   // The threshold that those reach which are exceeded by less than `need` of the mass of what reaches
   // `threshold`.
   float top_p(int64_t need, float threshold, const ProbWeights& weights) const {
-    // Most rows have that mass in a few large elements, which fast sums find.
-    float bound = largest;
-    while (bound > threshold && bound > largest * 0x1p-30f && mass(bound, weights) < need)
-      bound *= 0.25f;
-    if (bound > threshold && bound > largest * 0x1p-30f) threshold = bound;
-    const float found = kth_largest(need, [&](auto&& f) {
-      for (int64_t b = 0; b < blocks; ++b) {
-        if (!(maxima[b] >= threshold)) continue;
-        for (int64_t i = b * block, end = end_of(b); i < end; ++i)
-          if (const float v = to_float(x[i]); v >= threshold && v > 0)
+    // Fast sums narrow the search: elements that reach `most` do not have that mass (but `above`),
+    // those that reach `least` do, if any. Most rows have it in a few large elements.
+    const float lowest = threshold > 0 ? threshold : 0x1p-149f;
+    float most = kInfinity, least = largest;
+    int64_t above = 0;
+    auto reaches = [&](float bound) {
+      const int64_t mass_there = mass(bound, weights);
+      if (mass_there < need) most = bound, above = mass_there;
+      return mass_there >= need;
+    };
+    while (least > lowest && !reaches(least))
+      least = least > largest * 0x1p-28f ? least * 0.25f : lowest;
+    least = least > lowest ? least : lowest;
+    int64_t blocks_left = 0;
+    for (int64_t b = 0; b < blocks; ++b) blocks_left += maxima[b] >= least;
+    for (int i = 0; i < 8 && blocks_left > 64; ++i) {
+      const float middle = 0.5f * (least + most);
+      if (middle > least && middle < most && reaches(middle)) least = middle;
+    }
+    const float found = kth_largest(need - above, [&](auto&& f) {
+      each_block_between(least, most, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i)
+          if (const float v = to_float(x[i]); v >= least && v < most)
             f(order_of(v), int64_t{weights(v)});
-      }
+      });
     });
-    return found > threshold ? found : threshold;
+    return found > least ? found : least;
+  }
+
+  // f(begin, end) for ranges of at most kBlock elements, all that have one in [least, most).
+  template <class F>
+  void each_block_between(float least, float most, F&& f) const {
+    const Vec lowest = set1(-kInfinity), limit = set1(most);
+    for (int64_t b = 0; b < blocks; ++b) {
+      if (!(maxima[b] >= least)) continue;
+      for (int64_t i = b * block, end = end_of(b); i < end; i += kBlock) {
+        const int64_t stop = i + kBlock < end ? i + kBlock : end;
+        Vec m = lowest;
+        for (int64_t j = i; j < stop; j += kLanes) {
+          const Vec v = load_some(x + j, stop - j < kLanes ? static_cast<int>(stop - j) : kLanes);
+          m = max(select_lt(v, limit, v, lowest), m);
+        }
+        if (reduce_max(m) >= least) f(i, stop);
+      }
+    }
   }
 
   static AITER_INLINE int64_t total(Longs sum) {

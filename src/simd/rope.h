@@ -75,26 +75,29 @@ class RopeFactors {
   int part_ = 0;
 };
 
-// (a, b) -> (a, b) * cos + (b, a) * sin, for neighbours a, b; `count` elements
+// (a, b) -> (a, b) * cos + (b, a) * sin, for neighbours a, b; `count` elements. streamed: past the
+// caches.
 template <class T>
-AITER_INLINE void turn_neighbours(const T* in, T* out, const RopeFactors& f, int64_t count) {
+AITER_INLINE void turn_neighbours(const T* in, T* out, const RopeFactors& f, int64_t count,
+                                  bool streamed = false) {
   auto turn = [](Vec x, Vec c, Vec s) { return fma(swap_pairs(x), s, x * c); };
-  map_lanes(out, count, false, turn, NothingAhead{}, in, f.cos[0], f.sin[0]);
+  map_lanes(out, count, streamed, turn, NothingAhead{}, in, f.cos[0], f.sin[0]);
 }
 
-// The same for a, b that are `half` apart; `count` pairs; out may be in.
+// The same for a, b that are `half` apart; `count` pairs; out may be in. streamed: out and its second
+// half are aligned to 64 bytes.
 template <class T>
 AITER_INLINE void turn_halves(const T* in, T* out, const RopeFactors& f, int64_t count,
-                              int64_t half) {
+                              int64_t half, bool streamed = false) {
   const float *cos0 = f.cos[0], *sin0 = f.sin[0], *cos1 = f.cos[1], *sin1 = f.sin[1];
   int64_t i = 0;
   for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
     const Pair x = load_pair<false>(in + i), y = load_pair<false>(in + half + i);
     const Pair c0 = load_pair<false>(cos0 + i), s0 = load_pair<false>(sin0 + i);
     const Pair c1 = load_pair<false>(cos1 + i), s1 = load_pair<false>(sin1 + i);
-    store_pair<false>(out + i, {x.a * c0.a - y.a * s0.a, x.b * c0.b - y.b * s0.b}, false);
+    store_pair<false>(out + i, {x.a * c0.a - y.a * s0.a, x.b * c0.b - y.b * s0.b}, streamed);
     store_pair<false>(out + half + i, {fma(x.a, s1.a, y.a * c1.a), fma(x.b, s1.b, y.b * c1.b)},
-                      false);
+                      streamed);
   }
   for_lanes(count - i, [&](int64_t j, int n) {
     const int64_t k = i + j;

@@ -38,6 +38,7 @@ void turn_tokens(const RotaryEmbeddingArgs& args, const bool (&streamed)[2], int
   const RotaryEmbeddingArgs a = args;  // what is written may alias the caller's
   constexpr int kRun = RopeFactors::kPairs;
   const int64_t pairs = a.angles.pairs, still = a.part_size - 2 * pairs;
+  const bool whole_lines = still == 0 && pairs * sizeof(T) % 64 == 0;
   LineStream streams[2];
   RopeFactors factors[2];
   for (int64_t t = begin; t < end; ++t) {
@@ -52,20 +53,21 @@ void turn_tokens(const RotaryEmbeddingArgs& args, const bool (&streamed)[2], int
         factors[part].load(a.angles, part, rows, p0, run);
       each_head<T>(a, t, [&](const T* in, T* out, int side) {
         // Some heads ahead, as heads are not read in the order of memory.
-        if (streamed[side]) {
-          prefetch<true>(in + 8192 / sizeof(T), static_cast<int>(head_size(a)));
+        if (streamed[side]) prefetch<true>(in + 8192 / sizeof(T), static_cast<int>(head_size(a)));
+        const bool lines = whole_lines && reinterpret_cast<uintptr_t>(out) % 64 == 0;
+        const bool directly = streamed[side] && lines, collected = streamed[side] && !lines;
+        if (collected)
           out = streams[side].place(out, head_size(a) * static_cast<int64_t>(sizeof(T)));
-        }
         for (int part = 0; part < a.angles.parts; ++part) {
           if (p0 == 0) copy(in + rest(a), out + rest(a), still);
           const int64_t first = turning(a) + p0;
           if (a.angles.pairs_interleaved)
-            turn_neighbours(in + first + p0, out + first + p0, factors[part], 2 * run);
+            turn_neighbours(in + first + p0, out + first + p0, factors[part], 2 * run, directly);
           else
-            turn_halves(in + first, out + first, factors[part], run, pairs);
+            turn_halves(in + first, out + first, factors[part], run, pairs, directly);
           in += a.part_size, out += a.part_size;
         }
-        if (streamed[side]) streams[side].send();
+        if (collected) streams[side].send();
       });
     }
   }

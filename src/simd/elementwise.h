@@ -6,7 +6,7 @@
 #include "simd/parallel.h"
 #include "simd/scratch.h"
 #include "simd/simd.h"
-#include "simd/transpose.h"
+#include "simd/zip.h"
 
 namespace aiter::AITER_ISA {
 
@@ -40,8 +40,8 @@ struct TurnedTile {
 
   void turn(int64_t rows, int64_t cols) const {
     auto as = [&]<class T>(T) {
-      transpose_tile(reinterpret_cast<const T*>(from), stride, rows, cols, reinterpret_cast<T*>(to),
-                     kCols);
+      zip_rows(reinterpret_cast<const T*>(from), stride, cols, rows, reinterpret_cast<T*>(to),
+               kCols);
     };
     switch (bytes) {
       case 1:
@@ -57,7 +57,7 @@ struct TurnedTile {
   // Row r's share of the tile below.
   AITER_INLINE void prefetch_below(int64_t r, int64_t cols) const {
     for (int64_t c = r * cols / kRows; c < (r + 1) * cols / kRows; ++c)
-      prefetch<false>(from + (c * stride + kRows) * bytes, static_cast<int>(kRows * bytes));
+      prefetch<true>(from + (c * stride + kRows) * bytes, static_cast<int>(kRows * bytes));
   }
 };
 

@@ -1,4 +1,4 @@
-// Transposing narrow matrices: several rows to one, their elements by turns, and back.
+// Transposing matrices, 16 rows at a time: their elements by turns, and back.
 #pragma once
 
 #include "simd/simd.h"
@@ -26,6 +26,11 @@ struct VectorOf<2> {
 template <>
 struct VectorOf<4> {
   typedef uint32_t Type __attribute__((vector_size(4 * kLanes)));
+  static constexpr int kParts = 1;
+};
+template <>
+struct VectorOf<8> {
+  typedef uint64_t Type __attribute__((vector_size(4 * kLanes)));
   static constexpr int kParts = 1;
 };
 template <>
@@ -103,9 +108,15 @@ AITER_INLINE int64_t zip_blocks(E* rows, int64_t stride, int64_t dims, E* zipped
     };
     auto each_dim = [&](auto&& f) {
       if (pitch == kRows) return f(zipped + d * pitch, &block, sizeof(block));
-      E* pieces = reinterpret_cast<E*>(&block);
-      for (int i = 0; i < kDims; ++i)
-        f(zipped + (d + i) * pitch, pieces + i * kRows, kRows * sizeof(E));
+      constexpr int kBytes = kRows * static_cast<int>(sizeof(E)), kVector = sizeof(block.v[0]);
+      constexpr int kVectors = kBytes < kVector ? 1 : kBytes / kVector;  // of a dim
+      constexpr int kEach = kBytes < kVector ? kVector / kBytes : 1;     // dims of a vector
+      char* to = reinterpret_cast<char*>(zipped + d * pitch);
+      const int64_t step = pitch * static_cast<int64_t>(sizeof(E));
+      for (int i = 0; i < kRows; ++i)
+        for (int k = 0; k < kEach; ++k)
+          f(to + (i / kVectors * kEach + k) * step + i % kVectors * kVector,
+            reinterpret_cast<char*>(block.v + i) + k * kBytes, kBytes / kVectors);
     };
     auto in = [](const void* from, void* to, size_t n) { memcpy(to, from, n); };
     auto out = [](void* to, const void* from, size_t n) { memcpy(to, from, n); };

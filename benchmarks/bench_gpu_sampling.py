@@ -17,6 +17,17 @@ def in_torch(x):
     return p.div_(torch.empty_like(p).exponential_(1)).argmax(-1)
 
 
+def of_top_k(x):
+    best, index = torch.topk(x, 50)
+    return index.gather(1, torch.multinomial(torch.softmax(best.float(), -1), 1))
+
+
+def of_top_p(x):
+    p, index = torch.sort(torch.softmax(x, -1, dtype=torch.float32), -1, descending=True)
+    p[p.cumsum(-1) - p > 0.9] = 0
+    return index.gather(1, torch.multinomial(p, 1))
+
+
 def main():
     copy = copy_rate()
     print(f"{torch.cuda.get_device_name()}; copy {copy / 1e9:.0f} GB/s; torch {torch.__version__}")
@@ -31,7 +42,7 @@ def main():
                 named = (*shape, str(dtype)[6:])
 
                 def ours(name, function, sets=sets, size=size, named=named, peer=None):
-                    peers = {"torch": measure(peer, sets)} if peer else {}
+                    peers = {"torch": measure(peer, sets, 4)} if peer else {}
                     report(name, named, size, measure(function, sets), copy, **peers)
 
                 ours("greedy_sample", lambda x, o=out: aiter.greedy_sample(x, out=o),
@@ -44,6 +55,7 @@ def main():
                         lambda x, f=filters, o=out: aiter.top_k_top_p_sampling_from_logits(
                             x, **f, seed=1, out=o
                         ),
+                        peer=of_top_k if "top_k" in filters else of_top_p if filters else None,
                     )
                 ours("topk 50", lambda x: aiter.topk(x, 50), peer=lambda x: torch.topk(x, 50))
 

@@ -82,7 +82,7 @@ using Context = void*;
     (Function function, int attribute, int value))                                                \
   X(cuda_error_string, "", "cuGetErrorString", (int error, const char** text))
 
-// CUlaunchConfig, with one attribute at most.
+// CUlaunchConfig and CUlaunchAttribute.
 struct CudaLaunch {
   struct Attribute {
     int32_t id;

@@ -120,22 +120,33 @@ const LoadedKernel* load_kernel(const Kernel& kernel, const Device& device, Stre
   return &found->second;
 }
 
-// Launches a kernel that waits for the one before it by itself: it may start early.
-int launch_early(const Driver& driver, Function function, const Grid& grid, Stream stream,
-                 void** arguments) {
-  constexpr int kProgrammaticStreamSerialization = 6;
-  const CudaLaunch::Attribute attribute{kProgrammaticStreamSerialization, 0, {1}};
+// Launches by cuLaunchKernelEx: a kernel that waits for the one before it by itself, which may start
+// early, or one with teams of blocks.
+int launch_extended(const Driver& driver, const LoadedKernel& kernel, const Grid& grid,
+                    Stream stream, void** arguments) {
+  constexpr int kClusterDimension = 4, kProgrammaticStreamSerialization = 6;
+  CudaLaunch::Attribute attributes[2];
+  unsigned count = 0;
+  if (kernel.waits) attributes[count++] = {kProgrammaticStreamSerialization, 0, {1}};
+  if (grid.team > 1) attributes[count++] = {kClusterDimension, 0, {grid.team, 1, 1}};
   const CudaLaunch launch{
       {static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z)},
       {static_cast<unsigned>(grid.threads), 1, 1},
       static_cast<unsigned>(grid.shared_bytes),
       stream,
-      &attribute,
-      1};
-  return driver.cuda_launch_ex(&launch, function, arguments, nullptr);
+      attributes,
+      count};
+  return driver.cuda_launch_ex(&launch, kernel.function, arguments, nullptr);
 }
 
 }  // namespace
+
+int largest_team(const Call& call) {
+  constexpr int kPortableCluster = 8;
+  return call.machine.target == SM90 && device_of(call.device).driver->cuda_launch_ex
+             ? kPortableCluster
+             : 1;
+}
 
 void launch_bytes(const Kernel& kernel, const Call& call, const Grid& grid, const void* args,
                   int args_bytes) {
@@ -152,8 +163,8 @@ void launch_bytes(const Kernel& kernel, const Call& call, const Grid& grid, cons
   DeviceScope scope(device);
   void* arguments[] = {const_cast<void*>(args)};
   const Driver& driver = *device.driver;
-  const int code = loaded->waits && driver.cuda_launch_ex
-                       ? launch_early(driver, loaded->function, grid, call.stream, arguments)
+  const int code = (loaded->waits || grid.team > 1) && driver.cuda_launch_ex
+                       ? launch_extended(driver, *loaded, grid, call.stream, arguments)
                        : driver.launch(loaded->function, static_cast<unsigned>(grid.x),
                                        static_cast<unsigned>(grid.y), static_cast<unsigned>(grid.z),
                                        static_cast<unsigned>(grid.threads), 1, 1,

@@ -26,6 +26,9 @@ struct LoadedKernel {
   bool waits;  // KernelInfo::waits
 };
 
+// Blocks that can work as a team (ck/core/team.h) on this device: clusters of sm_90.
+int largest_team(const Call& call);
+
 class Kernel {
  public:
   constexpr Kernel(const char* op, const char* symbol) : op_(op), symbol_(symbol) {}
@@ -52,11 +55,13 @@ struct FloatKernels {
 #define AITER_FLOAT_KERNELS(op, row) \
   {{#op, #op "_" #row "_f32"}, {#op, #op "_" #row "_f16"}, {#op, #op "_" #row "_bf16"}}
 
-// Blocks, threads of a block, and bytes of dynamic shared memory. A grid without blocks is no work.
+// Blocks, threads of a block, bytes of dynamic shared memory, and how many neighbours along x, which
+// is a multiple of it, form a team. A grid without blocks is no work.
 struct Grid {
   int64_t x = 1, y = 1, z = 1;
   int threads = 256;
   int shared_bytes = 0;
+  int team = 1;  // at most largest_team()
 };
 
 void launch_bytes(const Kernel& kernel, const Call& call, const Grid& grid, const void* args,

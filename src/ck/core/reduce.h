@@ -5,6 +5,8 @@
 
 namespace aiter {
 
+constexpr int kMaxWaves = 1024 / kWave;  // of a block
+
 struct Sum {
   template <class T>
   AITER_DEVICE static T combine(T a, T b) {

@@ -1,8 +1,7 @@
 // The first largest element of a row.
 #pragma once
 
-#include "ck/core/pack.h"
-#include "ck/core/reduce.h"
+#include "ck/sampling/row.h"
 
 namespace aiter {
 
@@ -26,29 +25,47 @@ struct TakeBest {
   }
 };
 
-// Elements row[i] to row[i + N - 1]; NaN past the end.
-template <int N, class T>
-AITER_DEVICE void load_row(const T* row, int64_t i, int64_t count, float (&v)[N]) {
-  if (i + N <= count) {
-    load_floats<N>(row + i, v);
-    return;
-  }
-  AITER_UNROLL
-  for (int k = 0; k < N; ++k) v[k] = i + k < count ? to_float(row[i + k]) : kNaN;
+// What a reduction over the threads of a team needs in shared memory.
+template <class T>
+struct TeamScratch {
+  T waves[kMaxWaves];
+  T ranks[kMaxTeam];
+};
+template <class Op, class T>
+AITER_DEVICE T team_reduce(const Team& team, T value, TeamScratch<T>& scratch) {
+  return team.reduce<Op>(block_reduce<Op>(value, scratch.waves), scratch.ranks);
 }
 
-// NaN is passed over. `scratch` holds a Best for each wave.
+// NaN is passed over.
 template <int N, class T>
-AITER_DEVICE Best row_argmax(const T* row, int64_t count, Best* scratch) {
-  Best best{0, -1};
-  for (int64_t i = thread_index() * N; i < count; i += block_threads() * N) {
+AITER_DEVICE Best row_argmax(const Team& team, const T* row, uint32_t count,
+                             TeamScratch<Best>& scratch) {
+  float largest = -kInfinity;
+  uint32_t at = count;  // of the first N elements with it
+  each_pack<N>(team, row, count, [&](uint32_t i, const float (&v)[N]) {
+    float most = v[0];
+    AITER_UNROLL
+    for (int k = 1; k < N; ++k) most = fmax(most, v[k]);
+    if (most > largest) largest = most, at = i;
+  });
+  Best best{largest, -1};
+  if (at < count) {
     float v[N];
-    load_row(row, i, count, v);
+    load_row<N>(row, at, count, v);
+    AITER_UNROLL
+    for (int k = N - 1; k >= 0; --k)
+      if (v[k] == largest) best.index = static_cast<int32_t>(at + k);
+  }
+  best = team_reduce<TakeBest>(team, best, scratch);
+  if (best.index >= 0) return best;
+  // Nothing but NaN and -infinity.
+  best.value = -kInfinity;
+  each_pack<N>(team, row, count, [&](uint32_t i, const float (&v)[N]) {
     AITER_UNROLL
     for (int k = 0; k < N; ++k)
-      if (v[k] == v[k]) best = TakeBest::combine(best, {v[k], static_cast<int32_t>(i) + k});
-  }
-  return block_reduce<TakeBest>(best, scratch);
+      if (best.index < 0 && v[k] == v[k]) best.index = static_cast<int32_t>(i + k);
+  });
+  return team_reduce<TakeBest>(team, best, scratch);
 }
 
 }  // namespace aiter

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "ck/core/pack.h"
+#include "ck/core/team.h"
 
 namespace aiter {
 
@@ -36,24 +37,22 @@ struct Key<int32_t> {
   AITER_DEVICE static uint32_t of(uint32_t bits) { return bits ^ 0x80000000; }
 };
 
-// N neighbours as bits, from row[i] on. Elements from `end` on are not read.
-template <int N, class T>
-AITER_DEVICE void load_bits(const T* row, int64_t i, int64_t end, uint32_t (&bits)[N]) {
-  if (N > 1 && i + N <= end) {
-    constexpr int kWords = N * sizeof(T) / 4;
-    const Words4 words = *reinterpret_cast<const Words4*>(row + i);
-    const uint32_t w[4] = {words.x, words.y, words.z, words.w};
+// The number that has a key; of a float, -0 has become 0.
+AITER_DEVICE float float_of_key(uint32_t key) {
+  return bit_cast<float>(key >> 31 ? key ^ 0x80000000 : ~key);
+}
+
+// The elements of a pack as bits.
+template <class T, int N>
+AITER_DEVICE void bits_of(const Pack<T, N>& pack, uint32_t (&bits)[N]) {
+  if constexpr (N > 1) {
     AITER_UNROLL
-    for (int j = 0; j < N; ++j) bits[j] = kWords == N ? w[j] : w[j / 2] >> (j % 2 * 16) & 0xffff;
-    return;
-  }
-  AITER_UNROLL
-  for (int j = 0; j < N; ++j) {
-    if (i + j >= end) break;
-    if constexpr (sizeof(T) == 4)
-      bits[j] = bit_cast<uint32_t>(row[i + j]);
-    else
-      bits[j] = row[i + j].bits;
+    for (int j = 0; j < N; ++j)
+      bits[j] = sizeof(T) == 4 ? pack.words[j] : pack.words[j / 2] >> (j % 2 * 16) & 0xffff;
+  } else if constexpr (sizeof(T) == 4) {
+    bits[0] = bit_cast<uint32_t>(pack.element);
+  } else {
+    bits[0] = pack.element.bits;
   }
 }
 
@@ -75,7 +74,6 @@ template <class T>
 struct Scan {
   T before, total;  // the sum of the threads before this one, and of all
 };
-constexpr int kMaxWaves = 1024 / kWave;
 // `scratch` holds a T for each wave.
 template <class T>
 AITER_DEVICE Scan<T> block_scan(T value, T* scratch) {
@@ -84,6 +82,7 @@ AITER_DEVICE Scan<T> block_scan(T value, T* scratch) {
   if (thread_index() % kWave == kWave - 1) scratch[wave] = sum;
   barrier();
   Scan<T> scan{sum - value, 0};
+  AITER_NO_UNROLL
   for (int i = 0; i < block_threads() / kWave; ++i) {
     if (i < wave) scan.before += scratch[i];
     scan.total += scratch[i];
@@ -97,6 +96,9 @@ template <class T>
 AITER_DEVICE void shared_add(T* to, T value) {
   __hip_atomic_fetch_add(to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
 }
+AITER_DEVICE uint32_t shared_fetch_add(uint32_t* to, uint32_t value) {
+  return __hip_atomic_fetch_add(to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
+}
 #else
 AITER_DEVICE void shared_add(uint32_t* to, uint32_t value) {
   asm volatile(
@@ -104,16 +106,20 @@ AITER_DEVICE void shared_add(uint32_t* to, uint32_t value) {
       "r"(value)
       : "memory");
 }
+AITER_DEVICE uint32_t shared_fetch_add(uint32_t* to, uint32_t value) {
+  uint32_t before;
+  asm volatile("{ .reg .u64 at; cvta.to.shared.u64 at, %1; atom.shared.add.u32 %0, [at], %2; }"
+               : "=r"(before)
+               : "l"(to), "r"(value)
+               : "memory");
+  return before;
+}
 // Half by half, with the carry: as one addition of 64 bits it would be a loop of attempts.
 AITER_DEVICE void shared_add(uint64_t* to, uint64_t value) {
   uint32_t* halves = reinterpret_cast<uint32_t*>(to);
   const uint32_t low = static_cast<uint32_t>(value);
-  uint32_t high = static_cast<uint32_t>(value >> 32), before;
-  asm volatile("{ .reg .u64 at; cvta.to.shared.u64 at, %1; atom.shared.add.u32 %0, [at], %2; }"
-               : "=r"(before)
-               : "l"(halves), "r"(low)
-               : "memory");
-  if (before + low < low) ++high;
+  uint32_t high = static_cast<uint32_t>(value >> 32);
+  if (shared_fetch_add(halves, low) + low < low) ++high;
   if (high) shared_add(halves + 1, high);
 }
 #endif
@@ -132,15 +138,16 @@ template <class Total>
 struct RadixScratch {
   Total bins[1 << kDigitBits];
   Total waves[kMaxWaves];
-  Total above;
+  Total above, in_digit;
   uint32_t digit;
 };
 
 // Weights of keys that are summed up from the largest key on reach `need`, more than 0, at key or
 // just above it; key is 0 if all together do not reach it. each(f) calls f(key, weight) for this
-// thread's part of the elements. Sums of integers: the result does not depend on their order.
+// thread's part of the team's elements. Sums of integers: the result does not depend on their order.
 template <int kKeyBits, class Total, class Each>
-AITER_DEVICE Selected<Total> radix_select(Total need, RadixScratch<Total>& scratch, Each&& each) {
+AITER_DEVICE Selected<Total> radix_select(const Team& team, Total need,
+                                          RadixScratch<Total>& scratch, Each&& each) {
   const int thread = thread_index();
   Selected<Total> found{0, 0};
   AITER_NO_UNROLL
@@ -155,33 +162,42 @@ AITER_DEVICE Selected<Total> radix_select(Total need, RadixScratch<Total>& scrat
       if (static_cast<uint64_t>(key) >> above == prefix)
         shared_add(&scratch.bins[key >> shift & (count - 1)], weight);
     });
-    barrier();
+    team.barrier();
+    auto bin = [&](int digit) {
+      Total sum = scratch.bins[digit];
+      for (int i = 1; i < team.size; ++i)
+        sum += *team.of_rank(&scratch.bins[digit], (team.rank + i) % team.size);
+      return sum;
+    };
     // Each thread adds up some digits, the first one the largest.
     const int part = (count + block_threads() - 1) / block_threads();
     const int first = count - 1 - thread * part;
     Total own = 0;
-    for (int j = 0; j < part && j <= first; ++j) own += scratch.bins[first - j];
+    AITER_NO_UNROLL
+    for (int j = 0; j < part && j <= first; ++j) own += bin(first - j);
     const Scan<Total> scan = block_scan(own, scratch.waves);
     const Total left = need - found.above;
-    if (scan.total < left) return {0, found.above + scan.total};
-    if (scan.before < left && left <= scan.before + own) {
+    const bool enough = scan.total >= left;
+    if (enough && scan.before < left && left <= scan.before + own) {
       Total sum = scan.before;
       int digit = first;
-      while (sum + scratch.bins[digit] < left) sum += scratch.bins[digit--];
+      Total in_digit = bin(digit);
+      while (sum + in_digit < left) sum += in_digit, in_digit = bin(--digit);
       scratch.digit = digit;
       scratch.above = found.above + sum;
+      scratch.in_digit = in_digit;
     }
-    barrier();
+    team.barrier();  // after which nobody reads another one's bins
+    if (!enough) return {0, found.above + scan.total};
     found.above = scratch.above;
     found.key = prefix << bits | scratch.digit;
-    if (found.above + scratch.bins[scratch.digit] == need && found.key > 0) {
+    if (found.above + scratch.in_digit == need && found.key > 0) {
       found.above = need;  // no need to look into it
       found.key = (found.key << shift) - 1;
-      barrier();
-      return found;
+      break;
     }
-    barrier();
   }
+  barrier();
   return found;
 }
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "ck/sampling/argmax.h"
-#include "ck/sampling/radix_select.h"
+#include "ck/sampling/candidates.h"
 #include "ops/sampling/philox.h"
 
 namespace aiter {
@@ -60,10 +60,18 @@ struct Weights {
   }
 };
 
-constexpr int kSegments = 1024;
+// An element among those that candidates have become.
+struct Token {
+  float value;
+  uint32_t index;
+};
+AITER_DEVICE float to_float(Token token) { return token.value; }
+
+constexpr int kSegments = 512;  // of a block
 struct WeightScratch {
   uint64_t masses[kSegments];
-  uint64_t waves[kMaxWaves], sums[kMaxWaves];
+  uint64_t waves[kMaxWaves];
+  uint64_t sums[kMaxWaves], ranks[kMaxTeam];
   uint64_t target;
   int64_t found;
 };
@@ -71,54 +79,147 @@ struct WeightScratch {
 // A row cut into segments, each of them summed up by one wave.
 template <class T, int N>
 struct WeightRow {
+  using Element = T;
+  static constexpr int kPack = N, kFlight = N == 8 || kInFlight<N> == 1 ? 1 : 2;
+  Team team;
   const T* x;
   int64_t count;
   // In 32 bits: products of 64 bits are slow, and read halves of registers that nobody wrote.
-  int32_t steps;  // of a wave, in a segment
-  int32_t segments;
+  int32_t steps;     // of a wave, in a segment; a multiple of kFlight
+  int32_t segments;  // of this block
+  int64_t begin;     // of them
 
-  AITER_DEVICE WeightRow(const T* row, int64_t n) : x(row), count(n) {
-    constexpr int kStep = kWave * N;
+  AITER_DEVICE WeightRow(const Team& team_, const T* row, int64_t n)
+      : team(team_), x(row), count(n) {
+    constexpr int kStep = kFlight * kWave * N;
     const uint32_t all = static_cast<uint32_t>((n + kStep - 1) / kStep);
-    steps = static_cast<int32_t>((all + kSegments - 1) / kSegments);
-    segments = static_cast<int32_t>((all + steps - 1) / steps);
+    const uint32_t each = (all + team.size - 1) / team.size;  // block
+    steps = static_cast<int32_t>((each + kSegments - 1) / kSegments);
+    segments = static_cast<int32_t>((each + steps - 1) / steps);
+    steps *= kFlight;
+    begin = int64_t{team.rank} * segments * steps * kWave * N;
   }
 
-  // Weights of keys of at least `least`.
-  AITER_DEVICE void load(int64_t i, uint32_t least, const Weights& weights, int32_t (&q)[N]) const {
-    float v[N];
-    load_row(x, i, count, v);
-    AITER_UNROLL
-    for (int k = 0; k < N; ++k) q[k] = key_of(v[k]) >= least ? weights(v[k]) : 0;
-  }
   AITER_DEVICE static uint32_t key_of(float v) { return Key<float>::of(bit_cast<uint32_t>(v)); }
 
   AITER_DEVICE int64_t first(int32_t segment, int32_t step) const {
-    return (int64_t{segment * steps + step} * kWave + thread_index() % kWave) * N;
+    return begin + (int64_t{segment * steps + step} * kWave + thread_index() % kWave) * N;
   }
+
+  // Weights of elements of at least `least`, a key.
+  struct Masses {
+    const WeightRow& row;
+    const Weights& weights;
+    float least;
+
+    AITER_DEVICE Masses(const WeightRow& r, const Weights& w, uint32_t key)
+        : row(r), weights(w), least(key ? float_of_key(key) : -kInfinity) {}
+    AITER_DEVICE uint32_t operator()(float v) const { return v >= least ? weights(v) : 0; }
+    // Of N elements; their sum has 32 bits.
+    AITER_DEVICE uint32_t load(int64_t i, uint32_t (&q)[N]) const {
+      float v[N];
+      load_row(row.x, i, row.count, v);
+      uint32_t sum = 0;
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) sum += q[k] = (*this)(v[k]);
+      return sum;
+    }
+    // Of the elements that a lane has in a segment.
+    AITER_DEVICE uint64_t lane(int32_t segment) const {
+      uint64_t sum = 0;
+      AITER_NO_UNROLL
+      for (int32_t t = 0; t < row.steps; t += kFlight) {
+        if (kFlight > 1 && row.first(segment, t + kFlight - 1) + N <= row.count) {
+          Pack<T, N> packs[kFlight];
+          AITER_UNROLL
+          for (int u = 0; u < kFlight; ++u)
+            packs[u] = load_pack<N>(row.x + row.first(segment, t + u));
+          AITER_UNROLL
+          for (int u = 0; u < kFlight; ++u) {
+            float v[N];
+            packs[u].to_floats(v);
+            bool any = false;  // those of one wave are often all too small
+            AITER_UNROLL
+            for (int k = 0; k < N; ++k) any |= v[k] >= least;
+            if (!any) continue;
+            uint32_t part = 0;
+            AITER_UNROLL
+            for (int k = 0; k < N; ++k) part += (*this)(v[k]);
+            sum += part;
+          }
+        } else {
+          AITER_NO_UNROLL
+          for (int u = 0; u < kFlight; ++u) {
+            uint32_t q[N];
+            sum += load(row.first(segment, t + u), q);
+          }
+        }
+      }
+      return sum;
+    }
+  };
 
   // The mass of all keys of at least `least`.
   AITER_DEVICE uint64_t mass(uint32_t least, const Weights& weights, WeightScratch& s) const {
+    const Masses masses(*this, weights, least);
     uint64_t total = 0;
     for (int32_t g = thread_index() / kWave; g < segments; g += block_threads() / kWave) {
-      uint64_t sum = 0;
-      for (int32_t t = 0; t < steps; ++t) {
-        int32_t q[N];
-        load(first(g, t), least, weights, q);
-        AITER_UNROLL
-        for (int k = 0; k < N; ++k) sum += q[k];
-      }
-      sum = wave_reduce<Sum>(sum);
+      const uint64_t sum = wave_reduce<Sum>(masses.lane(g));
       if (thread_index() % kWave == 0) s.masses[g] = sum, total += sum;
     }
-    return block_reduce<Sum>(total, s.sums);  // whose barriers show masses to all
+    total = block_reduce<Sum>(total, s.sums);  // whose barriers show masses to all
+    if (team.size == 1) return total;
+    team.gather(total, s.ranks);
+    total = 0;
+    for (int i = 0; i < team.size; ++i) total += s.ranks[i];
+    team.barrier();
+    return total;
   }
 
   // The first element up to which these masses exceed `target`, after mass() with the same
   // arguments.
   AITER_DEVICE int64_t find(uint32_t least, const Weights& weights, uint64_t target,
                             WeightScratch& s) const {
-    barrier();
+    int rank = 0;
+    if (team.size > 1)
+      while (target >= s.ranks[rank]) target -= s.ranks[rank++];
+    if (rank == team.rank) find_here(Masses(*this, weights, least), target, s);
+    int64_t found = s.found;
+    if (team.size > 1) {
+      barrier();
+      if (rank == team.rank && thread_index() < team.size)
+        *team.of_rank(&s.found, thread_index()) = found;
+      team.barrier();
+      found = s.found;
+    }
+    team.barrier();
+    return found;
+  }
+
+  // Calls f(i, v) for the elements v from row[i] on, N at a time, NaN past the end.
+  template <class F>
+  AITER_DEVICE void each(F&& f) const {
+    each_pack<N, true, 1>(team, x, count, f);
+  }
+
+  // The least key of the k largest and those equal to the last of them; NaN does not count.
+  template <class Total>
+  AITER_DEVICE uint32_t top_k(int64_t k, RadixScratch<Total>& scratch) const {
+    if (k >= count) return 0;
+    return least_key(static_cast<Total>(k), scratch, [](float) { return Total{1}; });
+  }
+
+  // The least key of those that are exceeded by less than this mass of keys of at least `least`.
+  AITER_DEVICE uint32_t top_p(uint64_t mass, uint32_t least, const Weights& weights,
+                              RadixScratch<uint64_t>& scratch) const {
+    const Masses masses(*this, weights, least);
+    const uint32_t found =
+        least_key(mass, scratch, [&](float v) { return static_cast<uint64_t>(masses(v)); });
+    return max(found, least);
+  }
+
+ private:
+  AITER_DEVICE void find_here(const Masses& masses, uint64_t target, WeightScratch& s) const {
     const int32_t part = (segments + block_threads() - 1) / block_threads();
     uint64_t own = 0;
     for (int32_t g = thread_index() * part; g < (thread_index() + 1) * part && g < segments; ++g)
@@ -137,11 +238,8 @@ struct WeightRow {
     barrier();
     if (thread_index() < kWave) {
       for (int32_t t = 0; t < steps; ++t) {
-        int32_t q[N];
-        load(first(segment, t), least, weights, q);
-        uint64_t mine = 0;
-        AITER_UNROLL
-        for (int k = 0; k < N; ++k) mine += q[k];
+        uint32_t q[N];
+        const uint64_t mine = masses.load(first(segment, t), q);
         const uint64_t through = wave_scan(mine), step = shuffle(through, kWave - 1);
         if (through - mine <= rest && rest < through) {
           uint64_t left = rest - (through - mine);
@@ -149,7 +247,7 @@ struct WeightRow {
           AITER_UNROLL
           for (int k = 0; k < N; ++k) {
             if (at >= 0) continue;
-            if (left < static_cast<uint64_t>(q[k]))
+            if (left < q[k])
               at = first(segment, t) + k;
             else
               left -= q[k];
@@ -161,42 +259,14 @@ struct WeightRow {
       }
     }
     barrier();
-    return s.found;
   }
 
-  // Calls f(i, v) for this thread's elements, N at a time; NaN past the end.
-  template <class F>
-  AITER_DEVICE void each(F&& f) const {
-    for (int64_t i = thread_index() * N; i < count; i += block_threads() * N) {
-      float v[N];
-      load_row(x, i, count, v);
-      f(i, v);
-    }
-  }
-
-  // The least key of the k largest and those equal to the last of them; NaN does not count.
-  template <class Total>
-  AITER_DEVICE uint32_t top_k(int64_t k, RadixScratch<Total>& scratch) const {
-    if (k >= count) return 0;
-    return least_key(static_cast<Total>(k), scratch, [](float) { return Total{1}; });
-  }
-
-  // The least key of those that are exceeded by less than this mass of keys of at least `least`.
-  AITER_DEVICE uint32_t top_p(uint64_t mass, uint32_t least, const Weights& weights,
-                              RadixScratch<uint64_t>& scratch) const {
-    const uint32_t found = least_key(mass, scratch, [&](float v) {
-      return key_of(v) >= least ? static_cast<uint64_t>(weights(v)) : uint64_t{0};
-    });
-    return max(found, least);
-  }
-
- private:
   template <class Total, class WeightOf>
   AITER_DEVICE uint32_t least_key(Total need, RadixScratch<Total>& scratch,
                                   WeightOf&& weight_of) const {
     // The lower bits of 16-bit elements as floats say nothing.
-    constexpr int kDrop = sizeof(T) == 4 ? 0 : is_same<T, f16> ? 13 : 16;
-    const auto found = radix_select<32 - kDrop>(need, scratch, [&](auto&& f) {
+    constexpr int kDrop = is_same<T, f16> ? 13 : is_same<T, bf16> ? 16 : 0;
+    const auto found = radix_select<32 - kDrop>(team, need, scratch, [&](auto&& f) {
       each([&](int64_t, const float (&v)[N]) {
         AITER_UNROLL
         for (int k = 0; k < N; ++k) {
@@ -209,6 +279,63 @@ struct WeightRow {
     return (found.above >= need ? found.key + 1 : found.key) << kDrop;
   }
 };
+
+// How the elements of a row weigh.
+struct Scale {
+  Best best;
+  Weights weights;
+  bool normal;  // else the best one is taken
+
+  template <class Row>
+  AITER_DEVICE Scale(const Row& row, bool probs, float temperature, float min_p,
+                     TeamScratch<Best>& scratch)
+      : best(row_argmax<Row::kPack>(row.team, row.x, row.count, scratch)) {
+    normal = weights.prepare(probs, best.value, temperature, min_p) && best.index >= 0;
+  }
+};
+
+// Such a row as Candidates take it.
+template <class Row>
+struct CandidateRow {
+  static constexpr int N = Row::kPack;
+  using Element = typename Row::Element;
+  using Loaded = Pack<Element, N>;
+  const Element* x;
+  uint32_t begin, end;
+
+  AITER_DEVICE explicit CandidateRow(const Row& row)
+      : x(row.x), begin(0), end(static_cast<uint32_t>(row.count)) {}
+  AITER_DEVICE Loaded load(uint32_t i) const { return load_pack<N>(x + i); }
+  AITER_DEVICE Loaded load_part(uint32_t i) const {
+    if (i + N <= end) return load(i);
+    float v[N];
+    load_row(x, i, end, v);
+    return Loaded::from_floats(v);
+  }
+  AITER_DEVICE void keys(const Loaded& pack, uint32_t (&key)[N]) const {
+    float v[N];
+    pack.to_floats(v);
+    // NaN is no candidate: it comes after -infinity.
+    AITER_UNROLL
+    for (int j = 0; j < N; ++j) {
+      key[j] = Key<float>::of(bit_cast<uint32_t>(v[j]));
+      if (key[j] == 0xffffffff) key[j] = 0;
+    }
+  }
+};
+
+// The tokens that the first `count` candidates are, in the order of their indices.
+template <int kCapacity>
+AITER_DEVICE WeightRow<Token, 1> tokens_of(Candidates<kCapacity>& candidates, int count) {
+  candidates.sort(count, [](uint64_t c) { return c << 32 | key_of(c); });
+  for (int i = thread_index(); i < count; i += block_threads()) {
+    const uint64_t c = candidates.items[i];
+    const uint64_t index = ~static_cast<uint32_t>(c >> 32);
+    candidates.items[i] = index << 32 | bit_cast<uint32_t>(float_of_key(static_cast<uint32_t>(c)));
+  }
+  barrier();
+  return {Team::alone(), reinterpret_cast<const Token*>(candidates.items), count};
+}
 
 // The part of a mass that top_p leaves, at least 1.
 AITER_DEVICE uint64_t share(float top_p, uint64_t mass) {

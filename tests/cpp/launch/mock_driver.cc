@@ -197,14 +197,31 @@ BOTH(hipModuleLaunchKernel, cuLaunchKernel,
       unsigned shared, void* stream, void** arguments, void** extra),
      (f, x, y, z, bx, by, bz, shared, stream, arguments, extra))
 EXPORT int cuDriverGetVersion(int* version) { return *version = 13000, 0; }
-// As CUlaunchConfig.
+// As CUlaunchConfig and CUlaunchAttribute.
+struct Attribute {
+  int id, padding;
+  unsigned value[16];
+};
 struct Launch {
   unsigned grid[3], block[3], shared;
   void* stream;
-  const void* attributes;
+  const Attribute* attributes;
   unsigned attribute_count;
 };
 EXPORT int cuLaunchKernelEx(const Launch* l, void* f, void** arguments, void** extra) {
+  constexpr int kClusterDimension = 4, kProgrammaticStreamSerialization = 6, kPortableCluster = 8;
+  for (unsigned i = 0; i < l->attribute_count; ++i) {
+    const Attribute& a = l->attributes[i];
+    if (a.id == kClusterDimension) {
+      const unsigned team = a.value[0];
+      mock::log("team %u", team);
+      if (team < 1 || team > kPortableCluster || a.value[1] != 1 || a.value[2] != 1 ||
+          l->grid[0] % team)
+        return mock::kInvalidValue;
+    } else if (a.id != kProgrammaticStreamSerialization || a.value[0] != 1) {
+      return mock::kInvalidValue;
+    }
+  }
   return mock::hipModuleLaunchKernel(f, l->grid[0], l->grid[1], l->grid[2], l->block[0],
                                      l->block[1], l->block[2], l->shared, l->stream, arguments,
                                      extra);

@@ -193,5 +193,20 @@ def main():
         if library.aiter_capture_end(GPU, ctypes.byref(graph), stream):
             print(f"{op}: a prepared call ended the capture")
 
+    team_of_blocks()
+
+
+def team_of_blocks():
+    """Few long rows: as many blocks for each as sm_90 has in a cluster."""
+    logits, ids = (on_gpu(np.zeros(s, t)) for s, t in (((2, 5000), np.float32), (2, np.int32)))
+    aiter.greedy_sample(logits, out=ids, stream=STREAM)
+    mock.mock_clear()
+    aiter.greedy_sample(logits, out=ids, stream=STREAM)
+    log = [line.split(" block")[0] for line in mock.mock_log().decode().splitlines()]
+    launch = "launch greedy_sample_hip_vec_f32 grid"
+    want = [f"{launch} 2 1 1"] if GPU.type == 10 else ["team 8", f"{launch} 16 1 1"]
+    if log != want:
+        print(f"greedy_sample of long rows: {log}, expected {want}")
+
 
 main()

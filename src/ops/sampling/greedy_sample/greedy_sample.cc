@@ -18,7 +18,7 @@ AITER_CPU_ROW(greedy_sample_cpu_ref, GreedySampleArgs)
 
 static void greedy_sample_hip(const FloatKernels& kernels, const GreedySampleArgs& args,
                               const Call& call) {
-  launch(kernels[args.dtype], call, vocab_grid(args.batch, args.vocab), args);
+  launch(kernels[args.dtype], call, vocab_grid(call, args.batch, args.vocab), args);
 }
 
 static void greedy_sample_hip_vec(const GreedySampleArgs& args, const Call& call) {

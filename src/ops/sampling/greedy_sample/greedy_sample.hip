@@ -1,4 +1,4 @@
-// One block a row: every thread keeps its best element, then the block agrees on one.
+// A team of blocks a row: every thread keeps its best element, then the team agrees on one.
 #include "ck/sampling/argmax.h"
 #include "ops/sampling/greedy_sample/greedy_sample_args.h"
 
@@ -6,11 +6,13 @@ namespace aiter {
 
 template <class T, bool kAligned>
 AITER_DEVICE void greedy_sample(const GreedySampleArgs& a) {
-  AITER_SHARED Best scratch[1024 / kWave];
-  for (int64_t r = block_index_x(); r < a.batch; r += grid_blocks()) {
+  AITER_SHARED TeamScratch<Best> scratch;
+  const Team team = Team::own();
+  for (int64_t r = team.first_row(); r < a.batch; r += team.row_step()) {
     const T* row = static_cast<const T*>(a.logits) + r * a.logits_stride;
-    const Best best = row_argmax<kPackSize<T, kAligned>>(row, a.vocab, scratch);
-    if (thread_index() == 0) store_index(a.out, a.out_dtype, r * a.out_stride, best.index);
+    const Best best = row_argmax<kPackSize<T, kAligned>>(team, row, a.vocab, scratch);
+    if (team.leads() && thread_index() == 0)
+      store_index(a.out, a.out_dtype, r * a.out_stride, best.index);
   }
 }
 

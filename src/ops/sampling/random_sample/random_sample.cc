@@ -18,7 +18,7 @@ AITER_CPU_ROW(random_sample_cpu_ref, RandomSampleArgs)
 
 static void random_sample_hip(const FloatKernels& kernels, const RandomSampleArgs& args,
                               const Call& call) {
-  launch(kernels[args.dtype], call, vocab_grid(args.batch, args.vocab), args);
+  launch(kernels[args.dtype], call, vocab_grid(call, args.batch, args.vocab), args);
 }
 
 static void random_sample_hip_vec(const RandomSampleArgs& args, const Call& call) {

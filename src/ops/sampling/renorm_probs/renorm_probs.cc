@@ -17,7 +17,7 @@ AITER_CPU_ROW(renorm_probs_cpu_ref, RenormProbsArgs)
 
 static void renorm_probs_hip(const FloatKernels& kernels, const RenormProbsArgs& args,
                              const Call& call) {
-  launch(kernels[args.dtype], call, vocab_grid(args.rows, args.vocab), args);
+  launch(kernels[args.dtype], call, candidates_grid(call, args.rows, args.vocab, args.top_k), args);
 }
 
 static void renorm_probs_hip_vec(const RenormProbsArgs& args, const Call& call) {

@@ -18,7 +18,8 @@ AITER_CPU_ROW(top_k_top_p_sampling_cpu_ref, TopKTopPSamplingArgs)
 
 static void top_k_top_p_sampling_hip(const FloatKernels& kernels, const TopKTopPSamplingArgs& args,
                                      const Call& call) {
-  launch(kernels[args.dtype], call, vocab_grid(args.batch, args.vocab), args);
+  launch(kernels[args.dtype], call, candidates_grid(call, args.batch, args.vocab, args.top_k),
+         args);
 }
 
 static void top_k_top_p_sampling_hip_vec(const TopKTopPSamplingArgs& args, const Call& call) {

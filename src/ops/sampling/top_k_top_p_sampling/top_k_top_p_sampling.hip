@@ -1,52 +1,83 @@
-// One block a row, by passes over it that the caches serve after the first: the largest element,
-// the threshold of top_k, and for each number that is drawn the masses of the tokens left. The
-// steps and their results are those of the CPU rows, bit for bit.
+// A team of blocks a row. The k best tokens are found in one reading, and the rest is done with them by
+// the team's first block; where they are too many, or all tokens count, it is passes over the row, which
+// the caches serve after the first: the largest element, the threshold of top_k, and for each number
+// that is drawn the masses of the tokens left. The steps and their results are those of the CPU rows,
+// bit for bit.
 #include "ck/sampling/weights.h"
 #include "ops/sampling/top_k_top_p_sampling/top_k_top_p_sampling_args.h"
 
 namespace aiter {
 
-template <class T, int N>
-AITER_DEVICE int64_t draw(const TopKTopPSamplingArgs& a, int64_t b, const WeightRow<T, N>& row,
-                          RadixScratch<uint32_t>& radix, WeightScratch& scratch, Best* waves) {
-  const Best best = row_argmax<N>(row.x, row.count, waves);
-  Weights weights;
-  if (!weights.prepare(a.probs, best.value, a.temperature.real(b), a.min_p.real(b)) ||
-      best.index < 0)
-    return best.index;
-  const int64_t top_k = a.top_k.integer(b);
+struct SamplingScratch {
+  Candidates<2048> candidates;
+  WeightScratch weights;
+  TeamScratch<Best> bests;
+};
+
+// The element of the row that is drawn, of those whose key is at least `least`. top_p is of the mass
+// `whole`, or where that is 0 of theirs.
+template <class Row>
+AITER_DEVICE int64_t draw(const TopKTopPSamplingArgs& a, int64_t b, const Row& row,
+                          const Scale& scale, uint32_t least, uint64_t whole, SamplingScratch& s) {
+  if (!scale.normal) return scale.best.index;
   const float top_p = a.top_p.real(b);
   const Philox random = philox_of(a.seed, a.offset, b);
-
-  uint64_t whole = 0;
-  if (top_p < 1 && top_k > 0 && !a.top_k_first) whole = row.mass(0, weights, scratch);
-  uint32_t least = top_k > 0 ? row.top_k(top_k, radix) : 0;
-  uint64_t mass = row.mass(least, weights, scratch);
-  if (mass == 0) return best.index;
-  const uint64_t limit = share(top_p, whole ? whole : mass);
+  uint64_t limit = 0;
+  int64_t found = -1;
+  AITER_NO_UNROLL
   for (uint32_t i = 0;; ++i) {
-    const uint64_t target = multiply_high(random.number(i), mass);
-    const int64_t found = row.find(least, weights, target, scratch);
+    const uint64_t mass = row.mass(least, scale.weights, s.weights);
+    if (i == 0) {
+      if (mass == 0) return scale.best.index;
+      limit = share(top_p, whole ? whole : mass);
+    } else if (mass < limit) {
+      return found;
+    }
+    found = row.find(least, scale.weights, multiply_high(random.number(i), mass), s.weights);
     if (!(top_p < 1)) return found;
     least = row.key_of(to_float(row.x[found])) + 1;
-    mass = row.mass(least, weights, scratch);
-    if (mass < limit) return found;
   }
+}
+
+// In the team's first block.
+template <class Row>
+AITER_DEVICE int64_t sample(const TopKTopPSamplingArgs& a, int64_t b, const Row& row,
+                            SamplingScratch& s) {
+  const int64_t top_k = a.top_k.integer(b);
+  const float temperature = a.temperature.real(b), min_p = a.min_p.real(b);
+  const bool some = top_k > 0 && top_k < row.count;
+  const bool of_whole = some && !a.top_k_first && a.top_p.real(b) < 1;
+  const int count = some ? s.candidates.collect(row.team, CandidateRow<Row>(row), top_k, true) : -1;
+  uint64_t whole = 0;
+  if (of_whole || count < 0) {
+    const Scale scale(row, a.probs, temperature, min_p, s.bests);
+    if (of_whole && scale.normal) whole = row.mass(0, scale.weights, s.weights);
+    if (count < 0) {
+      const uint32_t least = some && scale.normal ? row.top_k(top_k, s.candidates.radix) : 0;
+      return draw(a, b, row, scale, least, whole, s);
+    }
+  }
+  if (!row.team.leads()) return -1;
+  const WeightRow<Token, 1> tokens = tokens_of(s.candidates, count);
+  const Scale scale(tokens, a.probs, temperature, min_p, s.bests);
+  const int64_t found = draw(a, b, tokens, scale, 0, whole, s);
+  return found < 0 ? found : tokens.x[found].index;
 }
 
 template <class T, int N>
 AITER_DEVICE void top_k_top_p_sampling(const TopKTopPSamplingArgs& a) {
-  AITER_SHARED RadixScratch<uint32_t> radix;
-  AITER_SHARED WeightScratch scratch;
-  AITER_SHARED Best waves[kMaxWaves];
-  for (int64_t b = block_index_x(); b < a.batch; b += grid_blocks()) {
+  AITER_SHARED SamplingScratch scratch;
+  const Team team = Team::own();
+  for (int64_t b = team.first_row(); b < a.batch; b += team.row_step()) {
     const int64_t index = a.indices.data ? a.indices.integer(b) : b;
     int64_t token = -1;
     if (index >= 0 && index < a.rows) {
-      const WeightRow<T, N> row(static_cast<const T*>(a.input) + index * a.input_stride, a.vocab);
-      token = draw(a, b, row, radix, scratch, waves);
+      const WeightRow<T, N> row(team, static_cast<const T*>(a.input) + index * a.input_stride,
+                                a.vocab);
+      token = sample(a, b, row, scratch);
     }
-    if (thread_index() == 0) store_index(a.out, a.out_dtype, b * a.out_stride, token);
+    if (team.leads() && thread_index() == 0)
+      store_index(a.out, a.out_dtype, b * a.out_stride, token);
     barrier();
   }
 }

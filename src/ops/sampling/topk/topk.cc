@@ -4,8 +4,8 @@
 #include "aiter/sampling.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
-#include "launch/launch.h"
 #include "ops/sampling/topk/topk_args.h"
+#include "ops/sampling/vocab_rows.h"
 
 namespace aiter {
 
@@ -27,10 +27,13 @@ struct TopkKernels {
 static void topk_hip(const TopkKernels& kernels, const TopkArgs& args, const Call& call) {
   if (args.k == 0) return;
   const Kernel& kernel = args.dtype == DType::kI32 ? kernels.i32 : kernels.floats[args.dtype];
-  launch(
-      kernel, call,
-      {.x = std::min<int64_t>(args.x_rows.count, 1 << 20), .threads = args.n < 4096 ? 256 : 1024},
-      args);
+  // The candidates of all blocks of a team must fit in the first one. A large part of a row is found by
+  // passes of one block.
+  const bool part = args.n < 32 * args.k;
+  const int64_t team = part ? 1 : std::clamp<int64_t>(4096 / args.k, 1, 8);
+  Grid grid = vocab_grid(call, args.x_rows.count, args.n, 256, static_cast<int>(team));
+  if (part && args.n >= 4096) grid.threads = 1024;
+  launch(kernel, call, grid, args);
 }
 
 static void topk_hip_vec(const TopkArgs& args, const Call& call) {

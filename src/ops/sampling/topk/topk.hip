@@ -1,44 +1,29 @@
-// One block a row, and three or four passes over it, which the caches serve after the first: the
-// k-th best element by radix selection, then all up to it in the order of their indices, which are
-// sorted in shared memory if asked for.
-#include "ck/sampling/radix_select.h"
+// A team of blocks a row, which keeps the candidates of one reading. A large k takes one block three or
+// four passes, which the caches serve after the first: the k-th best element by radix selection, then
+// all up to it in the order of their indices. What is asked for sorted is sorted in shared memory.
+#include "ck/sampling/candidates.h"
 #include "ops/sampling/topk/topk_args.h"
 
 namespace aiter {
 
 constexpr int kSorted = 2048;  // sorted at a time
 
-// Ascending; `size` is a power of two.
-AITER_DEVICE void bitonic_sort(uint64_t* items, int size) {
-  for (int run = 2; run <= size; run *= 2)
-    for (int step = run / 2; step > 0; step /= 2) {
-      barrier();
-      for (int t = thread_index(); t < size / 2; t += block_threads()) {
-        const int low = (t & (step - 1)) | (t & ~(step - 1)) << 1, high = low | step;
-        const uint64_t a = items[low], b = items[high];
-        if ((a > b) == ((low & run) == 0)) items[low] = b, items[high] = a;
-      }
-    }
-  barrier();
-}
-
-template <class T, int N>
+template <class T, int N_>
 struct TopkRow {
+  static constexpr int N = N_;
+  using Element = T;
+  using Loaded = Pack<T, N>;
   const TopkArgs& a;
+  int64_t r;
   const T* x;
-  int64_t begin, end;
-  T* values;
-  char* indices;
+  uint32_t begin, end;
 
-  AITER_DEVICE TopkRow(const TopkArgs& args, int64_t r)
+  AITER_DEVICE TopkRow(const TopkArgs& args, int64_t row)
       : a(args),
+        r(row),
         x(static_cast<const T*>(args.x) + args.x_rows.offset(r)),
-        begin(args.begin(r)),
-        end(args.end(r)) {
-    values = a.values ? static_cast<T*>(a.values) + a.values_rows.offset(r) : nullptr;
-    indices = static_cast<char*>(a.indices) +
-              a.indices_rows.offset(r) * (a.index_dtype == DType::kI32 ? 4 : 8);
-  }
+        begin(static_cast<uint32_t>(min(args.begin(r), args.n))),
+        end(static_cast<uint32_t>(max(args.end(r), int64_t{begin}))) {}
 
   AITER_DEVICE static T worst(bool smallest) {
     if constexpr (is_same<T, int32_t>)
@@ -47,102 +32,140 @@ struct TopkRow {
       return from_float<T>(smallest ? kInfinity : -kInfinity);
   }
   AITER_DEVICE void set(int64_t j, int64_t index) const {
-    store_index(indices, a.index_dtype, j * a.indices_stride, index);
-    if (values) values[j * a.values_stride] = index < 0 ? worst(a.smallest) : x[index * a.x_stride];
+    store_index(a.indices, a.index_dtype, a.indices_rows.offset(r) + j * a.indices_stride, index);
+    if (a.values)
+      static_cast<T*>(a.values)[a.values_rows.offset(r) + j * a.values_stride] =
+          index < 0 ? worst(a.smallest) : x[index * a.x_stride];
   }
 
-  // Keys of elements i to i + N - 1; those outside the range are not there: valid(i + j).
-  AITER_DEVICE void keys(int64_t i, uint32_t (&key)[N]) const {
-    uint32_t bits[N] = {};
-    if constexpr (N == 1) {
-      if (valid(i)) load_bits(x + i * a.x_stride, 0, 1, bits);
-    } else {
-      load_bits(x, i, a.n, bits);
-    }
-    constexpr uint32_t kMask = 0xffffffffu >> (32 - Key<T>::kBits);
-    AITER_UNROLL
-    for (int j = 0; j < N; ++j)
-      key[j] = a.smallest ? Key<T>::of(bits[j]) ^ kMask : Key<T>::of(bits[j]);
+  // Elements i to i + N - 1.
+  AITER_DEVICE Loaded load(int64_t i) const {
+    if constexpr (N == 1)
+      return {x[i * a.x_stride]};
+    else
+      return load_pack<N>(x + i);
   }
-  AITER_DEVICE bool valid(int64_t i) const { return i >= begin && i < end; }
-  AITER_DEVICE int64_t chunks_begin() const { return begin / N * N; }
+  // As far as they are there.
+  AITER_DEVICE Loaded load_part(int64_t i) const {
+    if constexpr (N == 1) {
+      return load(i);
+    } else {
+      if (i + N <= a.n) return load(i);
+      Loaded pack{};
+      AITER_UNROLL
+      for (int j = 0; j < N; ++j) {
+        if (i + j >= a.n) break;
+        if constexpr (sizeof(T) == 4)
+          pack.words[j] = bit_cast<uint32_t>(x[i + j]);
+        else
+          pack.words[j / 2] |= static_cast<uint32_t>(x[i + j].bits) << (j % 2 * 16);
+      }
+      return pack;
+    }
+  }
+  AITER_DEVICE void keys(const Loaded& pack, uint32_t (&key)[N]) const {
+    constexpr uint32_t kMask = 0xffffffffu >> (32 - Key<T>::kBits);
+    const uint32_t flip = a.smallest ? kMask : 0;
+    bits_of(pack, key);
+    AITER_UNROLL
+    for (int j = 0; j < N; ++j) key[j] = Key<T>::of(key[j]) ^ flip;
+  }
+  AITER_DEVICE bool valid(uint32_t i) const { return i >= begin && i < end; }
 };
+
+// By one block, for any k.
+template <class Row>
+AITER_DEVICE void topk_by_passes(const TopkArgs& a, const Row& row, uint32_t want,
+                                 Candidates<2 * kSorted>& s) {
+  constexpr uint32_t N = Row::N;
+  RadixScratch<uint32_t>& scratch = s.radix;
+  uint64_t* const items = s.items;
+  const uint32_t chunk = block_threads() * N, begin = row.begin / N * N;
+  // What is sorted before has been written already: elements worse than the last one are left.
+  uint64_t last = ~uint64_t{0};
+  AITER_NO_UNROLL
+  for (uint32_t done = 0; done < want;) {
+    auto left = [&](uint32_t key, uint32_t i) { return row.valid(i) && candidate(key, i) < last; };
+    const uint32_t some = a.sorted && want - done > kSorted ? kSorted : want - done;
+    const Selected<uint32_t> found = radix_select<Key<typename Row::Element>::kBits>(
+        Team::alone(), some, scratch, [&](auto&& f) {
+          for (uint32_t i = begin + thread_index() * N; i < row.end; i += chunk) {
+            uint32_t key[N];
+            row.keys(row.load_part(i), key);
+            AITER_UNROLL
+            for (uint32_t j = 0; j < N; ++j)
+              if (left(key[j], i + j)) f(key[j], 1u);
+          }
+        });
+    uint32_t written = 0, ties = some - found.above;  // of found.key itself
+    AITER_NO_UNROLL
+    for (uint32_t base = begin; base < row.end && written < some; base += chunk) {
+      const uint32_t i = base + thread_index() * N;
+      uint32_t key[N];
+      uint32_t count = 0;  // larger ones, and equal ones in the upper half
+      if (i < row.end) {
+        row.keys(row.load_part(i), key);
+        AITER_UNROLL
+        for (uint32_t j = 0; j < N; ++j)
+          if (left(key[j], i + j))
+            count += key[j] > found.key ? 1 : key[j] == found.key ? 65536 : 0;
+      }
+      const Scan<uint32_t> scan = block_scan(count, scratch.waves);
+      if (count) {
+        uint32_t equal = scan.before >> 16;
+        uint32_t at = written + (scan.before & 0xffff) + min(equal, ties);
+        AITER_UNROLL
+        for (uint32_t j = 0; j < N; ++j) {
+          if (!left(key[j], i + j) || key[j] < found.key) continue;
+          if (key[j] == found.key && equal++ >= ties) continue;
+          if (a.sorted)
+            items[at] = candidate(key[j], i + j);
+          else
+            row.set(at, i + j);
+          ++at;
+        }
+      }
+      const uint32_t equal = min(scan.total >> 16, ties);
+      written += (scan.total & 0xffff) + equal;
+      ties -= equal;
+    }
+    if (a.sorted) {
+      s.sort(static_cast<int>(some), [](uint64_t c) { return c; });
+      for (uint32_t j = thread_index(); j < some; j += block_threads())
+        row.set(done + j, index_of(items[j]));
+      last = items[some - 1];
+      barrier();
+    }
+    done += some;
+  }
+}
 
 template <class T, int N>
 AITER_DEVICE void topk(const TopkArgs& a) {
-  AITER_SHARED RadixScratch<uint32_t> scratch;
-  AITER_SHARED uint64_t items[kSorted];  // better ones are less
-  const int chunk = block_threads() * N;
-  for (int64_t r = block_index_x(); r < a.x_rows.count; r += grid_blocks()) {
+  AITER_SHARED Candidates<2 * kSorted> candidates;
+  const Team team = Team::own();
+  for (int64_t r = team.first_row(); r < a.x_rows.count; r += team.row_step()) {
     const TopkRow<T, N> row(a, r);
-    const int64_t length = row.end > row.begin ? row.end - row.begin : 0;
-    const int64_t want = a.k < length ? a.k : length;
-    // What is sorted before has been written already: elements worse than the last one are left.
-    uint32_t last_key = 0xffffffff;
-    int64_t last_index = -1;
-    for (int64_t done = 0; done < want;) {
-      auto left = [&](uint32_t key, int64_t i) {
-        return row.valid(i) && (key < last_key || (key == last_key && i > last_index));
-      };
-      const int64_t some = a.sorted && want - done > kSorted ? kSorted : want - done;
-      const Selected<uint32_t> found =
-          radix_select<Key<T>::kBits>(static_cast<uint32_t>(some), scratch, [&](auto&& f) {
-            for (int64_t i = row.chunks_begin() + thread_index() * N; i < row.end; i += chunk) {
-              uint32_t key[N];
-              row.keys(i, key);
-              AITER_UNROLL
-              for (int j = 0; j < N; ++j)
-                if (left(key[j], i + j)) f(key[j], 1u);
-            }
-          });
-      int64_t written = 0;
-      uint32_t ties = static_cast<uint32_t>(some) - found.above;  // of found.key itself
-      for (int64_t base = row.chunks_begin(); base < row.end && written < some; base += chunk) {
-        const int64_t i = base + thread_index() * N;
-        uint32_t key[N];
-        uint32_t count = 0;  // larger ones, and equal ones in the upper half
-        if (i < row.end) {
-          row.keys(i, key);
-          AITER_UNROLL
-          for (int j = 0; j < N; ++j)
-            if (left(key[j], i + j))
-              count += key[j] > found.key ? 1 : key[j] == found.key ? 65536 : 0;
+    const int64_t length = row.end - row.begin;
+    const int64_t want = min(a.k, length);
+    if (want > 0) {
+      const int count = want <= kSorted && (length <= 2 * kSorted || length >= 32 * want)
+                            ? candidates.collect(team, row, static_cast<int>(want), false)
+                            : -1;
+      if (count < 0) {
+        if (team.leads()) topk_by_passes(a, row, static_cast<uint32_t>(want), candidates);
+      } else if (team.leads()) {
+        const bool sorted = a.sorted;
+        candidates.sort(count, [&](uint64_t c) { return sorted ? c : c << 32 | c >> 32; });
+        for (int j = thread_index(); j < count; j += block_threads()) {
+          const uint64_t c = candidates.items[j];
+          row.set(j, index_of(sorted ? c : c >> 32));
         }
-        const Scan<uint32_t> scan = block_scan(count, scratch.waves);
-        if (count) {
-          uint32_t equal = scan.before >> 16;
-          int64_t at = written + (scan.before & 0xffff) + min(equal, ties);
-          AITER_UNROLL
-          for (int j = 0; j < N; ++j) {
-            if (!left(key[j], i + j) || key[j] < found.key) continue;
-            if (key[j] == found.key && equal++ >= ties) continue;
-            if (a.sorted)
-              items[at] = static_cast<uint64_t>(~key[j]) << 32 | static_cast<uint32_t>(i + j);
-            else
-              row.set(at, i + j);
-            ++at;
-          }
-        }
-        const uint32_t equal = min(scan.total >> 16, ties);
-        written += (scan.total & 0xffff) + equal;
-        ties -= equal;
       }
-      if (a.sorted) {
-        int size = 1;
-        while (size < some) size *= 2;
-        for (int i = static_cast<int>(some) + thread_index(); i < size; i += block_threads())
-          items[i] = ~uint64_t{0};
-        barrier();
-        bitonic_sort(items, size);
-        for (int j = thread_index(); j < some; j += block_threads())
-          row.set(done + j, static_cast<uint32_t>(items[j]));
-        last_key = ~static_cast<uint32_t>(items[some - 1] >> 32);
-        last_index = static_cast<uint32_t>(items[some - 1]);
-        barrier();
-      }
-      done += some;
     }
-    for (int64_t j = want + thread_index(); j < a.k; j += block_threads()) row.set(j, -1);
+    if (team.leads())
+      for (int64_t j = want + thread_index(); j < a.k; j += block_threads()) row.set(j, -1);
+    barrier();
   }
 }
 

@@ -27,6 +27,7 @@ struct NormBackward {
   BackwardSums* shared;  // of the block: one for each wave
   int threads, t;        // threads of the row, and which of them this is
   int in_registers;
+  float in_wave;  // numbers of a row
   Pack<T, N> x[kChunks], dy[kChunks], next_x[kChunks], next_dy[kChunks];
   float gain[kKeepGains ? kChunks : 1][N], dw[kChunks][N], db[kChunks][N];
 
@@ -34,6 +35,11 @@ struct NormBackward {
       : a(args), shared(block_shared), threads(args.threads_per_row) {
     t = thread_index() & (threads <= kWave ? threads - 1 : -1);
     in_registers = static_cast<int>(min<int64_t>(a.hidden, threads * N * kChunks));
+    if (kLayer) {
+      const int64_t packs = a.hidden / N;
+      const int64_t mine = t < packs ? (packs - 1 - t) / threads + 1 : 0;
+      in_wave = lanes_reduce<Sum>(static_cast<float>(mine * N), min(threads, kWave));
+    }
     AITER_UNROLL
     for (int c = 0; c < kChunks; ++c) {
       const int i = (c * threads + t) * N;
@@ -117,19 +123,20 @@ struct NormBackward {
     AITER_UNROLL
     for (int c = 0; c < kChunks; ++c) x[c] = next_x[c], dy[c] = next_dy[c];
     if (more) prefetch(r + a.slots);
-    const int64_t known = there ? r : 0;
-    const T *x_from = x_row(known), *dy_from = dy_row(known);
+    const T *x_from = nullptr, *dy_from = nullptr;  // where the rest is read again
+    if (in_registers < a.hidden) x_from = x_row(there ? r : 0), dy_from = dy_row(there ? r : 0);
     const int lanes = min(threads, kWave);
     BackwardSums sums{};
     if (kLayer) {
       each_pack(x_from, dy_from,
                 [&] AITER_LAMBDA(float (&vx)[N], float (&)[N], float (&)[N], int64_t, float (&)[N],
                                  float (&)[N]) {
-                  sums.x.count += N;
                   AITER_UNROLL
                   for (int k = 0; k < N; ++k) sums.x.total += vx[k];
                 });
-      sums.x.center_at_mean(lanes);
+      sums.x.count = in_wave;
+      sums.x.total = lanes_reduce<Sum>(sums.x.total, lanes);
+      sums.x.center = divide_fast(sums.x.total, max(in_wave, 1.0f));
     }
     each_pack(x_from, dy_from,
               [&] AITER_LAMBDA(float (&vx)[N], float (&vdy)[N], float (&g)[N], int64_t,
@@ -162,7 +169,7 @@ struct NormBackward {
     if (!there) return;
     const float scale = rsqrt_fast(fma(squares, per_number, a.eps));
     const float slope = sum_d_deviation * scale * scale * per_number;
-    const float offset = kLayer ? sum_d * per_number : 0.0f;
+    const float offset = kLayer ? sum_d * scale * per_number : 0.0f;
 
     T* dx = static_cast<T*>(a.dx) + a.dx_rows.offset(r);
     const T* add = nullptr;
@@ -170,29 +177,29 @@ struct NormBackward {
     each_pack(x_from, dy_from,
               [&] AITER_LAMBDA(float (&vx)[N], float (&vdy)[N], float (&g)[N], int64_t i,
                                float (&dw)[N], float (&db)[N]) {
-                float out[N], part[N];
+                Pack<T, N> residual{};
+                if (add) residual = load_pack<N>(add + i);
+                float n[N], out[N];
                 AITER_UNROLL
-                for (int k = 0; k < N; ++k) out[k] = 0;
-                if (add) load_floats<N>(add + i, out);
-                AITER_UNROLL
-                for (int k = 0; k < N; ++k) {
-                  const float v = kLayer ? vx[k] - mean : vx[k];
-                  float d = vdy[k] * g[k];
-                  if (kLayer) d -= offset;
-                  out[k] += scale * fma(-slope, v, d);
-                  part[k] = vdy[k] * (v * scale);
-                }
-                if (a.dx_bias) add_in_memory(dx_bias_slot, i, out, first);
+                for (int k = 0; k < N; ++k)
+                  n[k] = kLayer ? fma(vx[k], scale, -mean * scale) : vx[k] * scale;
                 if (i < in_registers) {
                   AITER_UNROLL
                   for (int k = 0; k < N; ++k) {
-                    dw[k] += part[k];
+                    dw[k] = fma(vdy[k], n[k], dw[k]);
                     if (kLayer) db[k] += vdy[k];
                   }
                 } else {
-                  if (a.dw) add_in_memory(dw_slot, i, part, first);
+                  AITER_UNROLL
+                  for (int k = 0; k < N; ++k) out[k] = vdy[k] * n[k];
+                  if (a.dw) add_in_memory(dw_slot, i, out, first);
                   if (kLayer && a.db) add_in_memory(db_slot, i, vdy, first);
                 }
+                residual.to_floats(out);
+                AITER_UNROLL
+                for (int k = 0; k < N; ++k)
+                  out[k] = fma(vdy[k] * g[k], scale, fma(n[k], -slope, out[k] - offset));
+                if (a.dx_bias) add_in_memory(dx_bias_slot, i, out, first);
                 store_floats<N>(dx + i, out);
               });
   }

@@ -15,9 +15,10 @@ AITER_DEVICE void norm_row(const RowNormArgs& a) {
   const int i = row.t * N;
   const bool valid = i < row.in_registers;
   float gain[N], bias[N];
-  if (valid && a.w) load_floats<N, T>(a.w, a.w_dtype, i, gain);
-  if (valid && kKind == NormKind::kLayer && a.b) load_floats<N, T>(a.b, a.w_dtype, i, bias);
-  row.read(r);
+  row.read(r, [&] AITER_LAMBDA() {
+    if (valid && a.w) load_floats<N, T>(a.w, a.w_dtype, i, gain);
+    if (valid && kKind == NormKind::kLayer && a.b) load_floats<N, T>(a.b, a.w_dtype, i, bias);
+  });
   T* y = static_cast<T*>(a.y) + a.y_rows.offset(r);
   if (valid) {
     float v[N];

@@ -52,12 +52,14 @@ AITER_DEVICE void normalize(const RowNormArgs& a, float mean, float scale, float
 // registers for all of it.
 template <class T, int N, int kChunks, NormKind kKind, bool kAdd, bool kWhole = false>
 struct RowNorm {
+  static constexpr bool kFloats = kWhole && kKind == NormKind::kLayer;  // of three passes, not two
   const RowNormArgs& a;
   float* scratch;  // of the block: a float for each wave
   int threads, t;  // threads of the row, and which of them this is
   int in_registers;
   const T* rest;  // the row, from which the numbers beyond the registers are read again
   Pack<T, N> v[kChunks];
+  float whole[kFloats ? N : 1];  // the numbers of the only pack
   float mean, scale;
 
   AITER_DEVICE RowNorm(const RowNormArgs& args, float* block_scratch)
@@ -107,8 +109,13 @@ struct RowNorm {
 
   // The numbers of a pack, before the norm.
   AITER_DEVICE void numbers(const Pack<T, N>& pack, int64_t i, float (&v)[N]) {
-    pack.to_floats(v);
-    if (!add()) add_bias(v, i);
+    if constexpr (kFloats) {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) v[k] = whole[k];
+    } else {
+      pack.to_floats(v);
+      if (!add()) add_bias(v, i);
+    }
   }
 
   // Calls f(pack, i) for all packs of this thread.
@@ -118,7 +125,7 @@ struct RowNorm {
     for (int c = 0; c < kChunks; ++c) {
       const int i = (c * threads + t) * N;
       if (i >= in_registers) continue;
-      v[c].forget();
+      if (!kFloats) v[c].forget();
       f(v[c], i);
     }
     AITER_NO_UNROLL
@@ -126,8 +133,13 @@ struct RowNorm {
       f(load_pack<N>(rest + i), i);
   }
 
-  // Reads row r, adds and writes the residual, and finds mean and scale.
+  // Reads row r, adds and writes the residual, and finds mean and scale. While the first loads are under
+  // way, while_loading() is called.
   AITER_DEVICE void read(int64_t r) {
+    read(r, [] AITER_LAMBDA() {});
+  }
+  template <class F>
+  AITER_DEVICE void read(int64_t r, F&& while_loading) {
     constexpr int kGroup = kChunks < 4 ? kChunks : 4;  // packs that are loaded at once
     const T* x = static_cast<const T*>(a.x) + a.x_rows.offset(r);
     const T* in = nullptr;
@@ -149,6 +161,7 @@ struct RowNorm {
         v[c] = load_pack<N>(x + i);
         if (add()) residual[c - g] = load_pack<N>(in + i);
       }
+      if (g == 0) while_loading();
       AITER_UNROLL
       for (int c = g; c < g + kGroup; ++c) {
         const int i = (c * threads + t) * N;
@@ -162,6 +175,12 @@ struct RowNorm {
       for (int64_t i = in_registers + t * N; i < a.hidden; i += threads * N)
         store_pack<N>(out + i, sum(load_pack<N>(x + i), load_pack<N>(in + i), i));
     }
+    if constexpr (kFloats) {
+      if (t * N < in_registers) {
+        v[0].to_floats(whole);
+        if (!add()) add_bias(whole, t * N);
+      }
+    }
     rest = add() ? out : x;  // what this thread wrote, or nobody changes
     const float hidden = static_cast<float>(a.hidden);
     float squares = 0;
@@ -169,7 +188,7 @@ struct RowNorm {
     if constexpr (kKind == NormKind::kLayer) {
       constexpr int kWaves = 1024 / kWave;
       AITER_SHARED WaveMoments shared[kWaves];
-      const int lanes = min(threads, kWave);
+      const int lanes = kWhole ? kWave : min(threads, kWave);
       WaveMoments part{};
       each_pack([&] AITER_LAMBDA(const Pack<T, N>& pack, int64_t i) {
         float x[N];
@@ -190,7 +209,7 @@ struct RowNorm {
       });
       part.squares = lanes_reduce<Sum>(part.squares, lanes);
       squares = part.squares, mean = part.center;
-      if (threads > kWave) {
+      if (kWhole || threads > kWave) {
         part = parts_of_waves<kWaves>(part, shared);
         mean = divide_fast(wave_reduce<Sum, kWaves>(part.total), hidden);
         squares = wave_reduce<Sum, kWaves>(part.squares_about(mean));

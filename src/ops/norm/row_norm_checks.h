@@ -20,12 +20,6 @@ struct RowNormProblem {
   bool add = false;
 };
 
-// Rows for which a block has one each: few, or long ones with a residual, which takes registers.
-inline bool row_a_block(const RowNormProblem& p) {
-  const int64_t bytes = p.hidden * dtype_bytes(p.dtype);
-  return p.aligned16 && bytes <= 16384 && p.rows <= (p.add && bytes >= 4096 ? 1 << 20 : 512);
-}
-
 // Fills what args has of the tensors. add: whether the residual is there (both of it or neither).
 // y: of x's dtype, with x's columns or more. As a copy beside codes (y_is_copy) it may be missing
 // or of f32, and has x's shape.

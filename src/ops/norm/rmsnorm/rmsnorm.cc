@@ -9,6 +9,13 @@ namespace aiter {
 AITER_CPU_ROW(rmsnorm_cpu_simd, RowNormArgs)
 AITER_CPU_ROW(rmsnorm_cpu_ref, RowNormArgs)
 
+// Rows for which a block has one each: few, or long ones with a residual, which takes registers.
+static bool row_a_block(const RowNormProblem& p) {
+  const int64_t bytes = p.hidden * dtype_bytes(p.dtype);
+  const int64_t most = bytes < 2048 ? 512 : p.add ? 1 << 20 : (8 << 20) / bytes;
+  return p.aligned16 && bytes <= 16384 && p.rows <= most;
+}
+
 static void rmsnorm_hip_row(const RmsnormArgs& args, const Call& call) {
   static constexpr FloatKernels norm = AITER_FLOAT_KERNELS(rmsnorm, hip_row),
                                 add_norm = AITER_FLOAT_KERNELS(rmsnorm, hip_row_add);

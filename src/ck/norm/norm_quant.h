@@ -8,43 +8,53 @@
 
 namespace aiter {
 
+template <class T, NormKind kKind>
+struct NormQuantRows {
+  static constexpr int N = NormQuantArgs::kColumns;  // that lie next to each other, of
+  static constexpr int kPack = kPackSize<T, true>;
+  static constexpr int kPacks = NormQuantArgs::kPacks, kChunks = kPacks * kPack / N;
+  using Row = RowNorm<T, kPack, kPacks, kKind, true, false, kPacks / kChunks>;
+};
+
 // Rows of which each thread takes up to kPacks packs: they stay in registers, in fp32 from the norm
 // to the codes. Groups as RowQuantizer takes them; one head. Without codes, the norm alone is written.
 template <class T, NormKind kKind>
 AITER_DEVICE void norm_quant_rows(const NormQuantArgs& a, float* scratch) {
-  constexpr int N = kPackSize<T, true>, kPacks = NormQuantArgs::kPacks;
+  using Rows = NormQuantRows<T, kKind>;
+  constexpr int N = Rows::N, kPack = Rows::kPack, kChunks = Rows::kChunks;
   const QuantOut& q = a.out;
-  RowNorm<T, N, kPacks, kKind, true> row(a.norm, scratch);
+  typename Rows::Row row(a.norm, scratch);
   row.each_row(block_index_x(), grid_blocks(), [&] AITER_LAMBDA(int64_t r) {
     row.read(r);
-    float v[kPacks][N], amax = 0;
+    float values[kChunks][N], amax = 0;
     AITER_UNROLL
-    for (int c = 0; c < kPacks; ++c) {
-      const int i = (c * row.threads + row.t) * N;
+    for (int c = 0; c < Rows::kPacks; ++c) {
+      auto& v = reinterpret_cast<float (&)[kPack]>(values[c * kPack / N][c * kPack % N]);
+      const int i = row.index(c);
       AITER_UNROLL
-      for (int k = 0; k < N; ++k) v[c][k] = 0.0f;
+      for (int k = 0; k < kPack; ++k) v[k] = 0.0f;
       if (i >= a.norm.hidden) continue;
       row.v[c].forget();
-      row.normalize(row.v[c], i, v[c]);
-      float factor[N];
+      row.normalize(row.v[c], i, v);
+      float factor[kPack];
       if (a.gate) {
-        load_floats<N>(static_cast<const T*>(a.gate) + a.gate_rows.offset(r) + i, factor);
+        load_floats<kPack>(static_cast<const T*>(a.gate) + a.gate_rows.offset(r) + i, factor);
         AITER_UNROLL
-        for (int k = 0; k < N; ++k) v[c][k] *= factor[k] * sigmoid(factor[k]);
+        for (int k = 0; k < kPack; ++k) v[k] *= factor[k] * sigmoid(factor[k]);
       }
       if (a.norm.y) {
         const int64_t at = a.norm.y_rows.offset(r) + i;
         if (a.norm.y_dtype == DType::kF32)
-          store_floats<N>(static_cast<float*>(a.norm.y) + at, v[c]);
+          store_floats<kPack>(static_cast<float*>(a.norm.y) + at, v);
         else
-          store_floats<N>(static_cast<T*>(a.norm.y) + at, v[c]);
+          store_floats<kPack>(static_cast<T*>(a.norm.y) + at, v);
       }
       if (a.smooth) {
-        load_floats<N>(a.smooth + i, factor);
+        load_floats<kPack>(a.smooth + i, factor);
         AITER_UNROLL
-        for (int k = 0; k < N; ++k) v[c][k] *= factor[k];
+        for (int k = 0; k < kPack; ++k) v[k] *= factor[k];
       }
-      amax = max_magnitude(amax, v[c]);
+      amax = max_magnitude(amax, v);
     }
     for (int c = static_cast<int>(a.norm.hidden) + row.t; c < a.norm.y_cols; c += row.threads)
       store_float(a.norm.y, a.norm.y_rows.offset(r) + c, a.norm.y_dtype, 0.0f);
@@ -52,9 +62,85 @@ AITER_DEVICE void norm_quant_rows(const NormQuantArgs& a, float* scratch) {
     if (needs_row_amax(q)) amax = row.template reduce<Max>(amax);
     const RowQuantizer<N> quantizer(q, r, amax, row.t == 0);
     AITER_UNROLL
-    for (int c = 0; c < kPacks; ++c)
-      if (c * row.threads * N < q.cols) quantizer.store((c * row.threads + row.t) * N, v[c]);
+    for (int c = 0; c < kChunks; ++c)
+      if (c * row.threads * N < q.cols) quantizer.store((c * row.threads + row.t) * N, values[c]);
   });
+}
+
+// The same, for one kind of codes, of plain norms: with weights of T (and biases, of a layer norm), and
+// with factors of columns and a residual at most. The grid has a block for each row.
+template <class T, NormKind kKind, class Codes, RowGroups kGroups>
+AITER_DEVICE void plain_norm_quant_rows(const NormQuantArgs& a, float* scratch) {
+  using Rows = NormQuantRows<T, kKind>;
+  constexpr int N = Rows::N, kPack = Rows::kPack, kPacks = Rows::kPacks, kChunks = Rows::kChunks;
+  constexpr bool kLayer = kKind == NormKind::kLayer;
+  const QuantOut& q = a.out;
+  const int hidden = static_cast<int>(a.norm.hidden);
+  typename Rows::Row row(a.norm, scratch);
+  // What is not there is 0 from the start to the end.
+  Pack<T, kPack> w[kPacks], b[kPacks];
+  AITER_UNROLL
+  for (int c = 0; c < kPacks; ++c) {
+    const int i = row.index(c);
+    w[c] = b[c] = row.v[c] = {};
+    if (i < hidden) w[c] = load_pack<kPack>(static_cast<const T*>(a.norm.w) + i);
+    if (kLayer && i < hidden) b[c] = load_pack<kPack>(static_cast<const T*>(a.norm.b) + i);
+  }
+  auto values = [&] AITER_LAMBDA(int chunk, float (&v)[N]) {
+    AITER_UNROLL
+    for (int k = 0; k < N; k += kPack) {
+      const int c = (chunk * N + k) / kPack;
+      float x[kPack], weight[kPack], bias[kPack];
+      row.v[c].forget();
+      row.v[c].to_floats(x);
+      w[c].to_floats(weight);
+      b[c].to_floats(bias);
+      AITER_UNROLL
+      for (int j = 0; j < kPack; ++j) {
+        x[j] = (kLayer ? x[j] - row.mean : x[j]) * row.scale * weight[j];
+        v[k + j] = kLayer ? x[j] + bias[j] : x[j];
+      }
+    }
+  };
+  auto smooth = [&] AITER_LAMBDA(int chunk, float (&v)[N]) {
+    Packs<float, N> packs;
+    packs.load(a.smooth, row.index(chunk * kPacks / kChunks), hidden);
+    float factor[N];
+    packs.to_floats(factor);
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) v[k] *= factor[k];
+  };
+  const int64_t r = row_of_thread(row.threads);
+  if (r >= a.norm.x_rows.count) return;
+  row.read(r);
+  if constexpr (kGroups == RowGroups::kMany) {
+    const RowQuantizer<N, Codes, kGroups> quantizer(q, r, 0.0f, row.t == 0);
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c) {
+      if (c * row.threads * N >= hidden) break;
+      float v[N];
+      values(c, v);
+      if (a.smooth) smooth(c, v);
+      quantizer.store((c * row.threads + row.t) * N, v);
+    }
+  } else {
+    float v[kChunks][N], amax = 0;
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c) values(c, v[c]);
+    if (a.smooth) {
+      AITER_UNROLL
+      for (int c = 0; c < kChunks; ++c) smooth(c, v[c]);
+    }
+    if (!q.static_scale) {
+      AITER_UNROLL
+      for (int c = 0; c < kChunks; ++c) amax = max_magnitude(amax, v[c]);
+      amax = row.template reduce<Max>(amax);
+    }
+    const RowQuantizer<N, Codes, kGroups> quantizer(q, r, amax, row.t == 0);
+    AITER_UNROLL
+    for (int c = 0; c < kChunks; ++c)
+      if (c * row.threads * N < hidden) quantizer.store((c * row.threads + row.t) * N, v[c]);
+  }
 }
 
 // A number of row r of the norm: of x, or of the sum where that has been written.

@@ -48,9 +48,10 @@ AITER_DEVICE void normalize(const RowNormArgs& a, float mean, float scale, float
   }
 }
 
-// A thread's part of a row. kAdd: there may be a bias of x and a residual. kWhole: a block has a row, and
-// registers for all of it.
-template <class T, int N, int kChunks, NormKind kKind, bool kAdd, bool kWhole = false>
+// A thread's part of a row: packs of which kNeighbours lie next to each other. kAdd: there may be a
+// bias of x and a residual. kWhole: a block has a row, and registers for all of it.
+template <class T, int N, int kChunks, NormKind kKind, bool kAdd, bool kWhole = false,
+          int kNeighbours = 1>
 struct RowNorm {
   static constexpr bool kFloats = kWhole && kKind == NormKind::kLayer;  // of three passes, not two
   const RowNormArgs& a;
@@ -69,6 +70,11 @@ struct RowNorm {
         t(kWhole || threads > kWave ? thread_index() : thread_index() & (threads - 1)),
         in_registers(
             static_cast<int>(kWhole ? a.hidden : min<int64_t>(a.hidden, threads * N * kChunks))) {}
+
+  // Where pack c begins.
+  AITER_DEVICE int index(int c) const {
+    return (c / kNeighbours * threads * kNeighbours + t * kNeighbours + c % kNeighbours) * N;
+  }
 
   // Calls f(r) for this thread's rows; all threads of a row, and no others, are in f together.
   template <class F>
@@ -123,7 +129,7 @@ struct RowNorm {
   AITER_DEVICE void each_pack(F&& f) {
     AITER_UNROLL
     for (int c = 0; c < kChunks; ++c) {
-      const int i = (c * threads + t) * N;
+      const int i = index(c);
       if (i >= in_registers) continue;
       if (!kFloats) v[c].forget();
       f(v[c], i);
@@ -154,7 +160,7 @@ struct RowNorm {
       Pack<T, N> residual[kGroup];
       AITER_UNROLL
       for (int c = g; c < g + kGroup; ++c) {
-        const int i = (c * threads + t) * N;
+        const int i = index(c);
         // Compilers compute with single elements that are not there, and drop what comes of it.
         if (N == 1) v[c] = residual[c - g] = {};
         if (i >= in_registers) continue;
@@ -164,7 +170,7 @@ struct RowNorm {
       if (g == 0) while_loading();
       AITER_UNROLL
       for (int c = g; c < g + kGroup; ++c) {
-        const int i = (c * threads + t) * N;
+        const int i = index(c);
         if (i >= in_registers || !add()) continue;
         v[c] = sum(v[c], residual[c - g], i);
         store_pack<N>(out + i, v[c]);

@@ -51,6 +51,47 @@ AITER_DEVICE void with_codec(DType code, F&& f) {
   }
 }
 
+// The code of a small float in fewer instructions than SmallFloat::encode takes. A magnitude of
+// exponent e counts units of 2^(e - mantissa bits); what is added to it leaves that count in the low
+// bits of the sum, to which the sum's own exponent is added. More lies above the code. NaN counts as
+// the largest number.
+AITER_DEVICE uint32_t magnitude_code(float x, float most, uint32_t smallest, float add,
+                                     int mantissa) {
+  const float a = fmin(abs(x), most), normal = fmax(a, bit_cast<float>(smallest));
+  const float power = bit_cast<float>(bit_cast<uint32_t>(normal) & 0x7f800000u);
+  const uint32_t sum = bit_cast<uint32_t>(fma(power, add, a));
+  return sum + (sum >> (23 - mantissa));
+}
+// The smallest normal number, as bits of a float.
+template <class Codec>
+constexpr uint32_t kSmallestNormal = static_cast<uint32_t>(128 - Codec::kExponentBias) << 23;
+// What is added, for each power of two: 2^23 units, and an even number of them that makes up for the
+// exponents' biases. Ties between codes are then those between magnitudes.
+template <class Codec>
+AITER_DEVICE constexpr float magnitude_add() {
+  constexpr int kMantissa = Codec::kMantissa, kShift = 23 - kMantissa;
+  constexpr uint32_t kBias = ((kSmallestNormal<Codec> >> 23) + kShift) << kMantissa;
+  return static_cast<float>((1 << 23) + (-kBias & (Codec::kSign - 1))) / (1 << kMantissa);
+}
+template <class Codec>
+AITER_DEVICE uint32_t magnitude_code(float x) {
+  constexpr float kAdd = magnitude_add<Codec>();
+  return magnitude_code(x, Codec::max(), kSmallestNormal<Codec>, kAdd, Codec::kMantissa);
+}
+
+// The code of a number: the bits of Codec::encode.
+template <int n>
+AITER_DEVICE uint32_t encode_one(IntCode<n>, float x) {
+  return IntCode<n>::encode(x);
+}
+template <class Codec>
+AITER_DEVICE uint32_t encode_one(Codec, float x) {
+  uint32_t code = magnitude_code<Codec>(x) & (Codec::kSign - 1);
+  const uint32_t sign = bit_cast<uint32_t>(x) >> (32 - Codec::kBits) & Codec::kSign;
+  code |= Codec::kIsFnuz && code == 0 ? 0 : sign;
+  return Codec::kNan < 0 || x == x ? code : static_cast<uint32_t>(Codec::kNan);
+}
+
 // ---- several at once ----------------------------------------------------------------------------
 // The e4m3 kind that the device converts by itself; void: none.
 #if defined(AITER_AMD) && defined(__gfx942__)
@@ -97,8 +138,55 @@ AITER_DEVICE uint32_t encode4(const float* v) {
     return pair(v[0], v[1]) | pair(v[2], v[3]) << 16;
 #endif
   }
-  return Codec::encode(v[0]) | Codec::encode(v[1]) << 8 | Codec::encode(v[2]) << 16 |
-         Codec::encode(v[3]) << 24;
+  return encode_one(Codec{}, v[0]) | encode_one(Codec{}, v[1]) << 8 |
+         encode_one(Codec{}, v[2]) << 16 | encode_one(Codec{}, v[3]) << 24;
+}
+
+// The bits of a where mask has ones, and of b elsewhere.
+AITER_DEVICE uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) {
+#if defined(AITER_AMD)
+  return (a & mask) | (b & ~mask);
+#else  // compilers take two instructions where they know some bits of b
+  uint32_t bits;
+  asm("lop3.b32 %0, %1, %2, %3, 0xca;" : "=r"(bits) : "r"(mask), "r"(a), "r"(b));
+  return bits;
+#endif
+}
+
+// The e2m1 codes of up to eight numbers, in a word.
+template <int N>
+AITER_DEVICE uint32_t encode_e2m1(const float* v) {
+  uint32_t word = 0;
+  AITER_UNROLL
+  for (int k = 0; k < N; ++k)  // the sign is above three bits
+    word += select_bits(7, magnitude_code<E2M1FN>(v[k]), bit_cast<uint32_t>(v[k]) >> 28) << 4 * k;
+  return word;
+}
+
+// The same of numbers that are floats of 16 bits times a power of two. As f16 they are what they were, or
+// beyond all codes, or so small that their code is 0: two at a time are encoded as magnitude_code does it.
+AITER_DEVICE uint32_t encode_e2m1_of_16_bits(const float* v) {
+#if defined(AITER_AMD)
+  return encode_e2m1<8>(v);
+#else
+  uint32_t word = 0;
+  AITER_UNROLL
+  for (int k = 0; k < 4; ++k) {
+    const uint32_t x = pack2<f16>(v[k], v[k + 4]);
+    uint32_t a, power, sum;
+    asm("{ .reg .b32 magnitude;\n\t"
+        "abs.f16x2 magnitude, %1;\n\t"
+        "min.f16x2 %0, magnitude, %2; }"
+        : "=r"(a)
+        : "r"(x), "r"(0x46004600));                                        // 6
+    asm("max.f16x2 %0, %1, %2;" : "=r"(power) : "r"(a), "r"(0x3c003c00));  // 1
+    power &= 0x7c007c00;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(power), "r"(0x60006000), "r"(a));  // 512
+    const uint32_t codes = select_bits(0x00070007, sum + (sum >> 9), x >> 12) & 0x000f000f;
+    word += codes << 4 * k;
+  }
+  return word;
+#endif
 }
 
 // The numbers of the four codes in a word.
@@ -151,6 +239,14 @@ AITER_DEVICE void unpack_codes(const uint32_t (&words)[N / 4], uint32_t (&codes)
   }
 }
 
+// The bytes after the first.
+template <int kWords>
+AITER_DEVICE void drop_byte(uint32_t (&words)[kWords]) {
+  AITER_UNROLL
+  for (int i = 0; i < kWords; ++i)
+    words[i] = words[i] >> 8 | (i + 1 < kWords ? words[i + 1] << 24 : 0);
+}
+
 // The words of the N codes from `column` on; codes from `cols` on are 0. Rows of codes begin at
 // multiples of 16 bytes.
 template <int N>
@@ -191,8 +287,8 @@ AITER_DEVICE constexpr MxElement mx_of(Codec) {
   return mx_element<Codec>();
 }
 
-// Codes of a kind that is known when the kernel is compiled.
-template <class Codec>
+// Codes of a kind that is known when the kernel is compiled. kOf16Bits: of floats of 16 bits.
+template <class Codec, bool kOf16Bits = false>
 struct Codes {
   static constexpr int bits = Codec::kBits;
   AITER_DEVICE static constexpr float max() { return Codec::max(); }
@@ -209,10 +305,22 @@ struct Codes {
     if constexpr (bits == 8) {
       AITER_UNROLL
       for (int i = 0; i < N; i += 4) words[i / 4] = encode4<Codec>(x + i);
+    } else if constexpr (is_same<Codec, E2M1FN>) {
+      AITER_UNROLL
+      for (int i = 0; i < N / 4; ++i) words[i] = 0;
+      if constexpr (kOf16Bits) {
+        if ((bit_cast<uint32_t>(factor) & 0x7fffff) == 0) {  // a power of two
+          AITER_UNROLL
+          for (int i = 0; i < N; i += 8) words[i / 8] = encode_e2m1_of_16_bits(x + i);
+          return;
+        }
+      }
+      AITER_UNROLL
+      for (int i = 0; i < N; i += 8) words[i / 8] = encode_e2m1 < N<8 ? N : 8>(x + i);
     } else {
       uint32_t codes[N];
       AITER_UNROLL
-      for (int k = 0; k < N; ++k) codes[k] = Codec::encode(x[k]);
+      for (int k = 0; k < N; ++k) codes[k] = encode_one(Codec{}, x[k]);
       pack_codes<bits>(codes, words);
     }
   }
@@ -239,7 +347,8 @@ struct AnyCodes {
   int bits;
   float most;
   MxElement element;
-  uint32_t smallest;       // the smallest normal number, as bits of a float
+  uint32_t smallest;       // kSmallestNormal
+  float add;               // magnitude_add
   uint32_t sign;           // bit of a code
   uint32_t nan;            // code
   bool has_nan, has_zero;  // has_zero: a negative zero
@@ -275,10 +384,7 @@ struct AnyCodes {
       for (int i = 0; i < N / 4; ++i)
         words[i] = words[i] >> bits | (i + 1 < N / 4 ? words[i + 1] : code) << (32 - bits);
     }
-    for (int left = N * (8 - bits); left > 0; left -= 8)  // to the front
-      AITER_UNROLL
-    for (int i = 0; i < N / 4; ++i)
-      words[i] = words[i] >> 8 | (i + 1 < N / 4 ? words[i + 1] << 24 : 0);
+    for (int left = N * (8 - bits); left > 0; left -= 8) drop_byte(words);  // to the front
   }
   template <int N>
   AITER_DEVICE void decode(const uint32_t (&words)[N / 4], float (&v)[N]) const {
@@ -314,16 +420,8 @@ struct AnyCodes {
     return bit_cast<uint32_t>(x + 12582912.0f) & (2 * sign - 1);  // 1.5 * 2^23: ties to even
   }
   AITER_DEVICE uint32_t encode_float(float x) const {
-    const uint32_t u = bit_cast<uint32_t>(x);
-    float a = bit_cast<float>(u & 0x7fffffffu);
-    a = fmin(a, most);  // NaN too
-    uint32_t exponent = bit_cast<uint32_t>(a) & 0x7f800000u;
-    exponent = exponent > smallest ? exponent : smallest;
-    const int shift = 23 - element.mantissa;
-    const uint32_t sum =
-        bit_cast<uint32_t>(a + bit_cast<float>(exponent + (static_cast<uint32_t>(shift) << 23)));
-    uint32_t code = (sum + ((exponent - smallest) >> shift)) & (sign - 1);
-    code |= u >> (32 - bits) & (has_zero || code ? sign : 0u);
+    uint32_t code = magnitude_code(x, most, smallest, add, element.mantissa) & (sign - 1);
+    code |= bit_cast<uint32_t>(x) >> (32 - bits) & (has_zero || code ? sign : 0u);
     return x == x || !has_nan ? code : nan;
   }
 
@@ -335,6 +433,7 @@ struct AnyCodes {
     most = IntCode<n>::max();
     element = mx_of(code);
     smallest = nan = 0;
+    add = 0;
     has_nan = has_zero = has_infinity = false;
   }
   template <class Codec>
@@ -343,7 +442,8 @@ struct AnyCodes {
     bits = Codec::kBits;
     most = Codec::max();
     element = mx_of(codec);
-    smallest = static_cast<uint32_t>(127 + 1 - Codec::kExponentBias) << 23;
+    smallest = kSmallestNormal<Codec>;
+    add = magnitude_add<Codec>();
     sign = Codec::kSign;
     has_nan = Codec::kNan >= 0;
     nan = has_nan ? Codec::kNan : 0;

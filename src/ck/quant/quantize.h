@@ -110,6 +110,19 @@ AITER_DEVICE void quantize_groups(const QuantOut& q, int64_t rows, int64_t group
   }
 }
 
+// The row of this thread, and which of its threads this is. `threads` of a row are a power of two up to
+// the wave, or the block, and the grid has a block for each row, or for several (quant_grid): a loop
+// over rows would keep in registers what does not change from row to row, and that is much.
+AITER_DEVICE int64_t row_of_thread(int threads) {
+  const int64_t block = block_index_x() + static_cast<int64_t>(block_index_y()) * grid_blocks();
+  if (threads > kWave) return block;
+  const int shift = 31 - __builtin_clz(static_cast<uint32_t>(threads));
+  return block * (block_threads() >> shift) + (thread_index() >> shift);
+}
+AITER_DEVICE int thread_of_row(int threads) {
+  return threads > kWave ? thread_index() : thread_index() & (threads - 1);
+}
+
 // ---- rows in registers --------------------------------------------------------------------------
 // For kernels whose `threads` of a row, a power of two up to the wave or a multiple of it, hold N
 // neighbouring columns at a time: thread t has those from (c * threads + t) * N on, for c = 0, 1
@@ -142,6 +155,16 @@ AITER_DEVICE float max_magnitude(float amax, const float (&v)[N]) {
 // Code is smaller for a kind of codes and a number of groups in a row that are known when the kernel is
 // compiled.
 enum class RowGroups { kAny, kOne, kMany };
+
+// The kinds that QuantKernels (ops/quant/quantize_checks.h) names: F(T, name, Codes, RowGroups) for each.
+#define AITER_QUANT_KINDS(F, T)                                               \
+  F(T, one_i8, aiter::Codes<aiter::IntCode<8>>, aiter::RowGroups::kOne)       \
+  F(T, one_e4m3fn, aiter::Codes<aiter::E4M3FN>, aiter::RowGroups::kOne)       \
+  F(T, one_e4m3fnuz, aiter::Codes<aiter::E4M3FNUZ>, aiter::RowGroups::kOne)   \
+  F(T, many_e4m3fn, aiter::Codes<aiter::E4M3FN>, aiter::RowGroups::kMany)     \
+  F(T, many_e4m3fnuz, aiter::Codes<aiter::E4M3FNUZ>, aiter::RowGroups::kMany) \
+  F(T, many_e2m1, aiter::Codes<aiter::E2M1FN>, aiter::RowGroups::kMany)
+
 template <int N, class Codes = AnyCodes, RowGroups kGroups = RowGroups::kAny>
 class RowQuantizer {
  public:
@@ -186,9 +209,7 @@ class RowQuantizer {
     AITER_NO_UNROLL
     for (int i = 0; i < bytes; ++i) {
       to[i] = static_cast<uint8_t>(words[0]);
-      AITER_UNROLL
-      for (int k = 0; k < N / 4; ++k)
-        words[k] = words[k] >> 8 | (k + 1 < N / 4 ? words[k + 1] << 24 : 0);
+      drop_byte(words);
     }
   }
 

@@ -9,7 +9,8 @@ namespace aiter {
 
 struct NormQuantArgs {
   static constexpr int kMaxHeads = 1024;
-  static constexpr int kPacks = 4;  // GPU: of 16 bytes, that a thread holds of a row at most
+  static constexpr int kPacks = 4;     // GPU: of 16 bytes, that a thread holds of a row at most
+  static constexpr int kColumns = 16;  // GPU: neighbouring columns of a thread
 
   RowNormArgs norm;     // its y is the unquantized copy
   const void* gate;     // or null; of norm.dtype

@@ -83,13 +83,15 @@ bool norm_quant_in_registers(const RowNormProblem& norm) {
 }
 
 int32_t norm_quant_threads(const NormQuantArgs& args, const Call& call) {
-  const int64_t wave = device_of(call.device).wave;
-  const int64_t pack = 16 / dtype_bytes(args.norm.dtype), packs = args.norm.hidden / pack;
+  constexpr int64_t kColumns = NormQuantArgs::kColumns;
+  const int64_t hidden = args.norm.hidden, bytes = dtype_bytes(args.norm.dtype);
   // Latency decides over few rows.
-  const int64_t each =
-      args.norm.x_rows.count < 512 ? (packs + 511) / 512 : int64_t{NormQuantArgs::kPacks};
-  return args.out.codes ? quant_threads_per_row(args.out, pack, each, wave)
-                        : row_norm_threads(args.norm.hidden, pack, each, call);
+  const int64_t most = args.norm.x_rows.count < 512 && hidden <= 512 * kColumns
+                           ? kColumns
+                           : NormQuantArgs::kPacks * 16 / bytes;
+  return args.out.codes ? quant_threads_per_row(args.out, kColumns, most / kColumns,
+                                                device_of(call.device).wave)
+                        : row_norm_threads(hidden, kColumns, most / kColumns, call);
 }
 
 Grid norm_quant_any_grid(const NormQuantArgs& args) {

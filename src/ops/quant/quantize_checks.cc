@@ -183,4 +183,12 @@ int32_t quant_threads_per_row(const QuantOut& q, int64_t pack, int64_t chunks, i
       std::min<int64_t>((packs + chunks * wave - 1) / (chunks * wave) * wave, 512));
 }
 
+Grid quant_grid(int64_t rows, int64_t threads_per_row, int64_t wave) {
+  const int64_t block = threads_per_row <= wave ? 128 : threads_per_row;
+  const int64_t rows_per_block = block / threads_per_row;
+  const int64_t blocks = (rows + rows_per_block - 1) / rows_per_block;
+  const int64_t x = std::clamp<int64_t>(blocks, 1, 1 << 20);
+  return {.x = x, .y = (blocks + x - 1) / x, .threads = static_cast<int>(block)};
+}
+
 }  // namespace aiter

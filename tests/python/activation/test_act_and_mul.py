@@ -117,6 +117,9 @@ QUANTS = {
         ((9, 2 * 72), "fp16", {"interleaved": True}),
         ((2, 3, 256), "bf16", {"experts": True, "weights": True}),
         ((1, 2 * 9216), "bf16", {}),
+        ((9, 2 * 72), "fp16", {"activation": "gelu_tanh"}),
+        ((3, 2 * 1192), "bf16", {"activation": "swiglu", "limit": 1.0}),
+        ((3, 2 * 256), "bf16", {"activation": "gelu"}),
         ((0, 64), "bf16", {}),
     ],
 )

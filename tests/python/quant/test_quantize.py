@@ -44,6 +44,25 @@ def test_exact(case, row):
     assert_bits(np.ascontiguousarray(codes), want_codes, "codes")
 
 
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["fp16", "bf16"])
+def test_mxfp4_of_all_numbers_of_16_bits(dtype, row):
+    """Numbers of 16 bits times powers of two may be encoded two at a time: all are, by many scales."""
+    x = np.arange(65536, dtype=np.uint16).view(dtype)
+    x = np.where(np.isnan(x.astype(np.float32)), np.abs(x), x).reshape(-1, 128)  # NaN has no sign
+    rng = np.random.default_rng(0)
+    scales = [rng.permutation(512).reshape(512, 1) % 255 for _ in range(2)]
+    near_one = [np.full((512, 1), 127 + e) for e in (-2, 0, 1)]
+    for scale in (*scales, *near_one):
+        scale = scale.astype(np.uint8).view(ml_dtypes.float8_e8m0fnu)
+        options = {"group": (1, 0), "quant_dtype": cases.FP4, "scale": scale}
+        options["scale_dtype"] = cases.E8M0
+        want, _ = cases.reference(x, **options)
+        assert_bits(aiter.quantize(x, **options), want, "a row a scale")
+        groups = np.repeat(scale, 4, axis=1)
+        got = aiter.quantize(x, **options | {"group": (1, 32), "scale": groups})
+        assert_bits(got, want, "a group a scale")
+
+
 def test_padding_rows_are_neither_read_nor_written(row):
     x = np.ones((4, 8), np.float32)
     x[2:] = np.nan

@@ -82,12 +82,33 @@ static void act_and_mul_quant_hip(const FloatKernels& kernels, int64_t pack, Act
          {.x = std::min<int64_t>(blocks, 1 << 20), .threads = static_cast<int>(block)}, args);
 }
 
+static void act_and_mul_codes_hip(const Kernel& kernel, ActAndMulArgs args, const Call& call) {
+  if (args.d == 0) return;
+  const int64_t wave = device_of(call.device).wave;
+  args.threads_per_row = quant_threads_per_row(args.out, ActAndMulArgs::kColumns, 1, wave);
+  launch(kernel, call, quant_grid(args.x_rows.count, args.threads_per_row, wave), args);
+}
+
+// Halves of gates and ups, and nothing but a limit: see ck/activation/gated_plain.h.
+static bool is_plain(const ActAndMulArgs& args) {
+  return !args.bias && !args.weights && !args.interleaved && !args.expert_ids &&
+         args.activation != AITER_ACTIVATION_SITUV2;
+}
+
 static void act_and_mul_hip_vec(const ActAndMulArgs& args, const Call& call) {
   static constexpr ActAndMulKernels kernels = AITER_ACT_AND_MUL_KERNELS(hip_vec);
-  static constexpr FloatKernels quant = AITER_FLOAT_KERNELS(act_and_mul, hip_quant_vec);
+  static constexpr QuantKernels quant = AITER_QUANT_KERNELS(act_and_mul, hip_quant_vec);
   const int64_t pack = 16 / dtype_bytes(args.dtype);
-  if (args.out.codes)
-    act_and_mul_quant_hip(quant, pack, args, call);
+  constexpr int64_t kColumns = ActAndMulArgs::kColumns;
+  const QuantOut& q = args.out;
+  const bool fits =
+      q.group_cols < q.cols ? args.d < 1 << 30 : args.d <= 512 * ActAndMulArgs::kPacks * kColumns;
+  const bool plain = is_plain(args) && fits && args.activation != AITER_ACTIVATION_GELU;
+  const Kernel& kernel = quant.of(q, args.dtype, plain);
+  if (q.codes && &kernel != &quant.any[args.dtype])
+    act_and_mul_codes_hip(kernel, args, call);
+  else if (q.codes)
+    act_and_mul_quant_hip(quant.any, pack, args, call);
   else
     act_and_mul_hip(kernels, pack, args, call);
 }
@@ -130,8 +151,7 @@ static void act_and_mul(const aiter_tensor* x_, const aiter_tensor* bias,
     check_half_of(y, x);
     args.y = y.data(), args.y_rows = y.rows(), args.y_dtype = problem.y_dtype = y.dtype();
     problem.aligned16 = gated_aligned16(args, args.y, args.y_rows, args.y_dtype);
-    problem.plain = !args.bias && !args.weights && !args.interleaved &&
-                    args.activation != AITER_ACTIVATION_SITUV2;
+    problem.plain = is_plain(args);
   }
   dispatch(act_and_mul_op, kRows, problem, args, x.device(), stream, opts.flags);
 }

@@ -130,14 +130,22 @@ AITER_GATED_PLAIN(bf16, bf16)
 AITER_ACT_AND_MUL_TYPES(hip_vec, true)
 AITER_ACT_AND_MUL_TYPES(hip_any, false)
 
+#define AITER_GATED_PLAIN_CODES(X, kind, ...)                                               \
+  AITER_KERNEL(act_and_mul_hip_quant_vec_##kind##_##X, 512)(const aiter::ActAndMulArgs a) { \
+    aiter::wait_for_previous_kernel();                                                      \
+    aiter::gated_plain_codes<aiter::X, __VA_ARGS__>(a);                                     \
+  }
+AITER_QUANT_KINDS(AITER_GATED_PLAIN_CODES, f16)
+AITER_QUANT_KINDS(AITER_GATED_PLAIN_CODES, bf16)
+
 #define AITER_ACT_AND_MUL_QUANT(row, aligned, X)                                       \
   AITER_KERNEL(act_and_mul_hip_quant_##row##_##X, 512)(const aiter::ActAndMulArgs a) { \
     aiter::wait_for_previous_kernel();                                                 \
     aiter::act_and_mul_quant<aiter::X, aligned>(a);                                    \
   }
-AITER_ACT_AND_MUL_QUANT(vec, true, f32)
-AITER_ACT_AND_MUL_QUANT(vec, true, f16)
-AITER_ACT_AND_MUL_QUANT(vec, true, bf16)
+AITER_ACT_AND_MUL_QUANT(vec_any, true, f32)
+AITER_ACT_AND_MUL_QUANT(vec_any, true, f16)
+AITER_ACT_AND_MUL_QUANT(vec_any, true, bf16)
 AITER_ACT_AND_MUL_QUANT(any, false, f32)
 AITER_ACT_AND_MUL_QUANT(any, false, f16)
 AITER_ACT_AND_MUL_QUANT(any, false, bf16)

@@ -6,7 +6,8 @@
 namespace aiter {
 
 struct ActAndMulArgs : GatedArgs {
-  static constexpr int kPacks = 2;  // GPU: packs (16 bytes, or an element) of a thread at a time
+  static constexpr int kPacks = 2;     // GPU: packs (16 bytes, or an element) of a thread at a time
+  static constexpr int kColumns = 16;  // GPU: of such a pack where results become codes of one kind
 
   void* y;
   Rows y_rows;

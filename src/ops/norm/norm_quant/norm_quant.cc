@@ -1,6 +1,7 @@
 #include "aiter/norm.h"
 #include "ops/norm/norm_quant/norm_quant_args.h"
 #include "ops/norm/norm_quant_checks.h"
+#include "ops/quant/quantize_checks.h"
 
 namespace aiter {
 
@@ -8,14 +9,23 @@ AITER_CPU_ROW(norm_quant_cpu_simd, NormQuantArgs)
 AITER_CPU_ROW(norm_quant_cpu_ref, NormQuantArgs)
 
 static void norm_quant_hip_vec(const NormQuantArgs& given, const Call& call) {
-  static constexpr FloatKernels rms = AITER_FLOAT_KERNELS(norm_quant, hip_vec_rms),
-                                layer = AITER_FLOAT_KERNELS(norm_quant, hip_vec_layer);
+  static constexpr QuantKernels rms = AITER_QUANT_KERNELS(norm_quant, hip_vec_rms);
+  static constexpr QuantKernels layer = AITER_QUANT_KERNELS(norm_quant, hip_vec_layer);
   if (given.norm.hidden == 0) return;
   NormQuantArgs args = given;
   args.norm.threads_per_row = norm_quant_threads(args, call);
-  const FloatKernels& kernels = args.kind == NormKind::kRms ? rms : layer;
-  launch(kernels[args.norm.dtype], call,
-         row_grid(args.norm.x_rows.count, args.norm.threads_per_row, call), args);
+  const RowNormArgs& norm = args.norm;
+  const bool plain = norm.w && (norm.b || args.kind == NormKind::kRms) &&
+                     norm.w_dtype == norm.dtype && !norm.gemma && !norm.model_sensitive &&
+                     !norm.y && !norm.x_bias && !args.gate;
+  const QuantKernels& kernels = args.kind == NormKind::kRms ? rms : layer;
+  const Kernel& kernel = kernels.of(args.out, norm.dtype, plain);
+  const bool loops = &kernel == &kernels.any[norm.dtype];
+  const int64_t rows = norm.x_rows.count, threads = norm.threads_per_row;
+  launch(kernel, call,
+         loops ? row_grid(rows, threads, call)
+               : quant_grid(rows, threads, device_of(call.device).wave),
+         args);
 }
 
 static void norm_quant_hip_any(const NormQuantArgs& args, const Call& call) {

@@ -19,16 +19,17 @@ AITER_DEVICE void dequantize_rows(const DequantizeArgs& a) {
   constexpr int N = DequantizeArgs::kColumns;
   const QuantOut& q = a.out;
   const Codes kind(q.spec.code);
-  const int threads = a.threads_per_row, rows_per_block = block_threads() / threads;
+  const int threads = a.threads_per_row;  // a power of two: GPUs divide slowly
+  const int shift = 31 - __builtin_clz(static_cast<uint32_t>(threads));
+  const int64_t rows_per_block = block_threads() >> shift;
   const int64_t first =
       static_cast<int64_t>(block_index_y()) * threads + (thread_index() & (threads - 1));
   const int64_t step = static_cast<int64_t>(grid_blocks_y()) * threads * N;
-  for (int64_t r =
-           static_cast<int64_t>(block_index_x()) * rows_per_block + thread_index() / threads;
-       r < a.x_rows.count; r += static_cast<int64_t>(grid_blocks()) * rows_per_block) {
+  for (int64_t r = block_index_x() * rows_per_block + (thread_index() >> shift); r < a.x_rows.count;
+       r += grid_blocks() * rows_per_block) {
     const uint8_t* codes = static_cast<const uint8_t*>(q.codes) + q.codes_rows.offset(r);
     T* y = static_cast<T*>(const_cast<void*>(a.x)) + a.x_rows.offset(r);
-    const int64_t scales = q.scale_row(a.group_rows == 1 ? r : r / a.group_rows);
+    const int64_t scales = q.scale_row(a.group_row(r));
     for (int64_t column = first * N; column < q.cols; column += step) {
       uint32_t words[N / 4];
       load_codes<N>(codes, column, q.cols, kind.bits, words);
@@ -48,7 +49,7 @@ AITER_DEVICE void dequantize(const DequantizeArgs& a) {
   const int64_t step = static_cast<int64_t>(grid_blocks_y()) * block_threads();
   for (int64_t r = block_index_x(); r < a.x_rows.count; r += grid_blocks()) {
     const uint8_t* codes = static_cast<const uint8_t*>(q.codes) + q.codes_rows.offset(r);
-    const int64_t to = a.x_rows.offset(r), group_row = a.group_rows == 1 ? r : r / a.group_rows;
+    const int64_t to = a.x_rows.offset(r), group_row = a.group_row(r);
     for (int64_t c = static_cast<int64_t>(block_index_y()) * block_threads() + thread_index();
          c < q.cols; c += step) {
       const float scale = load_scale(q, q.scale_index(group_row, c / q.group_cols));

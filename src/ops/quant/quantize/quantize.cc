@@ -30,15 +30,11 @@ static void quantize_hip_vec(const QuantizeArgs& given, const Call& call) {
   const int64_t wave = device_of(call.device).wave;
   const int64_t chunks = args.x_rows.count < 512 ? 1 : 2;
   args.threads_per_row = quant_threads_per_row(args.out, QuantizeArgs::kColumns, chunks, wave);
-  const int64_t block = args.threads_per_row <= wave ? 128 : args.threads_per_row;
-  const int64_t rows_per_block = block / args.threads_per_row;
-  const int64_t blocks = (args.x_rows.count + rows_per_block - 1) / rows_per_block;
   const CodeKernels& kernels = args.out.group_cols < args.out.cols ? many : one;
   const Kernel& kernel = args.smooth || args.smooth_map
                              ? kernels.any[args.dtype]
                              : kernels.of(args.out.spec.code, args.dtype);
-  launch(kernel, call,
-         {.x = std::min<int64_t>(blocks, 1 << 20), .threads = static_cast<int>(block)}, args);
+  launch(kernel, call, quant_grid(args.x_rows.count, args.threads_per_row, wave), args);
 }
 
 // All blocks look for the largest magnitude of x; then its scale is a given one.

@@ -37,67 +37,63 @@ AITER_DEVICE void quantize_rows(const QuantizeArgs& a) {
   AITER_SHARED float scratch[1024 / kWave];
   const QuantOut& q = a.out;
   const int threads = a.threads_per_row;
-  const int t = thread_index() & (threads <= kWave ? threads - 1 : -1);
-  const int rows_per_block = threads <= kWave ? block_threads() / threads : 1;
-  const int64_t step = static_cast<int64_t>(grid_blocks()) * rows_per_block;
-  const int64_t rows = a.valid_rows();
-  const int64_t first = static_cast<int64_t>(block_index_x()) * rows_per_block;
-  const int pass = threads * N;
-
-  for (int64_t base = first; base < rows; base += step) {
-    const int64_t mine = base + (threads <= kWave ? thread_index() / threads : 0);
-    // Whole waves take part in the reductions: lanes without a row repeat the last one.
-    const int64_t r = min<int64_t>(mine, rows - 1);
-    const T* x = static_cast<const T*>(a.x) + a.x_rows.offset(r);
-    Packs<T, N> packs[kChunks];
+  const int t = thread_of_row(threads), pass = threads * N;
+  const int64_t mine = row_of_thread(threads), rows = a.valid_rows();
+  if (rows == 0 || (threads > kWave && mine >= rows)) return;
+  // Whole waves take part in the reductions: lanes without a row repeat the last one.
+  const int64_t r = min<int64_t>(mine, rows - 1);
+  const T* x = static_cast<const T*>(a.x) + a.x_rows.offset(r);
+  Packs<T, N> packs[kChunks];
+  AITER_UNROLL
+  for (int c = 0; c < kChunks; ++c) packs[c].load(x, c * pass + t * N, q.cols);
+  const int64_t smooth_row = kSmooth ? a.smooth_row(r) : 0;
+  const bool there = mine < rows && smooth_row >= 0;
+  const float* row_smooth = a.smooth && there ? a.smooth + smooth_row * q.cols : nullptr;
+  auto numbers = [&](const Packs<T, N>& pack, int64_t column, float (&v)[N]) {
+    pack.to_floats(v);
+    if (!kSmooth || !row_smooth) return;
+    Packs<float, N> smooth;
+    smooth.load(row_smooth, column, q.cols);
+    float factor[N];
+    smooth.to_floats(factor);
     AITER_UNROLL
-    for (int c = 0; c < kChunks; ++c) packs[c].load(x, c * pass + t * N, q.cols);
-    const int64_t smooth_row = kSmooth ? a.smooth_row(r) : 0;
-    const bool there = mine < rows && smooth_row >= 0;
-    const float* row_smooth = a.smooth && there ? a.smooth + smooth_row * q.cols : nullptr;
-    auto numbers = [&](const Packs<T, N>& pack, int64_t column, float (&v)[N]) {
-      pack.to_floats(v);
-      if (!kSmooth || !row_smooth) return;
-      Packs<float, N> smooth;
-      smooth.load(row_smooth, column, q.cols);
-      float factor[N];
-      smooth.to_floats(factor);
-      AITER_UNROLL
-      for (int k = 0; k < N; ++k) v[k] *= factor[k];
-    };
-    float amax = 0, v[N];
-    if (kGroups == RowGroups::kOne && needs_row_amax(q)) {
-      AITER_UNROLL
-      for (int c = 0; c < kChunks; ++c) {
-        numbers(packs[c], c * pass + t * N, v);
-        amax = max_magnitude(amax, v);
-      }
-      AITER_NO_UNROLL
-      for (int64_t column = kChunks * pass + t * N; column < q.cols; column += pass) {
-        Packs<T, N> pack;
-        pack.load(x, column, q.cols);
-        numbers(pack, column, v);
-        amax = max_magnitude(amax, v);
-      }
-      amax = row_reduce<Max>(amax, threads, scratch);
-    }
-    const RowQuantizer<N, Codes, kGroups> quantizer(q, r, amax, t == 0, there);
+    for (int k = 0; k < N; ++k) v[k] *= factor[k];
+  };
+  float amax = 0, v[N];
+  if (kGroups == RowGroups::kOne && needs_row_amax(q)) {
     AITER_UNROLL
     for (int c = 0; c < kChunks; ++c) {
-      if (c * pass >= q.cols) break;
-      packs[c].forget();
       numbers(packs[c], c * pass + t * N, v);
-      quantizer.store(c * pass + t * N, v);
+      amax = max_magnitude(amax, v);
     }
     AITER_NO_UNROLL
-    for (int64_t start = kChunks * pass; start < q.cols; start += pass) {
+    for (int64_t column = kChunks * pass + t * N; column < q.cols; column += pass) {
       Packs<T, N> pack;
-      pack.load(x, start + t * N, q.cols);
-      numbers(pack, start + t * N, v);
-      quantizer.store(start + t * N, v);
+      pack.load(x, column, q.cols);
+      numbers(pack, column, v);
+      amax = max_magnitude(amax, v);
     }
+    amax = row_reduce<Max>(amax, threads, scratch);
+  }
+  const RowQuantizer<N, Codes, kGroups> quantizer(q, r, amax, t == 0, there);
+  AITER_UNROLL
+  for (int c = 0; c < kChunks; ++c) {
+    if (c * pass >= q.cols) break;
+    packs[c].forget();
+    numbers(packs[c], c * pass + t * N, v);
+    quantizer.store(c * pass + t * N, v);
+  }
+  AITER_NO_UNROLL
+  for (int64_t start = kChunks * pass; start < q.cols; start += pass) {
+    Packs<T, N> pack;
+    pack.load(x, start + t * N, q.cols);
+    numbers(pack, start + t * N, v);
+    quantizer.store(start + t * N, v);
   }
 }
+
+template <class T>
+using E2m1Of = Codes<E2M1FN, sizeof(T) == 2>;
 
 // One f32 scale for all of x, by all blocks: 0, the largest magnitude, the scale; then the codes are
 // those of a given scale (hip_vec). Bits of floats that are not negative compare as integers do.
@@ -159,7 +155,7 @@ AITER_KERNEL(quantize_hip_any, 256)(const aiter::QuantizeArgs a) { aiter::quanti
   AITER_QUANTIZE_ROWS(T, i8, Codes<aiter::IntCode<8>>)               \
   AITER_QUANTIZE_ROWS(T, e4m3fn, Codes<aiter::E4M3FN>)               \
   AITER_QUANTIZE_ROWS(T, e4m3fnuz, Codes<aiter::E4M3FNUZ>)           \
-  AITER_QUANTIZE_ROWS(T, e2m1, Codes<aiter::E2M1FN>)                 \
+  AITER_QUANTIZE_ROWS(T, e2m1, E2m1Of<aiter::T>)                     \
   AITER_QUANTIZE_ROWS(T, any, AnyCodes)
 AITER_QUANTIZE(f32)
 AITER_QUANTIZE(f16)

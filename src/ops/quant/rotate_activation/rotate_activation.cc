@@ -21,18 +21,16 @@ AITER_CPU_ROW(rotate_activation_cpu_simd, RotateActivationArgs)
 AITER_CPU_ROW(rotate_activation_cpu_ref, RotateActivationArgs)
 
 static void rotate_activation_hip_vec(const RotateActivationArgs& given, const Call& call) {
-  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(rotate_activation, hip_vec);
+  static constexpr FloatKernels floats = AITER_FLOAT_KERNELS(rotate_activation, hip_vec);
+  static constexpr FloatKernels codes = AITER_FLOAT_KERNELS(rotate_activation, hip_vec_codes);
   RotateActivationArgs args = given;
-  const int64_t threads = args.cols / RotateActivationArgs::kColumns;
-  const int64_t block = threads <= device_of(call.device).wave ? 128 : threads;
-  const int64_t rows_per_block = block / threads;
+  if (args.x_rows.count == 0) return;
+  const int64_t threads = std::max<int64_t>(args.cols / RotateActivationArgs::kColumns, 1);
   args.threads_per_row = static_cast<int32_t>(threads);
-  launch(
-      kernels[args.dtype], call,
-      {.x = std::min<int64_t>((args.x_rows.count + rows_per_block - 1) / rows_per_block, 1 << 20),
-       .threads = static_cast<int>(block),
-       .shared_bytes = static_cast<int>(rows_per_block * (args.cols + args.cols / 16) * 4)},
-      args);
+  Grid grid = quant_grid(args.x_rows.count, threads, device_of(call.device).wave);
+  grid.shared_bytes =
+      static_cast<int>(grid.threads / threads * (args.cols + args.cols / 8 + 4) * 4);
+  launch((args.out.codes ? codes : floats)[args.dtype], call, grid, args);
 }
 
 static void rotate_activation_hip_any(const RotateActivationArgs& given, const Call& call) {

@@ -7,7 +7,7 @@ namespace aiter {
 struct RotateActivationArgs {
   static constexpr int64_t kMaxCols = 8192;  // a row is worked on in caches and shared memory
 
-  static constexpr int kColumns = 16;  // GPU, hip_vec: of a thread
+  static constexpr int kColumns = 32;  // GPU, hip_vec: of a thread
 
   const void* x;
   void* y;       // null when the result is quantized

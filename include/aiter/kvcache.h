@@ -397,6 +397,52 @@ AITER_API aiter_status aiter_fused_qk_norm_rope_group_quant(
     const aiter_tensor* kv_cache_rope, const aiter_fused_qk_norm_rope_group_quant_opts* opts,
     aiter_stream stream);
 
+typedef struct aiter_fused_compress_attn_opts {
+  uint32_t struct_size;
+  uint32_t flags;
+  int64_t ratio;      /* positions that share a slot of the cache */
+  int64_t group;      /* dims that share a scale; 0 = all */
+  int64_t page_slots; /* slots of a page, of caches (slots, ...) */
+  float eps;          /* of the norm */
+  float amax_floor;   /* scales make room for this much at least */
+  int32_t overlap;    /* nonzero: heads are of 2 ratio lines, the later ones of dims of their own */
+  int32_t interleaved;     /* nonzero = gptj: 2 i turns with 2 i + 1; 0 = neox */
+  int32_t ue8m0;           /* nonzero: scales of f32 are powers of two */
+  aiter_dtype codes_dtype; /* what a cache of uint8 holds; bits = 0: uint8 */
+} aiter_fused_compress_attn_opts;
+
+#define AITER_FUSED_COMPRESS_ATTN_OPTS_INIT \
+  {sizeof(aiter_fused_compress_attn_opts), 0, 4, 0, 0, 1e-6f, 0.0f, 0, 1, 0, {0, 0, 0}}
+
+/* The compressor of DeepSeek V4: the lines of some positions become one, their mean weighted for each
+ * dim by the softmax of their scores; its RMS norm, turned, goes into the cache.
+ *
+ * plan: (heads, 4) int32, for each head to write: the row of kv of its last line, its sequence, the
+ *   position p of that line (negative: no head), and how many of its first lines come from the state.
+ *   A head is the mean of the lines of positions p - n + 1 to p that are not negative, n being
+ *   opts.ratio, or twice it with overlap. Line k of the n is line position % lines of state
+ *   state_slot_mapping[sequence], or, from that number on, row - (n - 1 - k) of kv, to whose score
+ *   ape[k % ratio] is added. With overlap there are 2 head_dim dims, of which lines k < ratio take the
+ *   first half, the others the second.
+ * kv, score: (rows, dims) f32 | f16 | bf16; kv_state, score_state: (states, lines, dims) likewise; ape:
+ *   (ratio, dims) likewise; state_slot_mapping: (sequences) int32 | int64; last strides are 1.
+ * rms_weight: (head_dim) f32, contiguous, or NULL for ones. cos_cache, sin_cache: (max_position, R/2),
+ *   or both NULL: the last R dims turn by row p - p % ratio.
+ * kv_cache, kv_cache_scale, kv_cache_rope: as for aiter_fused_qk_norm_rope_group_quant. The head goes
+ *   to slot c % block of page block_tables[sequence, c / block], c = p / ratio; block_tables:
+ *   (sequences, blocks) int32 | int64; a page below 0, or beyond the table: nowhere.
+ * All is in fp32, rounded for the cache alone. On the CPU a plan that names what is not there is
+ * refused before anything is written; on a GPU such a line does not count, nor such a head. Source:
+ * AITER fused_compress_attn. @since 0.1 unstable */
+AITER_API aiter_status aiter_fused_compress_attn(
+    const aiter_tensor* kv, const aiter_tensor* score, const aiter_tensor* kv_state,
+    const aiter_tensor* score_state, const aiter_tensor* plan,
+    const aiter_tensor* state_slot_mapping, const aiter_tensor* ape, const aiter_tensor* rms_weight,
+    const aiter_tensor* cos_cache, const aiter_tensor* sin_cache, const aiter_tensor* block_tables,
+    const aiter_tensor* kv_cache, const aiter_tensor* kv_cache_scale,
+    const aiter_tensor* kv_cache_rope, const aiter_fused_compress_attn_opts* opts,
+    aiter_stream stream);
+
 typedef struct aiter_indexer_qk_opts {
   uint32_t struct_size;
   uint32_t flags;

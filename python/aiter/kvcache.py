@@ -24,6 +24,7 @@ __all__ = [
     "concat_and_cache_mla_seg",
     "copy_blocks",
     "cp_gather_indexer_k_quant_cache",
+    "fused_compress_attn",
     "fused_kv_norm_rope_group_quant",
     "fused_qk_norm_mrope_3d_cache_pts_quant_shuffle",
     "fused_qk_norm_rope_cache_block_quant_shuffle",
@@ -1194,6 +1195,90 @@ def rmsnorm_rope_rotate_activation_fp4quant_kvcache(
         amax_floor=_FP4_FLOOR,
         codes_dtype="float4_e2m1fnx2",
         stream=stream,
+    )
+
+
+def fused_compress_attn(
+    kv_in: ArrayLike,
+    score_in: ArrayLike,
+    kv_state: ArrayLike,
+    score_state: ArrayLike,
+    plan: ArrayLike,
+    state_slot_mapping: ArrayLike,
+    ape: ArrayLike,
+    rms_weight: ArrayLike | None,
+    rms_eps: float,
+    cos_cache: ArrayLike | None,
+    sin_cache: ArrayLike | None,
+    kv_cache: ArrayLike,
+    block_tables: ArrayLike,
+    overlap: bool,
+    ratio: int,
+    cache_scale: ArrayLike | None = None,
+    use_ue8m0: bool = True,
+    preshuffle: bool = True,
+    quant_mode: str = "none",
+    quant_group_size: int = 64,
+    k_rope_buff: ArrayLike | None = None,
+    *,
+    is_neox: bool = False,
+    cache_dtype: DType | None = None,
+    stream: Stream = None,
+) -> None:
+    """The compressor of DeepSeek V4: the lines of `ratio` positions, or with overlap of twice as many,
+    become one, their mean weighted for each dim by the softmax of their scores, which is normalized,
+    turned and written into the cache.
+
+    plan: (heads, 4) int32: for each line to write the row of kv_in of its last position, its sequence,
+        that position p (negative: none), and how many of its first positions are in the state.
+    kv_in, score_in: (rows, head_dim), with overlap (rows, 2 * head_dim), where the earlier positions
+        have the first half; ape: (ratio, ...) added to score_in; kv_state, score_state: (states, lines,
+        ...), of which position s of a sequence is line s % lines of state_slot_mapping[sequence].
+    rms_weight: (head_dim,) f32; cos_cache, sin_cache: (max_position, R / 2), of which row p - p % ratio
+        turns the last R dims.
+    kv_cache: the line goes to slot c % block of page block_tables[sequence, c // block], c = p // ratio.
+        quant_mode "none": (pages, block, head_dim) of floats; "fp8": of codes, with cache_scale (pages,
+        block) f32, powers of two with use_ue8m0, and with preshuffle in tiles of 16 slots x 16 dims;
+        "group_fp8": codes and e8m0 scales of quant_group_size dims side by side, and the dims that turn
+        in k_rope_buff (pages, block, R), as in `fused_qk_norm_rope_group_quant`; "fp4": with cache_scale,
+        as in `rmsnorm_rope_rotate_activation_fp4quant_kvcache`, preshuffle for shuffle_scale.
+    cache_dtype: what a cache of uint8 holds. Source: AITER fused_compress_attn.
+    """
+    modes = ("none", "fp8", "group_fp8", "fp4")
+    if quant_mode not in modes:
+        raise ValueError(
+            f"fused_compress_attn: quant_mode is {quant_mode!r}, expected one of {modes}"
+        )
+    fp4, grouped = quant_mode == "fp4", quant_mode == "group_fp8"
+    floors = {"none": 0.0, "fp8": 1e-4, "group_fp8": 1e-12, "fp4": _FP4_FLOOR}
+    _aiter.fused_compress_attn(
+        kv_in,
+        score_in,
+        kv_state,
+        score_state,
+        plan,
+        state_slot_mapping,
+        ape,
+        rms_weight,
+        cos_cache,
+        sin_cache,
+        block_tables,
+        kv_cache,
+        cache_scale,
+        k_rope_buff,
+        overlap,
+        ratio,
+        rms_eps,
+        is_neox,
+        32 if fp4 else quant_group_size if grouped else 0,
+        1,
+        floors[quant_mode],
+        use_ue8m0 and quant_mode == "fp8",
+        grouped,
+        fp4 and preshuffle,
+        quant_mode == "fp8" and preshuffle,
+        "float4_e2m1fnx2" if fp4 else cache_dtype,
+        stream,
     )
 
 

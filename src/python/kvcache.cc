@@ -429,6 +429,62 @@ nb::object fused_qk_norm_rope_group_quant(
   return call.result();
 }
 
+nb::object fused_compress_attn(nb::handle kv, nb::handle score, nb::handle kv_state,
+                               nb::handle score_state, nb::handle plan,
+                               nb::handle state_slot_mapping, nb::handle ape, nb::handle rms_weight,
+                               nb::handle cos, nb::handle sin, nb::handle block_tables,
+                               nb::handle kv_cache, nb::handle kv_cache_scale,
+                               nb::handle kv_cache_rope, bool overlap, int64_t ratio, float eps,
+                               bool neox, int64_t group, int64_t page_slots, float amax_floor,
+                               bool ue8m0, bool packed, bool tiled, bool tiles_of_16,
+                               nb::handle codes_dtype, nb::handle stream) {
+  OpCall call("fused_compress_attn", stream);
+  const aiter_tensor* tkv = call.in("kv", kv);
+  const aiter_tensor* tscore = call.in("score", score);
+  const aiter_tensor* tkv_state = call.in("kv_state", kv_state);
+  const aiter_tensor* tscore_state = call.in("score_state", score_state);
+  const aiter_tensor* tplan = call.in("plan", plan);
+  const aiter_tensor* tslots = call.in("state_slot_mapping", state_slot_mapping);
+  const aiter_tensor* tape = call.in("ape", ape);
+  const aiter_tensor* tweight = call.in("rms_weight", rms_weight);
+  const aiter_tensor* tcos = call.in("cos_cache", cos);
+  const aiter_tensor* tsin = call.in("sin_cache", sin);
+  const aiter_tensor* ttables = call.in("block_tables", block_tables);
+  const int64_t dim = tkv && tkv->ndim == 2 ? tkv->shape[1] / (overlap ? 2 : 1) : 0;
+  const int64_t turned = tcos && tcos->ndim > 0 ? 2 * tcos->shape[tcos->ndim - 1] : 0;
+  HeadsOut to(dim, turned, packed);
+  to.cache(call, {kv_cache, kv_cache_scale, kv_cache_rope}, group, tiled);
+  View codes(to.out), scales(to.scale ? to.scale : to.out);
+  if (tiles_of_16 && to.out->ndim == 3 && to.scale && to.scale->ndim == 2) {
+    const int64_t* shape = to.out->shape;
+    if (shape[1] % 16 || shape[2] % 16 || stride_of(to.out, 1) != shape[2])
+      throw nb::value_error(
+          "fused_compress_attn: kv_cache has gaps in its pages or extents that 16 does not divide");
+    const int64_t extents[5] = {shape[0], shape[1] / 16, shape[2] / 16, 16, 16};
+    const int64_t strides[5] = {stride_of(to.out, 0), 16 * shape[2], 256, 16, 1};
+    for (int i = 0; i < 5; ++i) codes.shape[i] = extents[i], codes.strides[i] = strides[i];
+    to.out = codes.of(5);
+  }
+  if (to.scale && to.scale->ndim == 2 && to.out->ndim != 2) {  // one scale a slot
+    for (int i = 0; i < 2; ++i)
+      scales.shape[i] = to.scale->shape[i], scales.strides[i] = stride_of(to.scale, i);
+    scales.shape[2] = scales.strides[2] = 1;
+    to.scale = scales.of(3);
+  }
+  aiter_fused_compress_attn_opts opts = AITER_FUSED_COMPRESS_ATTN_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.ratio = ratio, opts.group = group, opts.page_slots = page_slots;
+  opts.eps = eps, opts.amax_floor = amax_floor;
+  opts.overlap = overlap, opts.interleaved = !neox, opts.ue8m0 = ue8m0;
+  opts.codes_dtype = parse_dtype(codes_dtype, {});
+  call.run([&] {
+    return aiter_fused_compress_attn(tkv, tscore, tkv_state, tscore_state, tplan, tslots, tape,
+                                     tweight, tcos, tsin, ttables, to.out, to.scale, to.rope, &opts,
+                                     call.stream());
+  });
+  return call.result();
+}
+
 nb::object indexer_qk_rope_quant_and_cache(
     nb::handle q, nb::handle weights, nb::handle k, nb::handle kv_cache, nb::handle slot_mapping,
     nb::handle norm_weight, nb::handle norm_bias, nb::handle positions, nb::handle cos,
@@ -517,6 +573,12 @@ void bind_kvcache(nb::module_& m) {
         "neox"_a = false, "hadamard"_a = false, "skip_uncached"_a = false, "q_group"_a = 0,
         "kv_group"_a = 0, "page_slots"_a = 0, "amax_floor"_a = 0.0f, "codes_dtype"_a = nb::none(),
         "stream"_a = nb::none());
+  m.def("fused_compress_attn", &fused_compress_attn, "kv"_a, "score"_a, "kv_state"_a,
+        "score_state"_a, "plan"_a, "state_slot_mapping"_a, "ape"_a, "rms_weight"_a.none(),
+        "cos"_a.none(), "sin"_a.none(), "block_tables"_a, "kv_cache"_a, "kv_cache_scale"_a.none(),
+        "kv_cache_rope"_a.none(), "overlap"_a, "ratio"_a, "eps"_a, "neox"_a, "group"_a,
+        "page_slots"_a, "amax_floor"_a, "ue8m0"_a, "packed"_a, "tiled"_a, "tiles_of_16"_a,
+        "codes_dtype"_a.none(), "stream"_a.none());
   m.def("indexer_qk_rope_quant_and_cache", &indexer_qk_rope_quant_and_cache, "q"_a, "weights"_a,
         "k"_a, "kv_cache"_a, "slot_mapping"_a, "norm_weight"_a, "norm_bias"_a, "positions"_a,
         "cos"_a, "sin"_a, "epsilon"_a, "weights_scale"_a, "ue8m0"_a, "preshuffle"_a, "neox"_a,

@@ -7,6 +7,7 @@ __all__ = [
     "concat_and_cache_mla",
     "concat_and_cache_mla_seg",
     "cp_gather_indexer_k_quant_cache",
+    "fused_compress_attn",
     "fused_kv_norm_rope_group_quant",
     "fused_qk_norm_mrope_3d_cache_pts_quant_shuffle",
     "fused_qk_norm_rope_cache_block_quant_shuffle",
@@ -1096,6 +1097,79 @@ def fused_reduce_qk_norm_rope_swa_write(
         out=(q_out, kv),
     )
     return q_out
+
+
+def fused_compress_attn(
+    *,
+    kv_in,
+    score_in,
+    kv_state,
+    score_state,
+    plan_gpu,
+    state_slot_mapping,
+    ape,
+    rms_weight,
+    rms_eps,
+    cos_cache,
+    sin_cache,
+    kv_cache,
+    block_tables,
+    k_per_block,
+    overlap,
+    ratio,
+    head_dim,
+    rope_head_dim,
+    quant=False,
+    cache_scale=None,
+    use_ue8m0=True,
+    preshuffle=True,
+    quant_mode=None,
+    group_quant=False,
+    quant_group_size=64,
+    k_rope_buff=None,
+):
+    """The cache, and its scales or turned dims, are written."""
+    name = "fused_compress_attn"
+    mode = quant_mode or ("group_fp8" if group_quant else "fp8" if quant else "none")
+    mode = {"per_row_fp8": "fp8"}.get(mode, mode)
+    if head_dim * (1 + bool(overlap)) != kv_in.shape[1] or rope_head_dim != 2 * cos_cache.shape[-1]:
+        raise ValueError(
+            f"{name}: head_dim and rope_head_dim are {head_dim} and {rope_head_dim}, expected those of "
+            "kv_in and cos_cache"
+        )
+    if mode == "fp4":
+        k = head_dim // 128
+        shapes = ((-1, k_per_block, head_dim // 2), (-1, k_per_block, head_dim // 32))
+        if preshuffle:
+            shapes = ((-1, k, 4, k_per_block, 16), (-1, k, 4, k_per_block))
+        kv_cache, cache_scale = (
+            t.view(shape) for t, shape in zip((kv_cache, cache_scale), shapes, strict=True)
+        )
+    else:
+        kv_cache = kv_cache.view(-1, k_per_block, head_dim)
+    aiter.fused_compress_attn(
+        kv_in,
+        score_in,
+        kv_state,
+        score_state,
+        plan_gpu,
+        state_slot_mapping,
+        ape,
+        rms_weight.float(),
+        rms_eps,
+        cos_cache,
+        sin_cache,
+        kv_cache,
+        block_tables,
+        bool(overlap),
+        ratio,
+        cache_scale if mode in ("fp8", "fp4") else None,
+        use_ue8m0,
+        preshuffle,
+        mode,
+        quant_group_size,
+        k_rope_buff if mode == "group_fp8" else None,
+    )
 
 
 def fused_qknorm_idxrqknorm(

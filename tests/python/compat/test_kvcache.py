@@ -617,6 +617,103 @@ def test_reduce_norm_rope_swa_write(splits, neox, window):
     assert not swa[~filled].any()
 
 
+@pytest.mark.parametrize("overlap", [False, True])
+def test_compress(overlap):
+    """Means weighted by scores, line by line, and the codes that the numbers have in all modes."""
+    ratio, dim, rope, block = 4, 256, 64, 64
+    count, dims = ratio * (1 + overlap), dim * (1 + overlap)
+    generator = torch.Generator().manual_seed(7)
+    kv, score = torch.randn(2, 6, dims, generator=generator).bfloat16()
+    kv_state, score_state = torch.randn(2, 3, count, dims, generator=generator)
+    ape, weight = torch.randn(ratio, dims, generator=generator), torch.rand(dim) + 0.5
+    # Sequence 1 has positions 5 to 10, of which 7 ends a slot.
+    plan = torch.tensor([[2, 1, 7, count - 3], [0, 0, -1, 0]], dtype=torch.int32)
+    states = torch.tensor([0, 2], dtype=torch.int32)
+    tables = torch.tensor([[0], [1]], dtype=torch.int32)
+    cos, sin = (t[:, None, None].bfloat16() for t in rope_tables(rope // 2))
+    lines, scores = [], []
+    for k in range(count):
+        half = slice(dim, None) if k >= ratio else slice(0, dim)
+        at = 7 - count + 1 + k
+        if k < count - 3:
+            lines.append(kv_state[2, at % count, half])
+            scores.append(score_state[2, at % count, half])
+        else:
+            lines.append(kv[2 - (count - 1 - k), half].float())
+            scores.append(score[2 - (count - 1 - k), half].float() + ape[k % ratio, half])
+    x = (torch.stack(lines) * torch.stack(scores).softmax(0)).sum(0)
+    x = x * (x.square().mean() + 1e-6).rsqrt() * weight
+    a, b = x[-rope::2].clone(), x[-rope + 1 :: 2].clone()
+    c, s = (t[4, 0, 0].float() for t in (cos, sin))
+    x[-rope::2], x[-rope + 1 :: 2] = a * c - b * s, b * c + a * s
+    arguments = {
+        "kv_in": kv, "score_in": score, "kv_state": kv_state, "score_state": score_state,
+        "plan_gpu": plan, "state_slot_mapping": states, "ape": ape, "rms_weight": weight,
+        "rms_eps": 1e-6, "cos_cache": cos, "sin_cache": sin, "block_tables": tables,
+        "k_per_block": block, "overlap": overlap, "ratio": ratio, "head_dim": dim,
+        "rope_head_dim": rope,
+    }  # fmt: skip
+    cache = torch.zeros(2, block, dim)
+    compat.fused_compress_attn(kv_cache=cache, **arguments)
+    numbers = cache[1, 1].clone()
+    torch.testing.assert_close(numbers, x, rtol=1e-4, atol=1e-5)
+    cache[1, 1] = 0
+    assert not cache.any()
+    cache = torch.zeros(2, block, dim).bfloat16()
+    compat.fused_compress_attn(kv_cache=cache, **arguments)
+    assert torch.equal(cache[1, 1], numbers.bfloat16())
+    fp8 = compat.dtypes.fp8
+    name = str(fp8).removeprefix("torch.")
+    for power in (False, True):
+        cache, scale = torch.zeros(2, block, dim).to(fp8), torch.zeros(2, block)
+        compat.fused_compress_attn(
+            kv_cache=cache, quant=True, cache_scale=scale, use_ue8m0=power, preshuffle=False,
+            **arguments,
+        )  # fmt: skip
+        want, of = aiter.quantize(
+            numbers[None], (1, 0), name, scale_dtype="float8_e8m0fnu" if power else "float32"
+        )
+        same(cache[1, 1], want[0])
+        assert scale[1, 1] == of.float()[0, 0]
+        tiled = torch.zeros(2, block, dim).to(fp8)
+        compat.fused_compress_attn(
+            kv_cache=tiled,
+            quant_mode="per_row_fp8",
+            cache_scale=scale,
+            use_ue8m0=power,
+            **arguments,
+        )
+        rows = tiled.view(2, 4, dim // 16, 16, 16).transpose(2, 3).reshape(2, block, dim)
+        same(rows[1, 1], want[0])
+    cache, pe = torch.zeros(2, block, dim).to(fp8), torch.zeros(2, block, rope).bfloat16()
+    compat.fused_compress_attn(kv_cache=cache, group_quant=True, k_rope_buff=pe, **arguments)
+    want, of = aiter.quantize(
+        numbers[None, :-rope].contiguous(), (1, 64), name, scale_dtype="float8_e8m0fnu"
+    )
+    same(cache[1, 1, :-rope], want[0])
+    twice = of.view(torch.uint8).repeat_interleave(2, -1)[0]
+    assert torch.equal(cache.view(torch.uint8)[1, 1, dim - rope : dim - rope + 6], twice)
+    assert torch.equal(pe[1, 1], numbers[-rope:].bfloat16())
+    want, of = aiter.quantize(
+        numbers[None], (1, 32), "float4_e2m1fnx2", scale_dtype="float8_e8m0fnu"
+    )
+    want, of = want.view(torch.uint8)[0], of.view(torch.uint8)[0]
+    for tiles in (False, True):
+        cache = torch.zeros(2, 2, 4, block, 16, dtype=torch.uint8)
+        scale = torch.zeros(2, 2, 4, block, dtype=torch.uint8)
+        compat.fused_compress_attn(
+            kv_cache=cache, quant_mode="fp4", cache_scale=scale, preshuffle=tiles, **arguments
+        )
+        if tiles:
+            assert torch.equal(cache[1, :, :, 1].flatten(), want)
+            assert torch.equal(scale[1, :, :, 4].flatten(), of)
+        else:
+            assert torch.equal(cache.view(2, block, -1)[1, 1], want)
+            assert torch.equal(scale.view(2, block, -1)[1, 1], of)
+    with pytest.raises(ValueError, match="head_dim"):
+        compat.fused_compress_attn(kv_cache=cache, **(arguments | {"head_dim": 64}))
+
+
 @pytest.mark.parametrize("kind", ["inplace", "auto", "fp8", "asm", "unit"])
 def test_norms_of_heads_and_index(kind):
     index_heads = 2

@@ -32,7 +32,7 @@ struct Place {
   AITER_DEVICE void store_scale(int64_t group, const Scale& scale) const {
     const int64_t index = target.scale_at(page, slot, head, group);
     for (int64_t i = 0; i < int64_t{1} << target.scale_bits; ++i)
-      if (target.scale_dtype == DType::kF8E8M0)
+      if (target.scale_dtype == DType::kF8E8M0 && !target.whole_scale)
         reinterpret_cast<uint8_t*>(target.scale.data)[index + i] = static_cast<uint8_t>(scale.code);
       else
         target.scale.data[index + i] = scale.value;
@@ -175,6 +175,26 @@ AITER_DEVICE void put_dims(const Place& place, const HeadOfToken& head, bool goe
   }
 }
 
+// Dim d of a head that is a weighted mean of lines.
+AITER_DEVICE float pooled(const PooledHeads& pool, const PooledHeads::Plan& plan, int64_t state,
+                          int64_t d) {
+  float most = -kLargest, weights = 0, sum = 0;
+  AITER_NO_UNROLL
+  for (int k = pool.first(plan); k < pool.count; ++k) {
+    PooledHeads::At at{};
+    if (!pool.find(plan, state, k, at)) continue;
+    const PooledHeads::Lines& kv = at.kept ? pool.kv_state : pool.kv;
+    const PooledHeads::Lines& scores = at.kept ? pool.score_state : pool.score;
+    float score = load_float(scores.data, at.score + d, scores.dtype);
+    if (!at.kept) score += load_float(pool.bias.data, at.bias + d, pool.bias.dtype);
+    const float now = max(most, score), before = exp(most - now), weight = exp(score - now);
+    weights = weights * before + weight;
+    sum = sum * before + weight * load_float(kv.data, at.kv + d, kv.dtype);
+    most = now;
+  }
+  return weights > 0 ? sum / weights : 0.0f;
+}
+
 // A group's head of a part. All threads of the block must call it.
 template <class T, bool kInRegisters>
 AITER_DEVICE void write_head(const FusedArgs& a, const FusedArgs::Part& part, int part_index,
@@ -186,21 +206,31 @@ AITER_DEVICE void write_head(const FusedArgs& a, const FusedArgs::Part& part, in
   const int64_t t = there ? rope_quotient(item, items, part.heads) : 0;
   const int64_t h = there ? item - t * part.heads : 0;
   const int64_t pairs = part.turns ? a.angles.pairs : 0;
+  int64_t page = 0;
+  uint32_t slot = 0;
+  const bool found = a.cached && there && a.find(t, page, slot);
+  // That of its first position turns a head of several.
+  int64_t row_of_tables = t;
+  bool present = there;
+  PooledHeads::Plan plan{};
+  if constexpr (is_same<T, f32> && !kInRegisters)
+    if (a.pool.plan) {
+      present = found;
+      if (found) plan = a.pool.plan_of(t);
+      row_of_tables = plan.position - static_cast<uint32_t>(plan.position) % a.pool.ratio;
+    }
   const HeadOfToken head{part.norm,
                          a.angles,
                          part.dim,
-                         t,
+                         row_of_tables,
                          pairs,
                          part.first,
                          part.first ? 0 : 2 * pairs,
                          thread_index() & (lanes - 1),
                          lanes,
-                         there};
+                         present};
   const SummedHead<T> in{part.from,   part.from_dtype, t * part.from_token + h * part.from_head,
                          part.splits, part.from_split, !part.norm.on};
-  int64_t page = 0;
-  uint32_t slot = 0;
-  const bool found = a.cached && there && a.find(t, page, slot);
   // Calls put(place, goes) for each target. The array, which may be the heads themselves, comes first
   // in the arguments and is written last.
   auto each_target = [&] AITER_LAMBDA(auto put_it) {
@@ -221,7 +251,21 @@ AITER_DEVICE void write_head(const FusedArgs& a, const FusedArgs::Part& part, in
     const bool changed = part.changed(a);
     const int dim = static_cast<int>(part.dim);
     float* row = reinterpret_cast<float*>(shared) + thread_index() / lanes * dim;
-    if (changed) {
+    bool pools = false;
+    if constexpr (is_same<T, f32>) {
+      pools = a.pool.plan;
+      if (pools) {
+        const int64_t state = found ? a.pool.state_of(plan) : -1;
+        if (found)
+          for (int d = head.lane; d < dim; d += lanes) row[d] = pooled(a.pool, plan, state, d);
+        barrier();
+        const HeadDims<T, StoredHead<T>> dims(head, StoredHead<T>{row}, part.norm.on);
+        barrier();
+        dims.each([&] AITER_LAMBDA(int64_t d, float x) { row[d] = x; });
+        barrier();
+      }
+    }
+    if (changed && !pools) {
       HeadDims<T, SummedHead<T>>(head, in, part.norm.on).each([&] AITER_LAMBDA(int64_t d, float x) {
         row[d] = x;
       });

@@ -10,24 +10,86 @@ namespace aiter {
 // of which it has a window of the last positions.
 struct SequenceSlots {
   const void* batches;  // null: none
+  int64_t batches_stride;
   const void* positions;
   Rows positions_rows;
   int64_t count, sequences;
   int64_t columns, stride;  // of the table, which CacheSlots has; columns = 0: a window
   DType batches_dtype, positions_dtype;
+  Divisor ratio;  // so many positions, below 2^32 if more than one, share a slot
 
-  // The token's position; negative for one of no sequence.
+  // The token's position, in units of the ratio; negative for one of no sequence.
   AITER_HOST_DEVICE int64_t position(int64_t token) const {
-    const int64_t batch = rope_integer(batches, batches_dtype, token);
-    return batch >= 0 && batch < sequences
-               ? rope_integer(positions, positions_dtype, positions_rows.offset(token))
-               : -1;
+    const int64_t batch = rope_integer(batches, batches_dtype, token * batches_stride);
+    if (batch < 0 || batch >= sequences) return -1;
+    const int64_t at = rope_integer(positions, positions_dtype, positions_rows.offset(token));
+    return at > 0 && ratio.divisor > 1 ? ratio.divide(static_cast<uint32_t>(at)) : at;
   }
   // The page of one that has a position, where it is in column `column` of pages.
   AITER_HOST_DEVICE int64_t page(const CacheSlots& slots, int64_t token, int64_t column) const {
     if (columns > 0 && column >= columns) return -1;
-    const int64_t row = rope_integer(batches, batches_dtype, token) * stride;
+    const int64_t row = rope_integer(batches, batches_dtype, token * batches_stride) * stride;
     return slots[columns > 0 ? row + column : row];
+  }
+};
+
+// Heads that are means of the last lines of a sequence, weighted for each dim by the softmax of their
+// scores: lines of this call, and before them those that a ring of states has kept.
+struct PooledHeads {
+  // kv or its scores: (rows, dims), (states, lines, dims).
+  struct Lines {
+    const void* data;
+    int64_t row, line;  // strides
+    DType dtype;
+  };
+  Lines kv, score, kv_state, score_state,
+      bias;  // bias: added to scores of this call, (ratio, dims)
+  const int32_t*
+      plan;  // null: none; (heads): row of the last line, sequence, position, first line of
+  int64_t plan_stride;  // this call
+  const void* state_slots;
+  DType state_slots_dtype;
+  int32_t ratio, count;  // lines of a head: the ratio, or twice it
+  int64_t second;        // added to the dims of the last `ratio` ones
+  int64_t rows, states, sequences;
+  Divisor ring;  // lines of a state
+
+  struct Plan {
+    int64_t row, sequence, position, window;
+  };
+  AITER_HOST_DEVICE Plan plan_of(int64_t head) const {
+    const int32_t* at = plan + head * plan_stride;
+    return {at[0], at[1], at[2], at[3]};
+  }
+  // The state of a sequence; negative if it has none.
+  AITER_HOST_DEVICE int64_t state_of(const Plan& p) const {
+    if (p.sequence < 0 || p.sequence >= sequences) return -1;
+    const int64_t state = rope_integer(state_slots, state_slots_dtype, p.sequence);
+    return state < states ? state : -1;
+  }
+  // The first line that there is, and where the others are: false for one that is not there.
+  AITER_HOST_DEVICE int first(const Plan& p) const {
+    const int64_t missing = count - 1 - p.position;
+    return missing > 0 ? static_cast<int>(missing) : 0;
+  }
+  struct At {
+    bool kept;  // in a state
+    int64_t kv, score, bias;
+  };
+  AITER_HOST_DEVICE bool find(const Plan& p, int64_t state, int k, At& at) const {
+    const int64_t dims = k >= ratio ? second : 0;
+    at.kept = k < p.window;
+    if (at.kept) {
+      const uint32_t position = static_cast<uint32_t>(p.position - count + 1 + k);
+      const int64_t line = position - ring.divide(position) * ring.divisor;
+      at.kv = state * kv_state.row + line * kv_state.line + dims;
+      at.score = state * score_state.row + line * score_state.line + dims;
+      return state >= 0;
+    }
+    const int64_t row = p.row - (count - 1 - k);
+    at.kv = row * kv.row + dims, at.score = row * score.row + dims;
+    at.bias = (k >= ratio ? k - ratio : k) * bias.row + dims;
+    return row >= 0 && row < rows;
   }
 };
 
@@ -50,6 +112,7 @@ struct FusedQkRopeReshapeAndCacheArgs {
     CacheQuant quant;
     int64_t group;            // kDynamic: dims that share a scale
     DType scale_dtype;        // f32, or e8m0: a power of two
+    int32_t whole_scale;      // f32, also of a power of two
     int32_t scale_bits;       // log2 of the copies of a scale, side by side
     float amax_floor;         // a scale makes room for this much at least
     int32_t to_slots;         // else to the token's row: its `page`
@@ -97,7 +160,7 @@ struct FusedQkRopeReshapeAndCacheArgs {
     AITER_HOST_DEVICE bool summed(DType dtype) const { return splits > 1 || from_dtype != dtype; }
     // Else it arrives as it is, and may be of any size.
     AITER_HOST_DEVICE bool changed(const FusedQkRopeReshapeAndCacheArgs& args) const {
-      return norm.on || turns || args.hadamard != 0.0f || summed(args.dtype);
+      return args.pool.plan || norm.on || turns || args.hadamard != 0.0f || summed(args.dtype);
     }
   } parts[kMaxParts];
   Target targets[kMaxTargets];
@@ -109,6 +172,7 @@ struct FusedQkRopeReshapeAndCacheArgs {
   RopeAngles angles;  // pairs = 0: no rotation
   CacheSlots slots;
   SequenceSlots sequences;  // where tokens have no slots of their own
+  PooledHeads pool;         // f32: the only part's heads
   int64_t tokens;
   int32_t lanes_per_head;  // GPU: a power of two up to the wave
 

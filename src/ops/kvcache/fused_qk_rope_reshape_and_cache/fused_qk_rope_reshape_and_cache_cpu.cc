@@ -14,7 +14,7 @@ constexpr int64_t kChunk = 1024;  // numbers converted at a time, an even number
 
 void store_scale(const Target& target, int64_t index, const Scale& scale) {
   for (int64_t i = 0; i < int64_t{1} << target.scale_bits; ++i)
-    if (target.scale_dtype == DType::kF8E8M0)
+    if (target.scale_dtype == DType::kF8E8M0 && !target.whole_scale)
       reinterpret_cast<uint8_t*>(target.scale.data)[index + i] = static_cast<uint8_t>(scale.code);
     else
       target.scale.data[index + i] = scale.value;
@@ -32,6 +32,21 @@ struct Vectors : VectorHead {
   template <class C, class X>
   static void round(const X* x, C* to, int64_t n) {
     map_lanes(to, n, false, [](Vec v) { return v; }, NothingAhead{}, x);
+  }
+  // A line more of heads that are weighted means: of the numbers before it, most is the largest score.
+  template <class X, class S, class B>
+  static void pool(const X* x, const S* score, const B* bias, int64_t n, float* most,
+                   float* weights, float* sum) {
+    for_lanes(n, [&](int64_t i, int lanes) {
+      Vec s = load_some(score + i, lanes);
+      if (bias) s = s + load_some(bias + i, lanes);
+      const Vec old = load_some(most + i, lanes), now = max(old, s);
+      const Vec before = exp(old - now), weight = exp(s - now);
+      store_some(weights + i, load_some(weights + i, lanes) * before + weight, lanes);
+      store_some(sum + i, load_some(sum + i, lanes) * before + weight * load_some(x + i, lanes),
+                 lanes);
+      store_some(most + i, now, lanes);
+    });
   }
   static void rotate(float* row, int64_t n, float scale) {
     transform(row, n);
@@ -61,6 +76,18 @@ struct Plain : PlainHead {
   template <class C, class X>
   static void round(const X* x, C* to, int64_t n) {
     for (int64_t i = 0; i < n; ++i) to[i] = from_float<C>(to_float(x[i]));
+  }
+  template <class X, class S, class B>
+  static void pool(const X* x, const S* score, const B* bias, int64_t n, float* most,
+                   float* weights, float* sum) {
+    for (int64_t i = 0; i < n; ++i) {
+      const float s = to_float(score[i]) + (bias ? to_float(bias[i]) : 0.0f);
+      const float now = s > most[i] ? s : most[i];
+      const float before = __builtin_expf(most[i] - now), weight = __builtin_expf(s - now);
+      weights[i] = weights[i] * before + weight;
+      sum[i] = sum[i] * before + weight * to_float(x[i]);
+      most[i] = now;
+    }
   }
   static void rotate(float* row, int64_t n, float scale) {
     transform_plainly(row, n);
@@ -145,6 +172,28 @@ void sum_parts(const Args& a, const Part& part, int64_t at, float* sum) {
     add_all(float{});
 }
 
+// A head as the weighted mean of its lines.
+template <class Row>
+void pool_lines(const PooledHeads& pool, const PooledHeads::Plan& plan, int64_t dim, float* head) {
+  float most[Args::kMaxDim], weights[Args::kMaxDim];
+  for (int64_t i = 0; i < dim; ++i) most[i] = -3.4028234663852886e38f, weights[i] = head[i] = 0;
+  const int64_t state = pool.state_of(plan);
+  for (int k = pool.first(plan); k < pool.count; ++k) {
+    PooledHeads::At at{};
+    if (!pool.find(plan, state, k, at)) continue;
+    const PooledHeads::Lines& kv = at.kept ? pool.kv_state : pool.kv;
+    const PooledHeads::Lines& scores = at.kept ? pool.score_state : pool.score;
+    with_float_type(kv.dtype, [&]<class X>(X) {
+      with_float_type(pool.bias.dtype, [&]<class B>(B) {
+        const B* bias = at.kept ? nullptr : static_cast<const B*>(pool.bias.data) + at.bias;
+        Row::pool(static_cast<const X*>(kv.data) + at.kv,
+                  static_cast<const X*>(scores.data) + at.score, bias, dim, most, weights, head);
+      });
+    });
+  }
+  for (int64_t i = 0; i < dim; ++i) head[i] = weights[i] > 0 ? head[i] / weights[i] : 0.0f;
+}
+
 template <class Row, class T>
 void write_tokens(const Args& args, int64_t begin, int64_t end) {
   const Args a = args;  // what is written may alias the caller's
@@ -152,8 +201,13 @@ void write_tokens(const Args& args, int64_t begin, int64_t end) {
   T row[Args::kMaxDim];
   float floats[Args::kMaxDim];  // the sum of a head's parts, or the rotated head
   for (int64_t t = begin; t < end; ++t) {
+    PooledHeads::Plan plan{};
+    if (a.pool.plan) plan = a.pool.plan_of(t);
+    if (plan.position < 0) continue;
+    // That of its first position turns a head of several.
+    const int64_t turning = a.pool.plan ? plan.position - plan.position % a.pool.ratio : t;
     int64_t rows[3] = {0, 0, 0};
-    const bool turns = a.angles.pairs > 0 && rope_rows(a.angles, t, rows);
+    const bool turns = a.angles.pairs > 0 && rope_rows(a.angles, turning, rows);
     if (turns) factors.load(a.angles, 0, rows, 0, a.angles.pairs);
     int64_t page = 0;
     uint32_t slot = 0;
@@ -171,7 +225,13 @@ void write_tokens(const Args& args, int64_t begin, int64_t end) {
         const int64_t at = t * part.from_token + h * part.from_head;
         const T* in = static_cast<const T*>(part.from) + at;
         const T* head = in;
-        if (summed) {
+        if (a.pool.plan) {
+          if constexpr (__is_same(T, float)) {
+            pool_lines<Row>(a.pool, plan, part.dim, row);
+            if (part.norm.on) Row::normalize(part.norm, part.dim, row, row);
+            head = row;
+          }
+        } else if (summed) {
           sum_parts<Row, T>(a, part, at, floats);
           if (part.norm.on)
             Row::normalize(part.norm, part.dim, floats, row);

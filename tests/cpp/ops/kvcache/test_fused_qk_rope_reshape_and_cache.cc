@@ -78,6 +78,28 @@ int main() {
                                              tscale, nullptr, nullptr, nullptr, nullptr, &window,
                                              nullptr) == AITER_OK);
   CHECK(codes == std::vector<int8_t>({-12, -127}) && std::fabs(scale[0] - 0.061245f) < 1e-5f);
+  // The compressor: of two lines of equal scores, one of a state, the mean (3, 4), times 1 / sqrt(12.5).
+  std::vector<float> lines{2, 8}, scores{0, 0}, state{4, 0}, states_scores{1, 1}, ape{1, 1, 1, 1};
+  std::vector<float> pages(4, -1);
+  std::vector<int32_t> plan{0, 0, 3, 1}, state_slots{0}, tables{0};
+  Tensor tlines(lines.data(), {1, 2}), tscores(scores.data(), {1, 2});
+  Tensor tstate(state.data(), {1, 1, 2}), tstates_scores(states_scores.data(), {1, 1, 2});
+  Tensor tape(ape.data(), {2, 2}), tpages(pages.data(), {1, 2, 2});
+  Tensor tplan(plan.data(), {1, 4}, test::kI32), tstate_slots(state_slots.data(), {1}, test::kI32);
+  Tensor ttables(tables.data(), {1, 1}, test::kI32);
+  aiter_fused_compress_attn_opts pairs = AITER_FUSED_COMPRESS_ATTN_OPTS_INIT;
+  pairs.ratio = 2, pairs.eps = 0;
+  const auto compress = [&] {
+    return aiter_fused_compress_attn(tlines, tscores, tstate, tstates_scores, tplan, tstate_slots,
+                                     tape, nullptr, nullptr, nullptr, ttables, tpages, nullptr,
+                                     nullptr, &pairs, nullptr);
+  };
+  CHECK(compress() == AITER_OK);
+  CHECK(pages[0] == -1 && std::fabs(pages[2] - 3 / std::sqrt(12.5f)) < 1e-6f);
+  CHECK(std::fabs(pages[3] - 4 / std::sqrt(12.5f)) < 1e-6f);
+  plan[0] = 1;
+  CHECK_FAILS(compress(), AITER_INVALID_ARGUMENT, "plan[0] has line 1");
+
   batches[0] = 2;
   CHECK_FAILS(aiter_fused_qk_norm_rope_group_quant(nullptr, tkv, nullptr, nullptr, tpositions, tcos,
                                                    tsin, trings, tbatches, nullptr, nullptr,

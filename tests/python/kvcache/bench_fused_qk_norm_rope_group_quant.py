@@ -27,7 +27,7 @@ def main():
         def apart(a=a, ring=ring, case=case, out=out, tables=tables):
             q = a["q"]
             if q.ndim == 3:
-                q = aiter.add(q[0], q[1], dtype=case.dtype == "bf16" and "bfloat16")
+                q = aiter.add(q[0], q[1]).astype(a["kv"].dtype)
             aiter.fused_qk_norm_rope(
                 q.reshape(out[0].shape), a["kv"][:, None], None, a["q_norm_weight"],
                 a["kv_norm_weight"], *tables, cases.Q_EPS, False, is_nope_first=True,

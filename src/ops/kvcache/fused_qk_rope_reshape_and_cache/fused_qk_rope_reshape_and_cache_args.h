@@ -122,6 +122,11 @@ struct FusedQkRopeReshapeAndCacheArgs {
     ScaleOrder order;  // else than kStrided: scale.page is of 32 tokens, scale.slot of a row of
     Divisor columns;   // so many groups, scale.head a head's groups
 
+    // Whether it has rows of whole heads, as they are.
+    AITER_HOST_DEVICE bool takes_all(DType heads, int64_t dims) const {
+      return !to_slots && dtype == heads && begin == 0 && count == dims && to.dim_inner == 1 &&
+             to.dim_bits == kNotSplit;
+    }
     AITER_HOST_DEVICE int64_t scale_at(int64_t page, uint32_t slot, int64_t head,
                                        int64_t group_index) const {
       if (order == ScaleOrder::kStrided)

@@ -133,6 +133,8 @@ void put(const Args& a, const Target& target, const X* head, int64_t page, uint3
   }
   const bool dynamic = target.quant == CacheQuant::kDynamic;
   const int64_t group = dynamic ? target.group : count;
+  uint8_t codes[kChunk];
+  const bool at_once = count <= kChunk;
   with_head_codec(target.dtype, [&]<class Codec>(Codec) {
     for (int64_t begin = 0, g = 0; begin < count; begin += group, ++g) {
       const int64_t end = count - begin < group ? count : begin + group;
@@ -148,13 +150,13 @@ void put(const Args& a, const Target& target, const X* head, int64_t page, uint3
       } else if (target.scale.data) {
         factor = 1.0f / target.scale.data[scale_at];
       }
-      uint8_t codes[kChunk];
       for (int64_t d = begin; d < end; d += kChunk) {
-        const int64_t m = end - d < kChunk ? end - d : kChunk;
-        Row::template encode<Codec>(head + d, m, factor, codes);
-        place(target.to, at, d * Codec::kBits / 8, codes, m * Codec::kBits / 8);
+        const int64_t m = end - d < kChunk ? end - d : kChunk, byte = d * Codec::kBits / 8;
+        Row::template encode<Codec>(head + d, m, factor, codes + (at_once ? byte : 0));
+        if (!at_once) place(target.to, at, byte, codes, m * Codec::kBits / 8);
       }
     }
+    if (at_once) place(target.to, at, 0, codes, count * Codec::kBits / 8);
   });
 }
 
@@ -198,7 +200,7 @@ template <class Row, class T>
 void write_tokens(const Args& args, int64_t begin, int64_t end) {
   const Args a = args;  // what is written may alias the caller's
   RopeFactors factors;
-  T row[Args::kMaxDim];
+  T buffer[Args::kMaxDim];
   float floats[Args::kMaxDim];  // the sum of a head's parts, or the rotated head
   for (int64_t t = begin; t < end; ++t) {
     PooledHeads::Plan plan{};
@@ -221,10 +223,16 @@ void write_tokens(const Args& args, int64_t begin, int64_t end) {
       if (!needed[i]) continue;
       const Part& part = a.parts[i];
       const bool summed = part.summed(a.dtype);
+      const Target* whole = nullptr;  // rows that take the heads as they are: these are made there
+      for (int k = 0; k < a.target_count && a.hadamard == 0.0f; ++k)
+        if (a.targets[k].part == i && goes[k] && a.targets[k].takes_all(a.dtype, part.dim))
+          whole = a.targets + k;
       for (int64_t h = 0; h < part.heads; ++h) {
         const int64_t at = t * part.from_token + h * part.from_head;
         const T* in = static_cast<const T*>(part.from) + at;
         const T* head = in;
+        T* row = whole ? static_cast<T*>(whole->to.data) + t * whole->to.page + h * whole->to.head
+                       : buffer;
         if (a.pool.plan) {
           if constexpr (__is_same(T, float)) {
             pool_lines<Row>(a.pool, plan, part.dim, row);
@@ -243,7 +251,7 @@ void write_tokens(const Args& args, int64_t begin, int64_t end) {
           head = row;
         }
         if (part.turns && turns) {
-          if (head == in) memcpy(row, in, part.dim * sizeof(T));
+          if (head == in && row != in) memcpy(row, in, part.dim * sizeof(T));
           Row::turn(a.angles, factors, row + part.first);
           head = row;
         }

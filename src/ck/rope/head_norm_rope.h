@@ -40,65 +40,103 @@ struct HeadOfToken {
 // Where a head comes from: memory, as it is.
 template <class T>
 struct StoredHead {
-  const T* data;
   template <int N>
-  AITER_DEVICE void load(int64_t d, float (&v)[N]) const {
-    load_floats<N>(data + d, v);
+  using Loaded = Pack<T, N>;
+  const T* data;
+
+  template <int N>
+  AITER_DEVICE Loaded<N> load(int64_t d) const {
+    return load_pack<N>(data + d);
   }
 };
 // Parts of it, of T or f32, which are summed in fp32 one after the other; `rounded` then to T, as
 // they are where no norm follows.
 template <class T>
 struct SummedHead {
+  template <int N>
+  struct Loaded {
+    float numbers[N];
+    AITER_DEVICE void to_floats(float (&v)[N]) const {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) v[k] = numbers[k];
+    }
+  };
   const void* data;
   DType dtype;
   int64_t at, splits, split;  // element of the first dim, number and stride of the parts
   bool rounded;
+
   template <int N>
-  AITER_DEVICE void load(int64_t d, float (&v)[N]) const {
-    load_floats<N, T>(data, dtype, at + d, v);
+  AITER_DEVICE Loaded<N> load(int64_t d) const {
+    Loaded<N> sum;
+    load_floats<N, T>(data, dtype, at + d, sum.numbers);
     AITER_NO_UNROLL
     for (int64_t s = 1; s < splits; ++s) {
       float part[N];
       load_floats<N, T>(data, dtype, at + d + s * split, part);
       AITER_UNROLL
-      for (int k = 0; k < N; ++k) v[k] += part[k];
+      for (int k = 0; k < N; ++k) sum.numbers[k] += part[k];
     }
-    if (rounded) Pack<T, N>::from_floats(v).to_floats(v);
+    if (rounded) Pack<T, N>::from_floats(sum.numbers).to_floats(sum.numbers);
+    return sum;
   }
 };
 
-// A head in registers: each lane holds two packs of it, which turn together or not at all, so that
-// it is read once.
+// Heads in registers, of one part of a token: each lane holds two packs of each, which turn together
+// or not at all. What heads have in common is loaded once.
 template <class T>
 struct HeadPacks {
   static constexpr int N = kPackSize<T, true>;
-  float v[2][N];
-  int64_t d[2];  // the first dim of each
-  bool has[2];
+  int d[2];     // the first dim of each pack
+  bool has[2];  // else the lane has none
+  bool turns, near, normalizes;
+  float gain[2][N];
+  RopeFactors<N, false> factors;
 
-  // All lanes of the wave must call it. `norms`: some head of the wave is normalized.
-  template <class Source>
-  AITER_DEVICE HeadPacks(const HeadOfToken& head, const Source& source, bool norms) {
+  AITER_DEVICE explicit HeadPacks(const HeadOfToken& head) {
     // Lanes have the dims in order, the two of a pair aside.
-    const int turns = static_cast<int>(head.pairs) / N;
-    const int stills = static_cast<int>(head.still_count() / N + 1) / 2;
+    const int pairs = static_cast<int>(head.pairs), turning = pairs / N;
+    const int still_dims = static_cast<int>(head.still_count());
+    const int stills = (still_dims / N + 1) / 2;
     const bool turns_last = head.turning > 0;
     const int its_turn = head.lane - (turns_last ? stills : 0);
-    const bool turning = its_turn >= 0 && its_turn < turns, near = head.angles.pairs_interleaved;
-    const int its_still = head.lane - (turns_last ? 0 : turns);
-    const int64_t p = static_cast<int64_t>(its_turn) * N;
-    const int64_t rest = static_cast<int64_t>(its_still) * 2 * N;
-    d[0] = turning ? head.turning + (near ? 2 * p : p) : head.still + rest;
-    d[1] = turning ? head.turning + (near ? 2 * p + N : head.pairs + p) : head.still + rest + N;
-    has[0] = head.there && (turning || rest < head.still_count());
-    has[1] = head.there && (turning || rest + N < head.still_count());
+    const int rest = (head.lane - (turns_last ? 0 : turning)) * 2 * N, p = its_turn * N;
+    const int first = static_cast<int>(head.turning), still = static_cast<int>(head.still);
+    turns = its_turn >= 0 && its_turn < turning;
+    near = head.angles.pairs_interleaved;
+    normalizes = head.norm.on;
+    d[0] = turns ? first + (near ? 2 * p : p) : still + rest;
+    d[1] = turns ? first + (near ? 2 * p + N : pairs + p) : still + rest + N;
+    has[0] = head.there && (turns || rest < still_dims);
+    has[1] = head.there && (turns || rest + N < still_dims);
     AITER_UNROLL
     for (int i = 0; i < 2; ++i) {
       AITER_UNROLL
-      for (int k = 0; k < N; ++k) v[i][k] = 0;
-      if (has[i]) source.load(d[i], v[i]);
+      for (int k = 0; k < N; ++k) gain[i][k] = 1;
+      if (normalizes && head.norm.weight && has[i]) {
+        load_floats<N, T>(head.norm.weight, head.norm.weight_dtype, d[i], gain[i]);
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) gain[i][k] = head.norm.gemma ? gain[i][k] + 1.0f : gain[i][k];
+      }
     }
+    int64_t rows[3] = {0, 0, 0};
+    turns = turns && head.there && rope_rows(head.angles, head.token, rows);
+    if (turns) factors.load(head.angles, 0, rows, p);
+  }
+
+  // A head's packs, 0 where it has none.
+  template <class Source>
+  AITER_DEVICE void load(const Source& source, bool there,
+                         typename Source::template Loaded<N> (&packs)[2]) const {
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      packs[i] = {};
+      if (there && has[i]) packs[i] = source.template load<N>(d[i]);
+    }
+  }
+  // Norm and rotation. All lanes of the wave must call it. `norms`: some head of the wave is
+  // normalized.
+  AITER_DEVICE void change(const HeadOfToken& head, bool norms, float (&v)[2][N]) const {
     if (norms) {
       float squares = 0;
       AITER_UNROLL
@@ -107,14 +145,16 @@ struct HeadPacks {
         for (int k = 0; k < N; ++k) squares = fma(v[i][k], v[i][k], squares);
       }
       const float factor = head.scale(squares);
-      AITER_UNROLL
-      for (int i = 0; i < 2; ++i)
-        if (head.norm.on && has[i]) head.normalize<T>(d[i], factor, v[i]);
+      if (normalizes) {
+        AITER_UNROLL
+        for (int i = 0; i < 2; ++i) {
+          AITER_UNROLL
+          for (int k = 0; k < N; ++k) v[i][k] = v[i][k] * factor * gain[i][k];
+          Pack<T, N>::from_floats(v[i]).to_floats(v[i]);
+        }
+      }
     }
-    int64_t rows[3] = {0, 0, 0};
-    if (turning && head.there && rope_rows(head.angles, head.token, rows)) {
-      RopeFactors<N, false> factors;
-      factors.load(head.angles, 0, rows, p);
+    if (turns) {
       if (near)
         factors.template turn<true>(v[0], v[1]);
       else
@@ -125,7 +165,7 @@ struct HeadPacks {
   }
   // The head times the Walsh-Hadamard matrix and `scale`, stages from distance 1 up. Its dims are a
   // power of two, of which every lane holds 2 N neighbours. All lanes of the wave must call it.
-  AITER_DEVICE void rotate(const HeadOfToken& head, float scale) {
+  AITER_DEVICE static void rotate(const HeadOfToken& head, float scale, float (&v)[2][N]) {
     AITER_UNROLL
     for (int h = 1; h < N; h *= 2) {
       AITER_UNROLL
@@ -180,14 +220,18 @@ struct HeadDims {
       float squares = 0;
       if (head.there && head.norm.on)
         for (int64_t i = head.lane; i < head.dim; i += head.lanes) {
-          float x[1];
-          source.load(i, x);
+          const float x[1] = {number(i)};
           squares = fma(x[0], x[0], squares);
         }
       factor = head.scale(squares);
     }
     // Of every head, so that lanes do not part ways in there.
     turns = head.angles.pairs > 0 && rope_rows(head.angles, head.token, rows);
+  }
+  AITER_DEVICE float number(int64_t d) const {
+    float x[1];
+    source.template load<1>(d).to_floats(x);
+    return x[0];
   }
   // Calls put(d, x) for the dims of this lane. It may write where the head is.
   template <class Put>
@@ -199,9 +243,7 @@ struct HeadDims {
       const bool pair = u < head.pairs;
       const int64_t i = pair ? head.turning + (near ? 2 * u : u) : head.still + u - head.pairs;
       const int64_t j = pair ? i + (near ? 1 : head.pairs) : i;
-      float x[1], y[1];
-      source.load(i, x);
-      source.load(j, y);
+      float x[1] = {number(i)}, y[1] = {number(j)};
       if (head.norm.on) {
         head.normalize<T>(i, factor, x);
         head.normalize<T>(j, factor, y);

@@ -44,6 +44,19 @@ void rope_check_positions(const Check& check, const RopeAngles& a, const Arg& po
 inline int64_t head_units(int64_t dim, int64_t pairs, int64_t pack) {
   return pairs / pack + ((dim - 2 * pairs) / pack + 1) / 2;
 }
+// Lanes of a wave that take a head of so many units.
+inline int32_t head_lanes(int64_t units, int64_t wave) {
+  int32_t lanes = 1;
+  while (lanes < units && lanes < wave) lanes *= 2;
+  return lanes;
+}
+// Heads that the same lanes take one after the other, where one for each would be so many threads: a few,
+// as long as the GPU stays full.
+inline int32_t heads_at_once(int64_t threads, int multiprocessors) {
+  int32_t heads = 4;
+  while (heads > 1 && threads / heads < int64_t{4096} * multiprocessors) heads /= 2;
+  return heads;
+}
 
 // Whether the tables can be read 16 bytes at a time.
 bool rope_tables_aligned16(const RopeAngles& a);

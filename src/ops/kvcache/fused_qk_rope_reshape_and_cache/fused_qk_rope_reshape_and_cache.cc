@@ -24,36 +24,37 @@ struct FusedQkRopeReshapeAndCacheProblem {
 AITER_CPU_ROW(fused_qk_rope_reshape_and_cache_cpu_simd, FusedArgs)
 AITER_CPU_ROW(fused_qk_rope_reshape_and_cache_cpu_ref, FusedArgs)
 
-// Pairs of packs of the longest head.
-static int64_t units(const FusedArgs& args, int64_t pack) {
-  int64_t most = 1;
-  for (int i = 0; i < args.part_count; ++i) {
-    const FusedArgs::Part& part = args.parts[i];
-    most = std::max(most, head_units(part.dim, part.turns ? args.angles.pairs : 0, pack));
-  }
-  return most;
+// Pairs of packs of a head.
+static int64_t units(const FusedArgs& args, const FusedArgs::Part& part, int64_t pack) {
+  return head_units(part.dim, part.turns ? args.angles.pairs : 0, pack);
 }
 
 static void fused_qk_rope_cache_hip(const FloatKernels& kernels, int64_t pack, FusedArgs args,
                                     const Call& call) {
-  const int64_t wave = device_of(call.device).wave, count = units(args, pack);
-  int64_t lanes = 1;
-  while (lanes < count && lanes < wave) lanes *= 2;
-  args.lanes_per_head = static_cast<int32_t>(lanes);
+  const Device& device = device_of(call.device);
   constexpr int64_t kThreads = 128, kWidth = 1 << 20;
-  const int64_t per_block = kThreads / lanes;
-  int64_t heads = 0, dim = 0;  // of the largest part; in shared memory
+  int64_t blocks = 0, threads = 0, dims = 0;  // dims: in shared memory
   for (int i = 0; i < args.part_count; ++i) {
-    heads = std::max(heads, args.parts[i].heads);
-    if (pack == 1 && args.parts[i].changed(args)) dim = std::max(dim, args.parts[i].dim);
+    FusedArgs::Part& part = args.parts[i];
+    part.lanes = head_lanes(units(args, part, pack), device.wave);
+    threads += args.tokens * part.heads * part.lanes;
+    if (pack == 1 && part.changed(args)) dims = std::max(dims, kThreads / part.lanes * part.dim);
   }
-  const int64_t blocks = (args.tokens * heads + per_block - 1) / per_block;
+  args.heads_at_once = pack > 1 && call.device.type == AITER_CUDA
+                           ? heads_at_once(threads, device.multiprocessors)
+                           : 1;
+  for (int i = 0; i < args.part_count; ++i) {
+    const FusedArgs::Part& part = args.parts[i];
+    const int64_t per_block = kThreads / part.lanes,
+                  shares = (part.heads + args.heads_at_once - 1) / args.heads_at_once;
+    blocks = std::max(blocks, (args.tokens * shares + per_block - 1) / per_block);
+  }
   launch(kernels[args.dtype], call,
          {.x = std::min(blocks, kWidth),
           .y = args.part_count,
           .z = (blocks + kWidth - 1) / kWidth,
           .threads = kThreads,
-          .shared_bytes = static_cast<int>(per_block * dim * 4)},
+          .shared_bytes = static_cast<int>(dims * 4)},
          args);
 }
 
@@ -217,16 +218,13 @@ RopeTurn turn_of(const aiter_fused_qk_rope_cache_opts& opts) {
 }
 
 void run(FusedArgs* args, const Arg& q, const Arg& cache, uint32_t flags, aiter_stream stream) {
-  const bool shared = lanes_share(args);
+  bool in_registers = lanes_share(args) && !args->pool.plan;
+  for (int i = 0; i < args->part_count; ++i)
+    in_registers =
+        in_registers && units(*args, args->parts[i], 16 / dtype_bytes(args->dtype)) <= 32;
   const FusedQkRopeReshapeAndCacheProblem problem{
-      args->dtype,
-      cache.dtype(),
-      args->tokens,
-      args->parts[0].heads,
-      q.dim(-1),
-      2 * args->angles.pairs,
-      heads_aligned16(*args),
-      shared && !args->pool.plan && units(*args, 16 / dtype_bytes(args->dtype)) <= 32,
+      args->dtype, cache.dtype(),          args->tokens,           args->parts[0].heads,
+      q.dim(-1),   2 * args->angles.pairs, heads_aligned16(*args), in_registers,
   };
   dispatch(fused_qk_rope_reshape_and_cache_op, kRows, problem, *args, q.device(), stream, flags);
 }

@@ -87,11 +87,11 @@ AITER_DEVICE void put_codes(const Place& place, int64_t d, const float (&v)[N], 
 // The head is in registers. All lanes of the wave must call it.
 template <class T>
 AITER_DEVICE void put(const Place& place, const HeadOfToken& head, const HeadPacks<T>& packs,
-                      bool goes) {
+                      const float (&v)[2][HeadPacks<T>::N], bool goes) {
   const FusedArgs::Target& target = place.target;
   const bool dynamic = target.quant == CacheQuant::kDynamic;
   const int lanes = target.lanes_per_group ? target.lanes_per_group : head.lanes;
-  int64_t d[2];  // of the target
+  int d[2];  // of the target
   bool has[2];
   AITER_UNROLL
   for (int i = 0; i < 2; ++i) {
@@ -102,14 +102,14 @@ AITER_DEVICE void put(const Place& place, const HeadOfToken& head, const HeadPac
   if (dynamic) {
     AITER_UNROLL
     for (int i = 0; i < 2; ++i)
-      if (has[i]) amax = max_magnitude(amax, packs.v[i]);
+      if (has[i]) amax = max_magnitude(amax, v[i]);
     amax = lanes_reduce<Max>(amax, lanes);
   }
   if (!goes) return;
   if (target.quant == CacheQuant::kNone) {
     AITER_UNROLL
     for (int i = 0; i < 2; ++i)
-      if (has[i]) put_numbers<T>(place, d[i], packs.v[i]);
+      if (has[i]) put_numbers<T>(place, d[i], v[i]);
     return;
   }
   const float given = place.given_factor(), floor = target.amax_floor;
@@ -121,7 +121,7 @@ AITER_DEVICE void put(const Place& place, const HeadOfToken& head, const HeadPac
     const float factor = dynamic ? scale.factor : given;
     AITER_UNROLL
     for (int i = 0; i < 2; ++i)
-      if (has[i]) put_codes<Codec>(place, d[i], packs.v[i], factor);
+      if (has[i]) put_codes<Codec>(place, d[i], v[i], factor);
   });
   if (!dynamic) return;
   if (target.lanes_per_group == 0) {
@@ -195,16 +195,21 @@ AITER_DEVICE float pooled(const PooledHeads& pool, const PooledHeads::Plan& plan
   return weights > 0 ? sum / weights : 0.0f;
 }
 
-// A group's head of a part. All threads of the block must call it.
+// Heads of a part, of a token, by some lanes. All threads of the block must call it.
 template <class T, bool kInRegisters>
-AITER_DEVICE void write_head(const FusedArgs& a, const FusedArgs::Part& part, int part_index,
-                             int64_t item) {
+AITER_DEVICE void write_share(const FusedArgs& a, const FusedArgs::Part& part, int part_index,
+                              int64_t item) {
   AITER_DYNAMIC_SHARED(shared);
-  const int lanes = a.lanes_per_head;
-  const int64_t items = a.tokens * part.heads;
+#if defined(AITER_AMD)  // whose compiler would spill what it knows of arguments
+  constexpr int heads = 1;
+#else
+  const int heads = a.heads_at_once;
+#endif
+  const int lanes = part.lanes;
+  const int64_t shares = (part.heads + heads - 1) / heads, items = a.tokens * shares;
   const bool there = item < items;
-  const int64_t t = there ? rope_quotient(item, items, part.heads) : 0;
-  const int64_t h = there ? item - t * part.heads : 0;
+  const int64_t t = there ? rope_quotient(item, items, shares) : 0;
+  int h = there ? static_cast<int>(item - t * shares) * heads : 0;
   const int64_t pairs = part.turns ? a.angles.pairs : 0;
   int64_t page = 0;
   uint32_t slot = 0;
@@ -229,25 +234,57 @@ AITER_DEVICE void write_head(const FusedArgs& a, const FusedArgs::Part& part, in
                          thread_index() & (lanes - 1),
                          lanes,
                          present};
-  const SummedHead<T> in{part.from,   part.from_dtype, t * part.from_token + h * part.from_head,
-                         part.splits, part.from_split, !part.norm.on};
+  auto source = [&] AITER_LAMBDA(int its_head) {
+    return SummedHead<T>{
+        part.from,   part.from_dtype, t * part.from_token + its_head * part.from_head,
+        part.splits, part.from_split, !part.norm.on};
+  };
   // Calls put(place, goes) for each target. The array, which may be the heads themselves, comes first
   // in the arguments and is written last.
-  auto each_target = [&] AITER_LAMBDA(auto put_it) {
+  auto each_target = [&] AITER_LAMBDA(bool its_there, auto put_it) {
     AITER_NO_UNROLL
     for (int k = a.target_count - 1; k >= 0; --k) {
       const FusedArgs::Target& target = a.targets[k];
       if (target.part != part_index) continue;
       const bool to_slots = target.to_slots;
       put_it(Place(a, target, to_slots ? page : t, to_slots ? slot : 0, h),
-             to_slots || target.cached_only ? found : there);
+             its_there && (to_slots || target.cached_only ? found : there));
     }
   };
   if constexpr (kInRegisters) {
-    HeadPacks<T> packs(head, in, part.norm.on);
-    if (a.hadamard != 0.0f) packs.rotate(head, a.hadamard);
-    each_target([&] AITER_LAMBDA(const Place& place, bool goes) { put(place, head, packs, goes); });
+    constexpr int N = HeadPacks<T>::N;
+    const int end = there ? min(h + heads, static_cast<int>(part.heads)) : h;
+    const HeadPacks<T> packs(head);
+    const bool summed = part.summed(a.dtype);
+    // Under way while a head is worked on, if heads are not sums.
+    Pack<T, N> next[2] = {};
+    auto load = [&] AITER_LAMBDA(int its_head) {
+      const T* from =
+          static_cast<const T*>(part.from) + t * part.from_token + its_head * part.from_head;
+      if (!summed) packs.load(StoredHead<T>{from}, its_head < end, next);
+    };
+    load(h);
+    AITER_NO_UNROLL
+    for (int k = 0; k < heads; ++k, ++h) {
+      float v[2][N];
+      if (summed) {
+        typename SummedHead<T>::template Loaded<N> sums[2];
+        packs.load(source(h), h < end, sums);
+        AITER_UNROLL
+        for (int i = 0; i < 2; ++i) sums[i].to_floats(v[i]);
+      } else {
+        AITER_UNROLL
+        for (int i = 0; i < 2; ++i) next[i].to_floats(v[i]);
+        if (k + 1 < heads) load(h + 1);
+      }
+      packs.change(head, part.norm.on, v);
+      if (a.hadamard != 0.0f) packs.rotate(head, a.hadamard, v);
+      each_target(h < end, [&] AITER_LAMBDA(const Place& place, bool goes) {
+        put(place, head, packs, v, goes);
+      });
+    }
   } else {
+    const SummedHead<T> in = source(h);
     const bool changed = part.changed(a);
     const int dim = static_cast<int>(part.dim);
     float* row = reinterpret_cast<float*>(shared) + thread_index() / lanes * dim;
@@ -284,7 +321,7 @@ AITER_DEVICE void write_head(const FusedArgs& a, const FusedArgs::Part& part, in
     }
     const float scale = rotates ? a.hadamard : 1.0f;
     const T* from = static_cast<const T*>(part.from) + in.at;
-    each_target([&] AITER_LAMBDA(const Place& place, bool goes) {
+    each_target(there, [&] AITER_LAMBDA(const Place& place, bool goes) {
       put_dims(place, head, goes, [&] AITER_LAMBDA(int64_t d) {
         return changed ? row[d] * scale : to_float(from[d]);
       });
@@ -292,15 +329,16 @@ AITER_DEVICE void write_head(const FusedArgs& a, const FusedArgs::Part& part, in
   }
 }
 
-// A block has heads of one part, so that its threads go the same ways. It does not go on to other heads:
-// what it knows of arguments would take too many registers from one to the next.
+// A block has heads of one part, so that its threads go the same ways. It does not go on to other
+// tokens: what it knows of arguments would take too many registers from one to the next.
 template <class T, bool kInRegisters>
-AITER_DEVICE void write_heads(const FusedArgs& a) {
+AITER_DEVICE void write_shares(const FusedArgs& a) {
   const int part_index = block_index_y();
+  const FusedArgs::Part& part = a.parts[part_index];
   const int64_t block = static_cast<int64_t>(block_index_z()) * grid_blocks() + block_index_x();
-  const int64_t item = block * (block_threads() / a.lanes_per_head);
-  write_head<T, kInRegisters>(a, a.parts[part_index], part_index,
-                              item + thread_index() / a.lanes_per_head);
+  const int64_t first = block * (block_threads() / part.lanes);
+  if (first >= a.tokens * part.heads) return;  // a smaller part
+  write_share<T, kInRegisters>(a, part, part_index, first + thread_index() / part.lanes);
 }
 
 }  // namespace aiter
@@ -309,7 +347,7 @@ AITER_DEVICE void write_heads(const FusedArgs& a) {
   AITER_KERNEL(fused_qk_rope_reshape_and_cache_##row##_##T, 128) \
   (const aiter::FusedQkRopeReshapeAndCacheArgs a) {              \
     aiter::wait_for_previous_kernel();                           \
-    aiter::write_heads<aiter::T, in_registers>(a);               \
+    aiter::write_shares<aiter::T, in_registers>(a);              \
   }
 AITER_FUSED_QK_ROPE_CACHE(hip_vec, true, f32)
 AITER_FUSED_QK_ROPE_CACHE(hip_vec, true, f16)

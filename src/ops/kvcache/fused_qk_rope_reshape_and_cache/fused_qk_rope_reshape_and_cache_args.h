@@ -161,6 +161,7 @@ struct FusedQkRopeReshapeAndCacheArgs {
     HeadNorm norm;
     int32_t turns;  // dims [first, first + 2 * pairs)
     int32_t first;
+    int32_t lanes;  // GPU: of a head, a power of two up to the wave
 
     AITER_HOST_DEVICE bool summed(DType dtype) const { return splits > 1 || from_dtype != dtype; }
     // Else it arrives as it is, and may be of any size.
@@ -179,7 +180,7 @@ struct FusedQkRopeReshapeAndCacheArgs {
   SequenceSlots sequences;  // where tokens have no slots of their own
   PooledHeads pool;         // f32: the only part's heads
   int64_t tokens;
-  int32_t lanes_per_head;  // GPU: a power of two up to the wave
+  int32_t heads_at_once;  // GPU: that the same lanes take one after the other
 
   // The token's slot in the cache; false if it has none.
   AITER_HOST_DEVICE bool find(int64_t token, int64_t& page, uint32_t& slot) const {

@@ -29,13 +29,18 @@ static int64_t units(const FusedQkNormRopeArgs& args, int64_t pack) {
 
 static void fused_qk_norm_rope_hip(const FloatKernels& kernels, int64_t pack,
                                    FusedQkNormRopeArgs args, const Call& call) {
-  const int64_t wave = device_of(call.device).wave, count = units(args, pack);
-  int64_t lanes = 1;
-  while (lanes < count && lanes < wave) lanes *= 2;
-  args.lanes_per_head = static_cast<int32_t>(lanes);
+  const Device& device = device_of(call.device);
+  const int64_t lanes = args.lanes_per_head = head_lanes(units(args, pack), device.wave);
   constexpr int64_t kThreads = 128, kWidth = 1 << 20;
+  const int64_t threads = args.tokens * args.heads * lanes;
+  args.heads_at_once = pack > 1 ? heads_at_once(threads, device.multiprocessors) : 1;
+  for (int i = 0; i < args.side_count; ++i) {
+    FusedHeads& side = args.sides[i];
+    side.shares = static_cast<int32_t>((side.heads + args.heads_at_once - 1) / args.heads_at_once);
+    args.shares += side.shares;
+  }
   const int64_t per_block = kThreads / lanes;
-  const int64_t blocks = (args.tokens * args.heads + per_block - 1) / per_block;
+  const int64_t blocks = (args.tokens * args.shares + per_block - 1) / per_block;
   launch(kernels[args.dtype], call,
          {.x = std::min(blocks, kWidth), .y = (blocks + kWidth - 1) / kWidth, .threads = kThreads},
          args);

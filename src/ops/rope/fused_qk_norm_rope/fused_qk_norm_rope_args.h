@@ -13,6 +13,7 @@ struct FusedHeads {
   int64_t in_head, out_head;  // strides
   int64_t heads, dim;
   HeadNorm norm;
+  int32_t shares;  // GPU: of heads_at_once heads
 };
 
 struct FusedQkNormRopeArgs {
@@ -24,7 +25,9 @@ struct FusedQkNormRopeArgs {
   int32_t nope_first;
   DType dtype;
   int64_t tokens, heads;   // heads of all sides
+  int64_t shares;          // GPU: of all sides
   int32_t lanes_per_head;  // GPU: a power of two up to the wave
+  int32_t heads_at_once;   // GPU: that the same lanes take one after the other
 };
 
 }  // namespace aiter

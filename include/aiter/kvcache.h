@@ -383,7 +383,7 @@ typedef struct aiter_fused_qk_norm_rope_group_quant_opts {
  *   | int64, negative to skip: (sequences, blocks) block tables, of which entries below 0 and positions
  *   beyond the table skip, or (sequences) pages, each the window of a sequence: position p goes to slot
  *   p % block. On the CPU values beyond cache or table are refused before anything is written. Of
- *   tokens with one slot, any may remain.
+ *   tokens with one slot, each dim may be that of another.
  * Source: AITER fused_qk_norm_rope_group_quant, fused_kv_norm_rope_group_quant,
  * fused_reduce_qk_norm_rope_swa_write, rope_rotate_activation,
  * rmsnorm_rope_rotate_activation_fp4quant_kvcache, which do not round between. @since 0.1 unstable */

@@ -33,6 +33,9 @@ function(aiter_find_ops)
       set_property(GLOBAL APPEND PROPERTY AITER_HIP_SOURCES ${hip})
     endif()
   endforeach()
+  # What operators share, compiled once per instruction set too.
+  file(GLOB simd CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/simd/*_cpu.cc)
+  set_property(GLOBAL APPEND PROPERTY AITER_CPU_SOURCES ${simd})
   # What the operators of a family share.
   file(GLOB shared CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/ops/*/*.cc)
   set_property(GLOBAL APPEND PROPERTY AITER_OP_SOURCES ${shared})

@@ -36,6 +36,34 @@ AITER_INLINE void place(const CacheLayout& to, int64_t at, int64_t begin, const 
   }
 }
 
+// The largest finite magnitude of n numbers, and their codes: by vectors, and one by one.
+struct VectorCodes {
+  template <class X>
+  static float amax(const X* x, int64_t n) {
+    return group_amax(n, ArrayNumbers<X>{x});
+  }
+  template <class Codec, class X>
+  static void encode(const X* x, int64_t n, float factor, uint8_t* codes) {
+    encode_codes<Codec>(n, factor, codes, false, ArrayNumbers<X>{x});
+  }
+};
+struct PlainCodes {
+  template <class X>
+  static float amax(const X* x, int64_t n) {
+    float most = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const float v = __builtin_fabsf(to_float(x[i]));
+      if (v > most) most = v < 3.4028234663852886e38f ? v : 3.4028234663852886e38f;
+    }
+    return most;
+  }
+  template <class Codec, class X>
+  static void encode(const X* x, int64_t n, float factor, uint8_t* codes) {
+    for (int64_t i = 0; i < n; ++i)
+      put_code<Codec::kBits>(codes, i, Codec::encode(to_float(x[i]) * factor));
+  }
+};
+
 // f(Codec{}) for the dtypes of codes that a cache holds.
 template <class F>
 AITER_INLINE void with_cache_codec(DType code, F&& f) {

@@ -24,7 +24,7 @@ template <int h>
 AITER_INLINE Vec stage(Vec v) {
   float signs[kLanes];
   for (int i = 0; i < kLanes; ++i) signs[i] = i & h ? -1.0f : 1.0f;
-  return xor_lanes<h>(v) + v * load(signs);
+  return fma(v, load(signs), xor_lanes<h>(v));
 }
 AITER_INLINE Vec stages_of_a_vector(Vec v) {
   v = stage<4>(stage<2>(stage<1>(v)));

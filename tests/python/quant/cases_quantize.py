@@ -70,12 +70,20 @@ CASES = [
       for c in (FP4, FP8[0], FP6[1]) for v in ("zeros", "special", "tiny", "denormal", "huge")),
     *(Case("edge", shape=(400, 64), code=c, values="ties", group=(0, 0), dtype="fp32", static=True)
       for c in (INT8, *FP8, FP4, *FP6, INT4)),
+    # Whole rows of the vector kernels, of all that a bf16 can be; "near": within a group, too.
+    *(Case("model", shape=(128, 512), code=c, group=(1, g), scale=s, values=v, dtype=d)
+      for c, g, s in ((FP4, 32, E8M0), (FP4, 16, E4M3), (FP8[0], 32, E8M0), (FP6[0], 32, E8M0),
+                      (INT4, 32, "float32"))
+      for v, d in (("bits", "bf16"), ("near", "bf16"), ("near", "fp32"))),
+    Case("model", shape=(300, 640), code=FP8[0], group=(128, 128), values="near"),
     Case("model", shape=(17, 7168), code=FP8[0], group=(1, 128)),
     Case("model", shape=(17, 4096), code=INT8),
     *(Case("perf", shape=(8192, 4096), code=c, group=g, scale=s)
       for c, g, s in ((INT8, (1, 0), "float32"), (FP8[0], (1, 0), "float32"),
                       (FP8[0], (1, 128), "float32"), (INT8, (0, 0), "float32"),
-                      (FP4, (1, 32), E8M0))),
+                      (FP8[0], (128, 128), "float32"), (FP8[0], (1, 32), E8M0),
+                      (FP4, (1, 32), E8M0), (FP4, (1, 16), E4M3), (INT4, (1, 32), "float32"))),
+    *(Case("perf", shape=(n, 4096), code=c) for n in (1, 16) for c in (INT8, FP8[0])),
 ]  # fmt: skip
 
 
@@ -96,6 +104,14 @@ def make(case, seed=0):
             x *= np.float32(1e-41)
         case "huge":
             x *= np.float32(1e38)
+        case "bits":
+            x = rng.permutation(1 << 16).astype(np.uint16)
+            x[(x & 0x7FFF) > 0x7F80] &= 0x7FFF  # the sign of a NaN is no matter
+            x = x.reshape(shape).view(dtype_of("bf16"))
+        case "near":
+            bits = rng.integers(0, 128, shape) | rng.integers(120, 132, shape) << 7
+            bits |= rng.integers(0, 2, shape) << 15
+            x = bits.astype(np.uint16).view(dtype_of("bf16"))
         case "ties":  # quarters of small integers: every rounding tie of every format is among them
             x = (np.arange(x.size, dtype=np.float32).reshape(shape) - x.size // 2) / 4
     x = x.astype(dtype_of(case.get("dtype", "bf16")))

@@ -22,8 +22,10 @@ CASES = [
     Case("edge", shape=(0, 32), code=INT8, to=OCP),
     Case("model", shape=(17, 4096), code=FNUZ, group=(1, 128), to=OCP, to_group=(1, 32),
          to_scale=E8M0),
-    Case("perf", shape=(2048, 4096), code=FNUZ, group=(1, 128), to=OCP, to_group=(1, 32),
+    Case("model", shape=(150, 640), code=FP4, group=(1, 32), scale=E8M0, to=OCP, to_group=(128, 128)),
+    Case("perf", shape=(8192, 4096), code=FNUZ, group=(1, 128), to=OCP, to_group=(1, 32),
          to_scale=E8M0),
+    Case("perf", shape=(8192, 4096), code=FNUZ, group=(128, 128), to=OCP, to_group=(128, 128)),
 ]  # fmt: skip
 
 

@@ -18,8 +18,8 @@ CASES = [
     Case("edge", shape=(0, 64)),
     Case("edge", shape=(1, 8192), dtype="fp32"),
     Case("model", shape=(17, 128)),
-    *(Case("perf", shape=(65536 * 128 // n, n)) for n in (128, 512, 4096)),
-    Case("perf", shape=(65536, 128), quant="float4_e2m1fnx2", group=32, scale="float8_e8m0fnu"),
+    *(Case("perf", shape=((1 << 25) // n, n)) for n in (128, 512, 4096)),
+    Case("perf", shape=(1 << 18, 128), quant="float4_e2m1fnx2", group=32, scale="float8_e8m0fnu"),
 ]  # fmt: skip
 
 

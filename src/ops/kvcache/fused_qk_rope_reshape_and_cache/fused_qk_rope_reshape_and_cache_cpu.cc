@@ -20,7 +20,7 @@ void store_scale(const Target& target, int64_t index, const Scale& scale) {
       target.scale.data[index + i] = scale.value;
 }
 
-struct Vectors : VectorHead {
+struct Vectors : VectorHead, VectorCodes {
   template <class X>
   static void copy(const X* x, float* to, int64_t n) {
     map_lanes(to, n, false, [](Vec v) { return v; }, NothingAhead{}, x);
@@ -53,18 +53,9 @@ struct Vectors : VectorHead {
     const Vec factor = set1(scale);
     map_lanes(row, n, false, [&](Vec v) { return v * factor; }, NothingAhead{}, row);
   }
-  template <class X>
-  static float amax(const X* x, int64_t n) {
-    return group_amax(n, [&](int64_t i, int lanes) { return load_some(x + i, lanes); });
-  }
-  template <class Codec, class X>
-  static void encode(const X* x, int64_t n, float factor, uint8_t* codes) {
-    encode_codes<Codec>(n, factor, codes, false,
-                        [&](int64_t i, int lanes) { return load_some(x + i, lanes); });
-  }
 };
 
-struct Plain : PlainHead {
+struct Plain : PlainHead, PlainCodes {
   template <class X>
   static void copy(const X* x, float* to, int64_t n) {
     for (int64_t i = 0; i < n; ++i) to[i] = to_float(x[i]);
@@ -92,20 +83,6 @@ struct Plain : PlainHead {
   static void rotate(float* row, int64_t n, float scale) {
     transform_plainly(row, n);
     for (int64_t i = 0; i < n; ++i) row[i] *= scale;
-  }
-  template <class X>
-  static float amax(const X* x, int64_t n) {
-    float most = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      const float v = __builtin_fabsf(to_float(x[i]));
-      if (v > most) most = v < 3.4028234663852886e38f ? v : 3.4028234663852886e38f;
-    }
-    return most;
-  }
-  template <class Codec, class X>
-  static void encode(const X* x, int64_t n, float factor, uint8_t* codes) {
-    for (int64_t i = 0; i < n; ++i)
-      put_code<Codec::kBits>(codes, i, Codec::encode(to_float(x[i]) * factor));
   }
 };
 

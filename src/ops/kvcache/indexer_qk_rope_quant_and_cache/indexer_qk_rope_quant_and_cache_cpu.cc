@@ -32,9 +32,8 @@ struct Vectors {
   }
   template <class Codec, class T>
   static Scale encode(const Args& a, const T* x, float floor, uint8_t* codes) {
-    auto numbers = [&](int64_t i, int lanes) { return load_some(x + i, lanes); };
-    const Scale scale = cache_scale<Codec>(group_amax(a.dim, numbers), floor, a.spec);
-    encode_codes<Codec>(a.dim, scale.factor, codes, false, numbers);
+    const Scale scale = cache_scale<Codec>(VectorCodes::amax(x, a.dim), floor, a.spec);
+    encode_codes<Codec>(a.dim, scale.factor, codes, false, ArrayNumbers<T>{x});
     return scale;
   }
 };
@@ -56,12 +55,7 @@ struct Plain {
   }
   template <class Codec, class T>
   static Scale encode(const Args& a, const T* x, float floor, uint8_t* codes) {
-    float amax = 0;
-    for (int64_t i = 0; i < a.dim; ++i) {
-      const float v = __builtin_fabsf(to_float(x[i]));
-      if (v > amax) amax = v < 3.4028234663852886e38f ? v : 3.4028234663852886e38f;
-    }
-    const Scale scale = cache_scale<Codec>(amax, floor, a.spec);
+    const Scale scale = cache_scale<Codec>(PlainCodes::amax(x, a.dim), floor, a.spec);
     for (int64_t i = 0; i < a.dim; ++i)
       codes[i] = static_cast<uint8_t>(Codec::encode(to_float(x[i]) * scale.factor));
     return scale;

@@ -95,42 +95,41 @@ struct Encoding {
   void operator()(const Block& block, uint8_t* out) const {
     const CacheRows& rows = block.rows;
     const T* x = static_cast<const T*>(rows.from);
-    auto encode = [&](const T* numbers, int64_t n, float factor, uint8_t* to) {
-      encode_codes<Codec>(n, factor, to, false,
-                          [&](int64_t i, int lanes) { return load_some(numbers + i, lanes); });
-    };
+    typedef ArrayNumbers<T> Numbers;
     if (a.quant == CacheQuant::kStatic) {
       block.each(x, out, [&](int64_t from, uint8_t* to, int64_t scale) {
-        encode(x + from, rows.dim, rows.scale.data ? 1.0f / rows.scale.data[scale] : 1.0f, to);
+        const float factor = rows.scale.data ? 1.0f / rows.scale.data[scale] : 1.0f;
+        encode_codes<Codec>(rows.dim, factor, to, false, Numbers{x + from});
       });
       return;
     }
     struct Group {
-      const T* numbers;
+      Numbers numbers;
       int64_t n;
       uint8_t* to;
       float* scale;
     } groups[kLanes];
-    Vec most[kLanes];
+    Words most[kLanes] = {};
     int count = 0;
     auto flush = [&] {
-      for (int k = count; k < kLanes; ++k) most[k] = zero();
+      Vec amax;
+      amax_of_each<Numbers::kHalves>(
+          most, count, [&](int k) { return group_amax(groups[k].n, groups[k].numbers); }, &amax);
       Scales s;
-      scales_for<Codec>(max(reduce_max_each(most), set1(a.amax_floor)), a.spec, &s);
+      scales_for<Codec>(max(amax, set1(a.amax_floor)), a.spec, &s);
       for (int k = 0; k < count; ++k) {
         const bool power = a.spec.scale == DType::kF8E8M0;
         *groups[k].scale = power ? e8m0_decode(s.code[k]) : s.value[k];
-        encode(groups[k].numbers, groups[k].n, s.factor[k], groups[k].to);
+        encode_codes<Codec>(groups[k].n, s.factor[k], groups[k].to, false, groups[k].numbers);
       }
       count = 0;
     };
     block.each(x, out, [&](int64_t from, uint8_t* to, int64_t scale) {
       for (int64_t d = 0; d < rows.dim; d += a.group, scale += rows.scale.group) {
         const int64_t n = rows.dim - d < a.group ? rows.dim - d : a.group;
-        const T* numbers = x + from + d;
+        const Numbers numbers{x + from + d};
         groups[count] = {numbers, n, to + d, rows.scale.data + scale};
-        most[count++] =
-            lanes_amax(n, [&](int64_t i, int lanes) { return load_some(numbers + i, lanes); });
+        most[count++] = range_magnitudes(0, n, numbers);
         if (count == kLanes) flush();
       }
     });
@@ -214,22 +213,21 @@ void reshape_and_cache_cpu_simd(const Args& a) {
         const int64_t groups = n / 16;
         for (int64_t first = 0; first < groups; first += kLanes) {
           const int64_t count = groups - first < kLanes ? groups - first : kLanes;
-          Vec most[kLanes];
-          for (int k = 0; k < kLanes; ++k)
-            most[k] = k < count ? lanes_amax(
-                                      16,
-                                      [&](int64_t i, int lanes) {
-                                        return load_some(x + (first + k) * 16 + i, lanes);
-                                      })
-                                : zero();
+          typedef ArrayNumbers<T> Numbers;
+          auto numbers = [&](int k) { return Numbers{x + (first + k) * 16}; };
+          Words most[kLanes] = {};
+          for (int k = 0; k < count; ++k) most[k] = range_magnitudes(0, 16, numbers(k));
+          Vec amax;
+          amax_of_each<Numbers::kHalves>(
+              most, static_cast<int>(count), [&](int k) { return group_amax(16, numbers(k)); },
+              &amax);
           Scales s;
-          scales_for<E2M1FN>(reduce_max_each(most), a.spec, &s);
+          scales_for<E2M1FN>(amax, a.spec, &s);
           for (int64_t k = 0; k < count; ++k) {
             const uint32_t g = static_cast<uint32_t>(first + k);
             scale[scales.at_dim(g)] = static_cast<uint8_t>(s.code[k]);
-            encode_codes<E2M1FN>(
-                16, s.factor[k], codes + at.at_dim(8 * g), false,
-                [&](int64_t i, int lanes) { return load_some(x + 16 * g + i, lanes); });
+            encode_codes<E2M1FN>(16, s.factor[k], codes + at.at_dim(8 * g), false,
+                                 Numbers{x + 16 * g});
           }
         }
       });
@@ -255,12 +253,7 @@ void reshape_and_cache_cpu_ref(const Args& a) {
       each_nvfp4_head<T>(a, [&](const T* x, int64_t n, uint8_t* codes, const CacheLayout& at,
                                 uint8_t* scale, const CacheLayout& scales) {
         for (uint32_t g = 0; g < n / 16; ++g, x += 16) {
-          float amax = 0;
-          for (int k = 0; k < 16; ++k) {
-            const float v = __builtin_fabsf(to_float(x[k]));
-            if (v > amax) amax = v < 3.4028234663852886e38f ? v : 3.4028234663852886e38f;
-          }
-          const Scale s = scale_for<E2M1FN>(amax, a.spec);
+          const Scale s = scale_for<E2M1FN>(PlainCodes::amax(x, 16), a.spec);
           scale[scales.at_dim(g)] = static_cast<uint8_t>(s.code);
           for (uint32_t k = 0; k < 16; k += 2)
             codes[at.at_dim(8 * g + k / 2)] =
@@ -281,11 +274,8 @@ void reshape_and_cache_cpu_ref(const Args& a) {
               if (!dynamic && rows.scale.data) factor = 1.0f / rows.scale.data[scale_index];
               for (int64_t d = 0; d < rows.dim; ++d) {
                 if (dynamic && d % a.group == 0) {
-                  float amax = 0;
-                  for (int64_t i = d; i < rows.dim && i < d + a.group; ++i) {
-                    const float v = __builtin_fabsf(to_float(x[i]));
-                    if (v > amax) amax = v < 3.4028234663852886e38f ? v : 3.4028234663852886e38f;
-                  }
+                  const int64_t n = rows.dim - d < a.group ? rows.dim - d : a.group;
+                  const float amax = PlainCodes::amax(x + d, n);
                   const Scale scale = cache_scale<Codec>(amax, a.amax_floor, a.spec);
                   rows.scale.data[scale_index + d / a.group * rows.scale.group] = scale.value;
                   factor = scale.factor;

@@ -6,7 +6,6 @@ namespace aiter::AITER_ISA {
 namespace {
 
 using Args = ReshapeAndCacheWithBlockQuantArgs;
-constexpr int64_t kChunk = 1024;  // codes at a time
 
 // The tokens of one page: the last one of the call for each slot, or -1.
 struct Page {
@@ -24,42 +23,17 @@ struct Page {
   }
 };
 
-struct PlainRow {  // one number, one code at a time
-  template <class T>
-  static float amax(const T* x, int64_t n) {
-    float most = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      const float v = __builtin_fabsf(to_float(x[i]));
-      if (v > most) most = v < 3.4028234663852886e38f ? v : 3.4028234663852886e38f;
-    }
-    return most;
+// Codes of one head, in pieces.
+template <class Codes, class Codec, class T>
+void write_codes(const CacheLayout& to, int64_t at, const T* x, int64_t n, float factor) {
+  constexpr int64_t kChunk = 1024;
+  uint8_t codes[kChunk];
+  for (int64_t d = 0; d < n; d += kChunk) {
+    const int64_t m = n - d < kChunk ? n - d : kChunk;
+    Codes::template encode<Codec>(x + d, m, factor, codes);
+    place(to, at, d, codes, m);
   }
-  template <class T, class Codec>
-  static void encode(const CacheLayout& to, int64_t at, const T* x, int64_t n, float factor) {
-    uint8_t* codes = static_cast<uint8_t*>(to.data) + at;
-    for (int64_t i = 0; i < n; ++i)
-      codes[to.at_dim(static_cast<uint32_t>(i))] =
-          static_cast<uint8_t>(Codec::encode(to_float(x[i]) * factor));
-  }
-};
-
-struct VectorRow {
-  template <class T>
-  static AITER_INLINE float amax(const T* x, int64_t n) {
-    return group_amax(n, [&](int64_t i, int lanes) { return load_some(x + i, lanes); });
-  }
-  template <class T, class Codec>
-  static AITER_INLINE void encode(const CacheLayout& to, int64_t at, const T* x, int64_t n,
-                                  float factor) {
-    uint8_t codes[kChunk];
-    for (int64_t d = 0; d < n; d += kChunk) {
-      const int64_t m = n - d < kChunk ? n - d : kChunk;
-      encode_codes<Codec>(m, factor, codes, false,
-                          [&](int64_t i, int lanes) { return load_some(x + d + i, lanes); });
-      place(to, at, d, codes, m);
-    }
-  }
-};
+}
 
 // Codes of neighbouring slots from s on that all have tokens: as many as lie together, and their number.
 template <class T, class Codec>
@@ -76,8 +50,7 @@ int64_t write_together(const Args& a, const Page& page, const CacheRows& rows, i
     const int32_t token = page.token_of[s + run.slots];
     if (token < 0) break;
     const T* x = from + token * rows.from_token;
-    encode_codes<Codec>(rows.dim, factor, stage + run.slots * rows.dim, false,
-                        [&](int64_t i, int lanes) { return load_some(x + i, lanes); });
+    encode_codes<Codec>(rows.dim, factor, stage + run.slots * rows.dim, false, ArrayNumbers<T>{x});
     ++run.slots;
   }
   RowFetch none;
@@ -85,14 +58,14 @@ int64_t write_together(const Args& a, const Page& page, const CacheRows& rows, i
   return run.slots;
 }
 
-template <class Row, class T, class Codec>
+template <class Codes, class T, class Codec>
 void write_head(const Args& a, const Page& page, const CacheRows& rows, int64_t head,
                 LineStream* stream) {
   const T* from = static_cast<const T*>(rows.from) + head * rows.from_head;
   float amax = 0;
   for (int64_t s = 0; s < page.slots; ++s) {
     if (page.token_of[s] < 0) continue;
-    const float here = Row::amax(from + page.token_of[s] * rows.from_token, rows.dim);
+    const float here = Codes::amax(from + page.token_of[s] * rows.from_token, rows.dim);
     amax = here > amax ? here : amax;
   }
   float* stored = rows.scale.data + page.page * rows.scale.page + head * rows.scale.head;
@@ -107,7 +80,7 @@ void write_head(const Args& a, const Page& page, const CacheRows& rows, int64_t 
   for (int64_t s = 0; s < page.slots; ++s) {
     const int32_t token = page.token_of[s];
     if (token < 0 && !raised) continue;
-    if constexpr (__is_same(Row, VectorRow)) {
+    if constexpr (__is_same(Codes, VectorCodes)) {
       const int64_t written =
           token < 0 ? 0 : write_together<T, Codec>(a, page, rows, head, s, factor, stream);
       if (written > 0) {
@@ -118,7 +91,7 @@ void write_head(const Args& a, const Page& page, const CacheRows& rows, int64_t 
     const int64_t at =
         a.at_slot(rows.to, page.page, static_cast<uint32_t>(s)) + head * rows.to.head;
     if (token >= 0) {
-      Row::template encode<T, Codec>(rows.to, at, from + token * rows.from_token, rows.dim, factor);
+      write_codes<Codes, Codec>(rows.to, at, from + token * rows.from_token, rows.dim, factor);
     } else {
       uint8_t* codes = static_cast<uint8_t*>(rows.to.data) + at;
       for (int64_t d = 0; d < rows.dim; ++d) {
@@ -129,12 +102,12 @@ void write_head(const Args& a, const Page& page, const CacheRows& rows, int64_t 
   }
 }
 
-template <class Row>
+template <class Codes>
 void write_pages(const Args& a) {
   with_float_type(a.dtype, [&]<class T>(T) {
     with_cache_codec(a.spec.code, [&]<class Codec>(Codec) {
       parallel_for(
-          a.run_count, __is_same(Row, VectorRow) ? 1 : a.run_count,
+          a.run_count, __is_same(Codes, VectorCodes) ? 1 : a.run_count,
           [&](int64_t begin, int64_t end) {
             LineStream streams[2];
             for (int64_t run = begin; run < end; ++run) {
@@ -144,7 +117,7 @@ void write_pages(const Args& a) {
                 const bool streamed =
                     worth_streaming(rows.to.data, a.begins[a.run_count] * rows.heads * rows.dim, 1);
                 for (int64_t h = 0; h < rows.heads; ++h)
-                  write_head<Row, T, Codec>(a, page, rows, h, streamed ? &streams[i] : nullptr);
+                  write_head<Codes, T, Codec>(a, page, rows, h, streamed ? &streams[i] : nullptr);
               }
             }
           });
@@ -154,7 +127,7 @@ void write_pages(const Args& a) {
 
 }  // namespace
 
-void reshape_and_cache_with_block_quant_cpu_simd(const Args& a) { write_pages<VectorRow>(a); }
-void reshape_and_cache_with_block_quant_cpu_ref(const Args& a) { write_pages<PlainRow>(a); }
+void reshape_and_cache_with_block_quant_cpu_simd(const Args& a) { write_pages<VectorCodes>(a); }
+void reshape_and_cache_with_block_quant_cpu_ref(const Args& a) { write_pages<PlainCodes>(a); }
 
 }  // namespace aiter::AITER_ISA

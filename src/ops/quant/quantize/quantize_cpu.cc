@@ -7,16 +7,13 @@
 namespace aiter::AITER_ISA {
 namespace {
 
-// Numbers of a row: x(i, lanes), times the smooth scale. Meanwhile a later row is fetched.
-template <class T, bool kSmooth>
-struct Numbers {
+// Numbers of an array times the smooth scale.
+template <class T>
+struct SmoothNumbers {
   const T* x;
   const float* smooth;
-  const T* later = nullptr;
   AITER_INLINE Vec operator()(int64_t i, int lanes) const {
-    if (later && i % kAhead == 0) prefetch<true>(later + i, kAhead);
-    const Vec v = load_some(x + i, lanes);
-    return kSmooth ? v * load_some(smooth + i, lanes) : v;
+    return load_some(x + i, lanes) * load_some(smooth + i, lanes);
   }
 };
 
@@ -31,28 +28,15 @@ struct Quantizer {
   }
 
   template <class T, bool kSmooth>
-  AITER_INLINE Numbers<T, kSmooth> numbers(int64_t row, int64_t begin) const {
-    return {static_cast<const T*>(a.x) + a.x_rows.offset(row) + begin,
-            kSmooth ? a.smooth + a.smooth_row(row) * q.cols + begin : nullptr};
+  AITER_INLINE auto numbers(int64_t row) const {
+    const T* x = static_cast<const T*>(a.x) + a.x_rows.offset(row);
+    if constexpr (kSmooth)
+      return SmoothNumbers<T>{x, a.smooth + a.smooth_row(row) * q.cols};
+    else
+      return ArrayNumbers<T>{x};
   }
-  uint8_t* codes(int64_t row, int64_t col) const {
-    return static_cast<uint8_t*>(q.codes) + q.code_byte(row, col);
-  }
-
-  template <class T, bool kSmooth>
-  float amax(int64_t row_begin, int64_t row_end, int64_t begin, int64_t end) const {
-    float most = 0;
-    for (int64_t r = row_begin; r < row_end; ++r) {
-      const float here = group_amax(end - begin, numbers<T, kSmooth>(r, begin));
-      most = here > most ? here : most;
-    }
-    return most;
-  }
-  template <class T, class Codec, bool kSmooth>
-  void encode(int64_t row_begin, int64_t row_end, int64_t begin, int64_t end, float factor) const {
-    for (int64_t r = row_begin; r < row_end; ++r)
-      encode_codes<Codec>(end - begin, factor, codes(r, begin), streamed,
-                          numbers<T, kSmooth>(r, begin));
+  uint8_t* codes(int64_t row) const {
+    return static_cast<uint8_t*>(q.codes) + q.codes_rows.offset(row);
   }
 
   // The scale of a group, unless given, of this amax.
@@ -64,19 +48,6 @@ struct Quantizer {
     return scale.factor;
   }
 
-  // Groups of several rows.
-  template <class T, class Codec, bool kSmooth>
-  void blocks(int64_t group_row) const {
-    const int64_t row = group_row * a.group_rows;
-    const int64_t row_end = row + a.group_rows < rows ? row + a.group_rows : rows;
-    for (int64_t g = 0, begin = 0; begin < q.cols; ++g, begin += q.group_cols) {
-      const int64_t end = begin + q.group_cols < q.cols ? begin + q.group_cols : q.cols;
-      const float f = factor<Codec>(q.scale_index(group_row, g),
-                                    [&] { return amax<T, kSmooth>(row, row_end, begin, end); });
-      encode<T, Codec, kSmooth>(row, row_end, begin, end, f);
-    }
-  }
-
   // One scale for everything: threads first agree on the amax.
   template <class T, class Codec, bool kSmooth>
   void whole() const {
@@ -84,15 +55,18 @@ struct Quantizer {
       constexpr int kPieces = 64;
       float most[kPieces] = {};
       parallel_tasks(kPieces, [&](int64_t piece, int) {
-        most[piece] =
-            amax<T, kSmooth>(rows * piece / kPieces, rows * (piece + 1) / kPieces, 0, q.cols);
+        for (int64_t r = rows * piece / kPieces; r < rows * (piece + 1) / kPieces; ++r) {
+          const float here = group_amax(q.cols, numbers<T, kSmooth>(r));
+          most[piece] = here > most[piece] ? here : most[piece];
+        }
       });
       float all = 0;
       for (float m : most) all = m > all ? m : all;
       return all;
     });
     parallel_for(rows, 16384 / (q.cols + 1) + 1, [&](int64_t begin, int64_t end) {
-      encode<T, Codec, kSmooth>(begin, end, 0, q.cols, f);
+      for (int64_t r = begin; r < end; ++r)
+        encode_codes<Codec>(q.cols, f, codes(r), streamed, numbers<T, kSmooth>(r));
       if (streamed) stream_fence();
     });
   }
@@ -114,16 +88,20 @@ __attribute__((noinline)) static void quantize(const Quantizer& q) {
     return q.whole<T, Codec, kSmooth>();
   const int64_t elements = a.group_rows * q.q.cols;
   parallel_for(group_rows, 16384 / elements + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r)
-      if (a.smooth_row(r) < 0)
-        continue;
-      else if (a.group_rows == 1) {
-        Numbers<T, kSmooth> numbers = q.numbers<T, kSmooth>(r, 0);
-        const int64_t later = row_ahead(r, begin, end, q.q.cols * static_cast<int64_t>(sizeof(T)));
-        if (later >= 0) numbers.later = static_cast<const T*>(a.x) + a.x_rows.offset(later);
-        quantize_row<Codec>(q.q, r, q.streamed, numbers);
-      } else
-        q.blocks<T, Codec, kSmooth>(r);
+    for (int64_t r = begin; r < end; ++r) {
+      if (a.smooth_row(r) < 0) continue;
+      const int64_t row = r * a.group_rows;
+      const int64_t row_end = row + a.group_rows < q.rows ? row + a.group_rows : q.rows;
+      const int64_t row_bytes = q.q.cols * static_cast<int64_t>(sizeof(T));
+      const int64_t later = a.group_rows == 1 ? row_ahead(r, begin, end, row_bytes) - r : 4;
+      quantize_rows<Codec>(
+          q.q, r, row, row_end, q.streamed,
+          [&](int64_t k, int64_t, int64_t) { return q.numbers<T, kSmooth>(k); },
+          [&](int64_t k, int64_t i) {
+            if (later > 0 && k + later < q.rows)
+              prefetch<true>(static_cast<const T*>(a.x) + a.x_rows.offset(k + later) + i, kAhead);
+          });
+    }
     if (q.streamed) stream_fence();
   });
 }
@@ -165,7 +143,7 @@ void quantize_cpu_ref(const QuantizeArgs& a) {
           return amax;
         });
         for (int64_t r = r0; r < r1; ++r) {
-          uint8_t* to = quantizer.codes(r, 0);
+          uint8_t* to = quantizer.codes(r);
           for (int64_t c = c0; c < c1; ++c)
             put_code<Codec::kBits>(to, c, Codec::encode(number(r, c) * factor));
         }

@@ -1,4 +1,5 @@
 #include "ops/quant/requantize/requantize_args.h"
+#include "simd/cache.h"
 #include "simd/parallel.h"
 #include "simd/quantize.h"
 #include "simd/scratch.h"
@@ -44,51 +45,44 @@ struct Numbers {
   }
 };
 
+// row[i] = number i of row r, begin <= i < end.
+__attribute__((noinline)) void decode(const RequantizeArgs& a, int64_t r, int64_t begin,
+                                      int64_t end, float* row) {
+  const QuantOut& q = a.from;
+  with_codec(q.spec.code, [&]<class Codec>(Codec) {
+    decode_row<Codec>(q, static_cast<const uint8_t*>(q.codes) + q.codes_rows.offset(r),
+                      q.scale_row(r / a.from_group_rows), begin, end, row, false);
+  });
+}
+
 // Groups [first, last) of rows.
 template <class Codec>
-void requantize(const Numbers& numbers, int64_t first, int64_t last) {
-  const RequantizeArgs& a = numbers.a;
+void requantize(const RequantizeArgs& a, int64_t first, int64_t last) {
   const QuantOut& q = a.to;
-  float* row = reinterpret_cast<float*>(scratch(q.cols * static_cast<int64_t>(sizeof(float))));
-  for (int64_t group_row = first; group_row < last; ++group_row) {
-    const int64_t r0 = group_row * a.to_group_rows;
-    const int64_t r1 = r0 + a.to_group_rows < a.rows ? r0 + a.to_group_rows : a.rows;
-    for (int64_t g = 0, begin = 0; begin < q.cols; ++g, begin += q.group_cols) {
-      const int64_t n = q.cols - begin < q.group_cols ? q.cols - begin : q.group_cols;
-      const int64_t index = q.scale_index(group_row, g);
-      auto there = [&](int64_t i, int lanes) { return load_some(row + i, lanes); };
-      float factor;
-      if (q.static_scale) {
-        factor = 1.0f / load_scale(q, index);
-      } else {
-        float amax = 0;
-        for (int64_t r = r0; r < r1; ++r) {
-          numbers.read(r, begin, n, row);
-          const float here = group_amax(n, there);
-          amax = here > amax ? here : amax;
-        }
-        const Scale scale = scale_for<Codec>(amax, q.spec);
-        store_scale(q, index, scale);
-        factor = scale.factor;
-      }
-      for (int64_t r = r0; r < r1; ++r) {
-        if (q.static_scale || r1 - r0 > 1) numbers.read(r, begin, n, row);
-        encode_codes<Codec>(n, factor, static_cast<uint8_t*>(q.codes) + q.code_byte(r, begin),
-                            false, there);
-      }
-    }
+  const int64_t bytes = a.rows * q.cols * code_bits(q.spec.code) / 8;
+  const bool streamed = q.codes != a.from.codes && worth_streaming(q.codes, bytes, 1);
+  float* buffer = reinterpret_cast<float*>(scratch(q.cols * static_cast<int64_t>(sizeof(float))));
+  int64_t row = -1, column = -1;  // what is in the buffer, from that column on
+  auto numbers = [&](int64_t r, int64_t begin, int64_t end) {
+    if (r != row || begin != column) decode(a, row = r, column = begin, end, buffer);
+    return ArrayNumbers<float>{buffer};
+  };
+  for (int64_t group = first; group < last; ++group) {
+    const int64_t r = group * a.to_group_rows, r_end = r + a.to_group_rows;
+    quantize_rows<Codec>(q, group, r, r_end < a.rows ? r_end : a.rows, streamed, numbers,
+                         [](int64_t, int64_t) {});
   }
+  if (streamed) stream_fence();
 }
 
 }  // namespace
 
 void requantize_cpu_simd(const RequantizeArgs& a) {
   if (a.rows == 0 || a.to.cols == 0) return;
-  const Numbers numbers(a);
   with_codec(a.to.spec.code, [&]<class Codec>(Codec) {
     const int64_t groups = (a.rows + a.to_group_rows - 1) / a.to_group_rows;
     parallel_for(groups, 8192 / (a.to_group_rows * a.to.cols) + 1,
-                 [&](int64_t begin, int64_t end) { requantize<Codec>(numbers, begin, end); });
+                 [&](int64_t begin, int64_t end) { requantize<Codec>(a, begin, end); });
   });
 }
 

@@ -1,4 +1,5 @@
 #include "ops/quant/rotate_activation/rotate_activation_args.h"
+#include "simd/cache.h"
 #include "simd/hadamard.h"
 #include "simd/parallel.h"
 #include "simd/quantize.h"
@@ -21,6 +22,10 @@ void with_types(const RotateActivationArgs& a, F&& f) {
 
 void rotate_activation_cpu_simd(const RotateActivationArgs& a) {
   with_types(a, [&]<class X, class Y>(X, Y) {
+    const void* out = a.out.codes ? a.out.codes : a.y;
+    const int64_t bits = a.out.codes ? code_bits(a.out.spec.code) : 8 * sizeof(Y);
+    const int64_t bytes = a.x_rows.count * a.cols * bits / 8;
+    const bool streamed = out != a.x && worth_streaming(out, bytes, bits < 8 ? 1 : bits / 8);
     parallel_for(a.x_rows.count, 8192 / a.cols + 1, [&](int64_t begin, int64_t end) {
       alignas(64) float row[RotateActivationArgs::kMaxCols];
       const Vec scale = set1(a.scale);
@@ -29,10 +34,12 @@ void rotate_activation_cpu_simd(const RotateActivationArgs& a) {
         for_lanes(a.cols, [&](int64_t i, int n) { store_some(row + i, load_some(x + i, n), n); });
         transform(row, a.cols);
         Y* y = a.out.codes ? reinterpret_cast<Y*>(row) : static_cast<Y*>(a.y) + a.y_rows.offset(r);
-        for_lanes(a.cols,
-                  [&](int64_t i, int n) { store_some(y + i, load_some(row + i, n) * scale, n); });
-        if (a.out.codes) quantize_row(a.out, r, row);
+        map_lanes(
+            y, a.cols, streamed && !a.out.codes, [&](Vec v) { return v * scale; }, NothingAhead{},
+            static_cast<const float*>(row));
+        if (a.out.codes) quantize_row(a.out, r, row, streamed);
       }
+      if (streamed) stream_fence();
     });
   });
 }

@@ -64,7 +64,7 @@ void activate(const GatedArgs& a, const Act& act, int64_t r, int64_t begin, int6
       v = {v.a + b.a, v.b + b.b};
     }
     v = clamp_gate_up(a, v);
-    store_some(out + j, act.gate(v.a) * act.up(v.b), lanes);
+    store_some(out + j, gated(act, v.a, v.b), lanes);
   });
   if (!a.weights) return;
   const int64_t row = a.weights_rows.offset(r);

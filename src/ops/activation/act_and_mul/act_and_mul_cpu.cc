@@ -14,7 +14,7 @@ template <class X, class Y, class Act>
 void halves_rows(const ActAndMulArgs& a, const Act& act, bool streamed, int64_t begin,
                  int64_t end) {
   const int64_t row_bytes = 2 * a.d * static_cast<int64_t>(sizeof(X));
-  auto activate = [&](Vec gate, Vec up) { return act.gate(gate) * act.up(up); };
+  auto activate = [&](Vec gate, Vec up) { return gated(act, gate, up); };
   auto clamp_and_activate = [&](Vec gate, Vec up) {
     const Pair v = clamp_gate_up(a, {gate, up});
     return activate(v.a, v.b);

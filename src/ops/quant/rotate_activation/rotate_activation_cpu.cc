@@ -24,8 +24,11 @@ void rotate_activation_cpu_simd(const RotateActivationArgs& a) {
   with_types(a, [&]<class X, class Y>(X, Y) {
     const void* out = a.out.codes ? a.out.codes : a.y;
     const int64_t bits = a.out.codes ? code_bits(a.out.spec.code) : 8 * sizeof(Y);
-    const int64_t bytes = a.x_rows.count * a.cols * bits / 8;
-    const bool streamed = out != a.x && worth_streaming(out, bytes, bits < 8 ? 1 : bits / 8);
+    const int64_t row_bytes = a.cols * bits / 8, bytes = a.x_rows.count * row_bytes;
+    // Short rows that begin within a line would write most lines in two parts.
+    const bool lines = reinterpret_cast<uintptr_t>(out) % 64 == 0 && row_bytes % 64 == 0;
+    const bool streamed = out != a.x && (lines || row_bytes >= 4096) &&
+                          worth_streaming(out, bytes, bits < 8 ? 1 : bits / 8);
     parallel_for(a.x_rows.count, 8192 / a.cols + 1, [&](int64_t begin, int64_t end) {
       alignas(64) float row[RotateActivationArgs::kMaxCols];
       const Vec scale = set1(a.scale);

@@ -8,7 +8,6 @@ template <class T>
 struct BackwardRow {
   const T *dy, *x, *dresidual;
   T* dx;
-  BackwardRow() = default;
   BackwardRow(const NormBackwardArgs& a, int64_t r)
       : dy(static_cast<const T*>(a.dy) + a.dy_rows.offset(r)),
         x(static_cast<const T*>(a.x) + a.x_rows.offset(r)),
@@ -74,55 +73,37 @@ AITER_INLINE Gradient row_gradient(const NormBackwardArgs& a, const BackwardRow<
   }
 }
 
-// The gradients of kRows rows from r on; adds to the sums where they are not null, which several rows
-// share the way to. ahead(k, i), for row k, as in map_lanes().
-template <int kRows, NormKind kKind, class T, class W, class Ahead>
-AITER_INLINE void backward_rows(const NormBackwardArgs& a, int64_t r, float* dw, float* db,
-                                float* dx_bias, bool streamed, Ahead&& ahead) {
-  BackwardRow<T> rows[kRows];
-  Vec mean[kRows], scale[kRows], offset[kRows], slope[kRows];
+// The gradient of one row; adds to the sums where they are not null. ahead(i) as in map_lanes().
+template <NormKind kKind, class T, class W, class Ahead>
+AITER_INLINE void backward_row(const NormBackwardArgs& a, int64_t r, float* dw, float* db,
+                               float* dx_bias, bool streamed, Ahead&& ahead) {
+  const BackwardRow<T> row(a, r);
   const W* w = static_cast<const W*>(a.w);
-  const Vec one = set1(a.gemma ? 1.0f : 0.0f);
-  for (int k = 0; k < kRows; ++k) {
-    rows[k] = BackwardRow<T>(a, r + k);
-    const Gradient g = row_gradient<kKind, T, W>(a, rows[k]);
-    mean[k] = set1(g.mean), scale[k] = set1(g.scale);
-    offset[k] = set1(g.offset), slope[k] = set1(g.slope);
-    streamed = streamed && reinterpret_cast<uintptr_t>(rows[k].dx) % 64 == 0;
-  }
-  auto gradients = [&](int64_t i, int n, Vec(&to)[kRows]) {
-    const Vec gain = w ? load_some(w + i, n) + one : set1(1.0f);
-    Vec sum_w = dw ? load_some(dw + i, n) : zero();
-    Vec sum_b = db ? load_some(db + i, n) : zero();
-    Vec sum_x = dx_bias ? load_some(dx_bias + i, n) : zero();
-    for (int k = 0; k < kRows; ++k) {
-      const Vec dy = load_some(rows[k].dy + i, n);
-      Vec v = load_some(rows[k].x + i, n), d = dy * gain;
-      if constexpr (kKind == NormKind::kLayer) v = v - mean[k], d = d - offset[k];
-      d = fma(slope[k], v, d) * scale[k];
-      if (rows[k].dresidual) d = d + load_some(rows[k].dresidual + i, n);
-      sum_w = fma(dy, v * scale[k], sum_w);
-      sum_b = sum_b + dy;
-      sum_x = sum_x + d;
-      to[k] = d;
-    }
-    if (dw) store_some(dw + i, sum_w, n);
-    if (db) store_some(db + i, sum_b, n);
-    if (dx_bias) store_some(dx_bias + i, sum_x, n);
+  const Gradient g = row_gradient<kKind, T, W>(a, row);
+  const Vec mean = set1(g.mean), scale = set1(g.scale), offset = set1(g.offset),
+            slope = set1(g.slope), one = set1(a.gemma ? 1.0f : 0.0f);
+  auto gradient = [&](int64_t i, int n) {
+    const Vec dy = load_some(row.dy + i, n);
+    Vec v = load_some(row.x + i, n);
+    if constexpr (kKind == NormKind::kLayer) v = v - mean;
+    Vec d = w ? dy * (load_some(w + i, n) + one) : dy;
+    if constexpr (kKind == NormKind::kLayer) d = d - offset;
+    d = fma(slope, v, d) * scale;
+    if (row.dresidual) d = d + load_some(row.dresidual + i, n);
+    if (dw) store_some(dw + i, fma(dy, v * scale, load_some(dw + i, n)), n);
+    if (db) store_some(db + i, dy + load_some(db + i, n), n);
+    if (dx_bias) store_some(dx_bias + i, d + load_some(dx_bias + i, n), n);
+    return d;
   };
-  Vec d[kRows], e[kRows];
+  streamed = streamed && reinterpret_cast<uintptr_t>(row.dx) % 64 == 0;
   int64_t i = 0;
   for (; i + 2 * kLanes <= a.hidden; i += 2 * kLanes) {
-    if (i % kAhead == 0)
-      for (int k = 0; k < kRows; ++k) ahead(k, i);
-    gradients(i, kLanes, d);
-    gradients(i + kLanes, kLanes, e);
-    for (int k = 0; k < kRows; ++k) store_pair<false>(rows[k].dx + i, {d[k], e[k]}, streamed);
+    if (i % kAhead == 0) ahead(i);
+    const Vec d = gradient(i, kLanes);
+    store_pair<false>(row.dx + i, {d, gradient(i + kLanes, kLanes)}, streamed);
   }
-  for_lanes(a.hidden - i, [&](int64_t j, int n) {
-    gradients(i + j, n, d);
-    for (int k = 0; k < kRows; ++k) store_some(rows[k].dx + i + j, d[k], n);
-  });
+  for_lanes(a.hidden - i,
+            [&](int64_t j, int n) { store_some(row.dx + i + j, gradient(i + j, n), n); });
 }
 
 // out = the sum of the slots.
@@ -153,25 +134,14 @@ void backward(const NormBackwardArgs& a) {
     for (float* sum : sums)
       if (sum) memset(sum, 0, static_cast<size_t>(a.hidden) * sizeof(float));
     const int64_t begin = rows * s / a.slots, end = rows * (s + 1) / a.slots;
-    constexpr int kTogether = 4;
-    const bool fetches = row_ahead(begin, begin, end, row_bytes) >= 0;
-    for (int64_t r = begin; r < end;) {
-      auto some_rows = [&]<int kRows>() {
-        BackwardRow<T> next[kRows];
-        for (int k = 0; k < kRows; ++k)
-          next[k] = BackwardRow<T>(a, r + kRows + k < end ? r + kRows + k : r);
-        backward_rows<kRows, kKind, T, W>(a, r, sums[0], sums[1], sums[2], streamed,
-                                          [&](int k, int64_t i) {
-                                            if (!fetches) return;
-                                            prefetch<true>(next[k].dy + i, kAhead);
-                                            prefetch<true>(next[k].x + i, kAhead);
-                                          });
-        r += kRows;
-      };
-      if (end - r >= kTogether)
-        some_rows.template operator()<kTogether>();
-      else
-        some_rows.template operator()<1>();
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t later = row_ahead(r, begin, end, row_bytes);
+      const BackwardRow<T> next(a, later < 0 ? r : later);
+      backward_row<kKind, T, W>(a, r, sums[0], sums[1], sums[2], streamed, [&](int64_t i) {
+        if (later < 0) return;
+        prefetch<true>(next.dy + i, kAhead);
+        prefetch<true>(next.x + i, kAhead);
+      });
     }
     if (streamed) stream_fence();
   });

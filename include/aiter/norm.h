@@ -177,6 +177,15 @@ AITER_API aiter_status aiter_groupnorm(const aiter_tensor* x, const aiter_tensor
                                        const aiter_tensor* b, const aiter_tensor* y,
                                        const aiter_groupnorm_opts* opts, aiter_stream stream);
 
+/* residual_out = x + residual_in (rounded to its dtype); y = groupnorm(residual_out, w, b)
+ *
+ * residual_in, residual_out: like x. residual_out may be residual_in or x; y may be x. The rest as in
+ * aiter_groupnorm, whose bits these are. @since 0.1 unstable */
+AITER_API aiter_status aiter_add_groupnorm(const aiter_tensor* x, const aiter_tensor* residual_in,
+                                           const aiter_tensor* w, const aiter_tensor* b,
+                                           const aiter_tensor* y, const aiter_tensor* residual_out,
+                                           const aiter_groupnorm_opts* opts, aiter_stream stream);
+
 typedef struct aiter_norm_backward_opts {
   uint32_t struct_size;
   uint32_t flags;

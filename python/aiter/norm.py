@@ -14,6 +14,7 @@ __all__ = [
     "gated_rmsnorm_fp8_group_quant",
     "gated_rmsnorm_fp8_per_token_quant",
     "groupnorm_run",
+    "groupnorm_run_with_add",
     "layer_norm",
     "layernorm2d_fwd",
     "layernorm2d_fwd_with_add",
@@ -603,6 +604,42 @@ def groupnorm_run(
     Returns an array like x. Source: AITER groupnorm_run.
     """
     return _aiter.groupnorm(x, weight, bias, num_groups, eps, channels_last, silu, out, stream)
+
+
+def groupnorm_run_with_add(
+    x: ArrayT,
+    residual_in: ArrayLike,
+    num_groups: int,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+    *,
+    channels_last: bool = False,
+    silu: bool = False,
+    out: ArrayT | None = None,
+    residual_out: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ArrayT]:
+    """Add the residual, then normalize: residual_out = x + residual_in; y = groupnorm_run(it).
+
+    The norm is taken of the sum as rounded to x's dtype.
+
+    residual_in: like x. out, residual_out: like x; residual_out may be residual_in or x, out may be
+        x. The rest as in `groupnorm_run`. Returns (y, residual_out).
+    """
+    return _aiter.add_groupnorm(
+        x,
+        residual_in,
+        weight,
+        bias,
+        num_groups,
+        eps,
+        channels_last,
+        silu,
+        out,
+        residual_out,
+        stream,
+    )
 
 
 def rms_norm_backward(

@@ -168,6 +168,17 @@ nb::object qk_rmsnorm(nb::handle q, nb::handle q_residual_in, nb::handle q_w, nb
   return call.result();
 }
 
+aiter_groupnorm_opts groupnorm_opts(const OpCall& call, int64_t num_groups, float eps,
+                                    bool channels_last, bool silu) {
+  aiter_groupnorm_opts opts = AITER_GROUPNORM_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.num_groups = num_groups;
+  opts.eps = eps;
+  opts.channels_last = channels_last;
+  opts.silu = silu;
+  return opts;
+}
+
 nb::object groupnorm(nb::handle x, nb::handle w, nb::handle b, int64_t num_groups, float eps,
                      bool channels_last, bool silu, nb::handle out, nb::handle stream) {
   OpCall call("groupnorm", stream);
@@ -175,13 +186,23 @@ nb::object groupnorm(nb::handle x, nb::handle w, nb::handle b, int64_t num_group
   const aiter_tensor* tw = call.in("w", w);
   const aiter_tensor* tb = call.in("b", b);
   const aiter_tensor* ty = call.out("out", out, like(tx));
-  aiter_groupnorm_opts opts = AITER_GROUPNORM_OPTS_INIT;
-  opts.flags = call.flags();
-  opts.num_groups = num_groups;
-  opts.eps = eps;
-  opts.channels_last = channels_last;
-  opts.silu = silu;
+  const aiter_groupnorm_opts opts = groupnorm_opts(call, num_groups, eps, channels_last, silu);
   call.run([&] { return aiter_groupnorm(tx, tw, tb, ty, &opts, call.stream()); });
+  return call.result();
+}
+
+nb::object add_groupnorm(nb::handle x, nb::handle residual_in, nb::handle w, nb::handle b,
+                         int64_t num_groups, float eps, bool channels_last, bool silu,
+                         nb::handle out, nb::handle residual_out, nb::handle stream) {
+  OpCall call("add_groupnorm", stream);
+  const aiter_tensor* tx = call.in("x", x);
+  const aiter_tensor* tin = call.in("residual_in", residual_in);
+  const aiter_tensor* tw = call.in("w", w);
+  const aiter_tensor* tb = call.in("b", b);
+  const aiter_tensor* ty = call.out("out", out, like(tx));
+  const aiter_tensor* tout = call.out("residual_out", residual_out, like(tx));
+  const aiter_groupnorm_opts opts = groupnorm_opts(call, num_groups, eps, channels_last, silu);
+  call.run([&] { return aiter_add_groupnorm(tx, tin, tw, tb, ty, tout, &opts, call.stream()); });
   return call.result();
 }
 
@@ -248,6 +269,9 @@ void bind_norm(nb::module_& m) {
         "q_unquantized"_a.none(), "q_residual_out"_a.none(), "k_out"_a.none(), "stream"_a.none());
   m.def("groupnorm", &groupnorm, "x"_a, "w"_a.none(), "b"_a.none(), "num_groups"_a, "eps"_a,
         "channels_last"_a, "silu"_a, "out"_a.none(), "stream"_a.none());
+  m.def("add_groupnorm", &add_groupnorm, "x"_a, "residual_in"_a, "w"_a.none(), "b"_a.none(),
+        "num_groups"_a, "eps"_a, "channels_last"_a, "silu"_a, "out"_a.none(),
+        "residual_out"_a.none(), "stream"_a.none());
   m.def("rmsnorm_backward", &rmsnorm_backward, "dy"_a, "x"_a, "w"_a.none(), "dresidual"_a.none(),
         "eps"_a, "gemma"_a, "out"_a.none(), "stream"_a.none());
   m.def("layernorm_backward", &layernorm_backward, "dy"_a, "x"_a, "w"_a.none(),

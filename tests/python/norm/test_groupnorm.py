@@ -41,6 +41,55 @@ def test_in_place(last, row):
     check(x, *want, case)
 
 
+@pytest.mark.parametrize("shape", [(2, 8, 6, 8), (2, 6, 5, 7), (1, 16, 3000), (2, 4, 0)], ids=str)
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+@pytest.mark.parametrize("last", [0, 1])
+def test_residual(shape, dtype, last, row):
+    """The sum rounded to the dtype, and the norm of that, bit by bit."""
+    case = cases.Case("", shape=shape, groups=2, dtype=dtype, last=last, silu=True)
+    x, w, b = cases.make(case)
+    residual = cases.make(case, seed=1)[0]
+    options = cases.options(case)
+    sums = (x.astype(np.float32) + residual.astype(np.float32)).astype(x.dtype)
+    want = run(sums, w, b, **options)
+    options["weight"], options["bias"] = w, b
+    y, out = aiter.groupnorm_run_with_add(x, residual, **options)
+    np.testing.assert_array_equal(out, sums)
+    np.testing.assert_array_equal(y, want)
+    # in place
+    y, out = aiter.groupnorm_run_with_add(x, residual, **options, out=x, residual_out=residual)
+    assert y is x and out is residual
+    np.testing.assert_array_equal(out, sums)
+    np.testing.assert_array_equal(y, want)
+
+
+def test_residual_into_x(row):
+    x, residual = np.random.default_rng(1).standard_normal((2, 2, 8, 500)).astype(np.float32)
+    sums = x + residual
+    y, out = aiter.groupnorm_run_with_add(x, residual, 2, residual_out=x)
+    assert out is x
+    np.testing.assert_array_equal(x, sums)
+    np.testing.assert_array_equal(y, aiter.groupnorm_run(sums, 2))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"residual_in": np.ones((2, 8, 5), np.float32)}, r"residual_in has shape \(2, 8, 5\)"),
+        ({"residual_in": np.ones((2, 8, 4), np.float16)}, "residual_in has dtype float16"),
+        ({"residual_out": np.ones((2, 8, 5), np.float32)}, r"residual_out has shape \(2, 8, 5\)"),
+    ],
+    ids=str,
+)
+def test_bad_residual(arguments, message):
+    out = np.full((2, 8, 4), 7, np.float32)
+    ones = np.ones((2, 8, 4), np.float32)
+    call = {"x": ones, "residual_in": ones, "num_groups": 2, "out": out} | arguments
+    with pytest.raises(ValueError, match="add_groupnorm: " + message):
+        aiter.groupnorm_run_with_add(**call)
+    assert (out == 7).all()
+
+
 @pytest.mark.parametrize("last", [False, True])
 def test_groups_and_images_do_not_mix(last, row):
     x = np.random.default_rng(0).standard_normal((2, 8, 8, 8)).astype(np.float32)

@@ -23,8 +23,11 @@ static void groupnorm_hip(const FloatKernels& kernels, int64_t pack, const Group
   if (args.channels == 0 || args.space == 0) return;
   const int64_t packs = args.channels / args.groups * args.space / pack;
   const int64_t threads = (packs + GroupnormArgs::kPacks - 1) / GroupnormArgs::kPacks;
+  constexpr int64_t kWidth = 1 << 20;
+  const int64_t blocks = args.batch * args.groups;
   launch(kernels[args.dtype], call,
-         {.x = std::min<int64_t>(args.batch * args.groups, 1 << 20),
+         {.x = std::min(blocks, kWidth),
+          .y = (blocks + kWidth - 1) / kWidth,
           .threads = static_cast<int>(
               std::clamp<int64_t>((threads + 63) / 64 * 64, 64, GroupnormArgs::kThreads))},
          args);
@@ -45,10 +48,11 @@ static constexpr Row<GroupnormProblem, GroupnormArgs> kRows[] = {
 };
 AITER_OP(norm, groupnorm)
 
-static void groupnorm(const aiter_tensor* x_, const aiter_tensor* w_, const aiter_tensor* b_,
-                      const aiter_tensor* y_, const aiter_groupnorm_opts* opts_,
-                      aiter_stream stream) {
-  const Check check("groupnorm");
+// Without a residual: residual_in and residual_out are null.
+static void groupnorm(const Check& check, const aiter_tensor* x_, const aiter_tensor* w_,
+                      const aiter_tensor* b_, const aiter_tensor* y_,
+                      const aiter_tensor* residual_in, const aiter_tensor* residual_out,
+                      const aiter_groupnorm_opts* opts_, aiter_stream stream) {
   const auto opts = check.options<aiter_groupnorm_opts>(opts_, AITER_GROUPNORM_OPTS_INIT);
   check.require(opts.eps >= 0, "opts.eps is %g, expected at least 0", opts.eps);
   check.require(opts.num_groups > 0, "opts.num_groups is %lld, expected at least 1",
@@ -63,6 +67,13 @@ static void groupnorm(const aiter_tensor* x_, const aiter_tensor* w_, const aite
   args.silu = opts.silu != 0;
   args.eps = opts.eps;
   args.x = x.data(), args.y = y.data(), args.dtype = x.dtype();
+  if (residual_in) {
+    const Arg in = check.tensor("residual_in", residual_in);
+    const Arg sum = check.tensor("residual_out", residual_out);
+    in.dtype_of(x).shape_of(x).contiguous().on_device_of(x);
+    sum.dtype_of(x).shape_of(x).contiguous().on_device_of(x);
+    args.residual = in.data(), args.sum = sum.data();
+  }
   args.batch = x.dim(0), args.channels = x.dim(args.channels_last ? -1 : 1);
   args.groups = opts.num_groups;
   args.space = 1;
@@ -85,7 +96,8 @@ static void groupnorm(const aiter_tensor* x_, const aiter_tensor* w_, const aite
   if (b) args.b = b.data();
   const int64_t together = args.channels_last ? args.channels / args.groups : args.space;
   const bool aligned16 = is_aligned16(args.x) && is_aligned16(args.y) && is_aligned16(args.w) &&
-                         is_aligned16(args.b) && together * dtype_bytes(args.dtype) % 16 == 0;
+                         is_aligned16(args.b) && is_aligned16(args.residual) &&
+                         is_aligned16(args.sum) && together * dtype_bytes(args.dtype) % 16 == 0;
   const GroupnormProblem problem{args.dtype,  args.batch, args.channels,
                                  args.groups, args.space, args.channels_last != 0,
                                  aligned16};
@@ -97,5 +109,18 @@ static void groupnorm(const aiter_tensor* x_, const aiter_tensor* w_, const aite
 extern "C" aiter_status aiter_groupnorm(const aiter_tensor* x, const aiter_tensor* w,
                                         const aiter_tensor* b, const aiter_tensor* y,
                                         const aiter_groupnorm_opts* opts, aiter_stream stream) {
-  return aiter::entry("groupnorm", [&] { aiter::groupnorm(x, w, b, y, opts, stream); });
+  return aiter::entry("groupnorm", [&] {
+    aiter::groupnorm(aiter::Check("groupnorm"), x, w, b, y, nullptr, nullptr, opts, stream);
+  });
+}
+
+extern "C" aiter_status aiter_add_groupnorm(const aiter_tensor* x, const aiter_tensor* residual_in,
+                                            const aiter_tensor* w, const aiter_tensor* b,
+                                            const aiter_tensor* y, const aiter_tensor* residual_out,
+                                            const aiter_groupnorm_opts* opts, aiter_stream stream) {
+  return aiter::entry("add_groupnorm", [&] {
+    const aiter::Check check("add_groupnorm");
+    check.require(residual_in, "residual_in is NULL, expected a tensor");
+    aiter::groupnorm(check, x, w, b, y, residual_in, residual_out, opts, stream);
+  });
 }

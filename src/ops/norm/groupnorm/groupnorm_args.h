@@ -9,8 +9,10 @@ struct GroupnormArgs {
   static constexpr int kThreads = 512, kPacks = 4;  // of a GPU's block; of a thread, in registers
 
   const void* x;
-  const void* w;  // or null
-  const void* b;  // or null
+  const void* residual;  // null: none
+  void* sum;             // with residual: x + residual
+  const void* w;         // or null
+  const void* b;         // or null
   void* y;
   int64_t batch, channels, groups, space;
   DType dtype;    // of x and y

@@ -12,13 +12,28 @@ AITER_INLINE Vec finish(Vec v, Vec mean, Vec gain, Vec bias, bool silu_too) {
   return silu_too ? silu(v) : v;
 }
 
+// What the norm is of: x, or its sum with the residual, once add_residual has made it.
+template <class T>
+AITER_INLINE const T* numbers(const GroupnormArgs& a) {
+  return static_cast<const T*>(a.residual ? a.sum : a.x);
+}
+template <class T>
+AITER_INLINE void add_residual(const GroupnormArgs& a, int64_t begin, int64_t count) {
+  if (!a.residual) return;
+  map_lanes(
+      static_cast<T*>(a.sum) + begin, count, false, [](Vec v, Vec r) { return v + r; },
+      NothingAhead{}, static_cast<const T*>(a.x) + begin,
+      static_cast<const T*>(a.residual) + begin);
+}
+
 // (batch, channels, space): a group is a row of neighbours.
 template <class T, class W>
 void groups_of_rows(const GroupnormArgs& a, bool streamed) {
   const int64_t channels = a.channels / a.groups, row = channels * a.space;
   parallel_for(a.batch * a.groups, 16384 / (row + 1) + 1, [&](int64_t begin, int64_t end) {
     for (int64_t g = begin; g < end; ++g) {
-      const T* x = static_cast<const T*>(a.x) + g * row;
+      add_residual<T>(a, g * row, row);
+      const T* x = numbers<T>(a) + g * row;
       T* y = static_cast<T*>(a.y) + g * row;
       const Moments m = row_moments<NormKind::kLayer>(row, a.eps, [](Vec v) { return v; }, x);
       const Vec mean = set1(m.mean);
@@ -99,12 +114,13 @@ void groups_of_columns(const GroupnormArgs& a, bool streamed) {
     return ChannelMoments{moments + 2 * k * padded, moments + (2 * k + 1) * padded};
   };
   for (int64_t n = 0; n < a.batch; ++n) {
-    const T* x = static_cast<const T*>(a.x) + n * a.space * channels;
+    const T* x = numbers<T>(a) + n * a.space * channels;
     T* y = static_cast<T*>(a.y) + n * a.space * channels;
     const int64_t grain = 16384 / (places * channels + 1) + 1;
     parallel_for(blocks, grain, [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
         const int64_t last = (k + 1) * places < a.space ? (k + 1) * places : a.space;
+        add_residual<T>(a, (n * a.space + k * places) * channels, (last - k * places) * channels);
         channel_moments(x, channels, k * places, last, of_block(k));
       }
     });
@@ -155,7 +171,12 @@ void groupnorm_plain(const GroupnormArgs& a) {
                               : (n * a.channels + c) * a.space + s,
               c);
       };
-      auto number = [&](int64_t i) { return to_float(static_cast<const T*>(a.x)[i]); };
+      if (a.residual)
+        each([&](int64_t i, int64_t) {
+          static_cast<T*>(a.sum)[i] = from_float<T>(to_float(static_cast<const T*>(a.x)[i]) +
+                                                    to_float(static_cast<const T*>(a.residual)[i]));
+        });
+      auto number = [&](int64_t i) { return to_float(numbers<T>(a)[i]); };
       const double count = static_cast<double>(in_group * a.space);
       double mean = 0, squares = 0;
       each([&](int64_t i, int64_t) { mean += number(i) / count; });

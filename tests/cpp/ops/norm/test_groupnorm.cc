@@ -26,6 +26,18 @@ int main() {
   CHECK(aiter_groupnorm(tlast, tw, tb, ty, &opts, nullptr) == AITER_OK);
   CHECK(std::fabs(y[0] + 1 / (1 + std::exp(1.0f))) < 1e-4f);
 
+  opts.silu = 0;
+  std::vector<float> residual{1, 1, 1, 1, 2, 2, 2, 2}, sum(8, -1);
+  Tensor tin(residual.data(), {1, 2, 2, 2}), tsum(sum.data(), {1, 2, 2, 2});
+  opts.channels_last = 0;
+  CHECK(aiter_add_groupnorm(tx, tin, tw, tb, ty, tsum, &opts, nullptr) == AITER_OK);
+  for (int i = 0; i < 8; ++i) CHECK(sum[i] == x[i] + residual[i]);
+  for (int i = 0; i < 4; ++i) CHECK(std::fabs(y[i] - (i % 2 ? 3 : -1)) < 1e-4f);
+  CHECK_FAILS(aiter_add_groupnorm(tx, nullptr, tw, tb, ty, tsum, &opts, nullptr),
+              AITER_INVALID_ARGUMENT, "residual_in is NULL");
+  CHECK_FAILS(aiter_add_groupnorm(tx, tin, tw, tb, ty, nullptr, &opts, nullptr),
+              AITER_INVALID_ARGUMENT, "residual_out is NULL");
+
   opts.flags = AITER_DRY_RUN;
   y.assign(8, -1);
   CHECK(aiter_groupnorm(tx, tw, tb, ty, &opts, nullptr) == AITER_OK);

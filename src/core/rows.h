@@ -36,7 +36,10 @@ struct Rows {
     return quotient * outer_stride + rest * inner_stride;
   }
 #else
-  int64_t offset(int64_t r) const { return r / inner * outer_stride + r % inner * inner_stride; }
+  // A copy of its own would be compiled for one instruction set and linked for all.
+  __attribute__((always_inline)) int64_t offset(int64_t r) const {
+    return r / inner * outer_stride + r % inner * inner_stride;
+  }
 #endif
 };
 

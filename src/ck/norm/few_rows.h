@@ -14,7 +14,7 @@ AITER_DEVICE void norm_row(const RowNormArgs& a) {
   const int64_t r = block_index_x();
   const int i = row.t * N;
   const bool valid = i < row.in_registers;
-  float gain[N], bias[N];
+  float gain[N] = {}, bias[N] = {};
   row.read(r, [&] AITER_LAMBDA() {
     if (valid && a.w) load_floats<N, T>(a.w, a.w_dtype, i, gain);
     if (valid && kKind == NormKind::kLayer && a.b) load_floats<N, T>(a.b, a.w_dtype, i, bias);

@@ -161,8 +161,8 @@ struct RowNorm {
       AITER_UNROLL
       for (int c = g; c < g + kGroup; ++c) {
         const int i = index(c);
-        // Compilers compute with single elements that are not there, and drop what comes of it.
-        if (N == 1) v[c] = residual[c - g] = {};
+        // Compilers compute with elements that are not there, and drop what comes of it.
+        if (N == 1 || kWhole) v[c] = residual[c - g] = {};
         if (i >= in_registers) continue;
         v[c] = load_pack<N>(x + i);
         if (add()) residual[c - g] = load_pack<N>(in + i);
@@ -182,6 +182,8 @@ struct RowNorm {
         store_pack<N>(out + i, sum(load_pack<N>(x + i), load_pack<N>(in + i), i));
     }
     if constexpr (kFloats) {
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) whole[k] = 0;
       if (t * N < in_registers) {
         v[0].to_floats(whole);
         if (!add()) add_bias(whole, t * N);

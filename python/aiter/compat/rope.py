@@ -306,11 +306,10 @@ def fused_qkv_split_qk_rope(
     return q[0], k[0], v.contiguous()
 
 
-def _of_packed_tokens(function, x, y, cos, sin, rows, options, out=None):
+def _of_packed_tokens(function, x, y, cos, sin, rows, options):
     """A function of (S, B, H, D) with positions (S, B), on tokens (T, H, D) as one sequence each."""
-    more = {} if out is None else {"out": tuple(o[None] for o in out)}
     rows = [row[None] for row in rows]
-    x, y = function(x[None], y[None], cos, sin, *rows, *options, **more)
+    x, y = function(x[None], y[None], cos, sin, *rows, *options)
     return x[0], y[0]
 
 
@@ -330,7 +329,7 @@ def rope_cached_thd_positions_2c_fwd_inplace(
 ):  # fmt: skip
     options = rotate_style, reuse_freqs_front_part, nope_first
     _of_packed_tokens(
-        _aiter.rope_cached_positions_2c_fwd, x, y, cos, sin, [positions], options, (x, y)
+        _aiter.rope_cached_positions_2c_fwd_inplace, x, y, cos, sin, [positions], options
     )
     return x, y
 
@@ -353,7 +352,7 @@ def rope_cached_thd_positions_offsets_2c_fwd_inplace(
     options = rotate_style, reuse_freqs_front_part, nope_first
     rows = [positions, offsets]
     _of_packed_tokens(
-        _aiter.rope_cached_positions_offsets_2c_fwd, x, y, cos, sin, rows, options, (x, y)
+        _aiter.rope_cached_positions_offsets_2c_fwd_inplace, x, y, cos, sin, rows, options
     )
     return x, y
 

@@ -2,6 +2,8 @@
 
 import aiter
 
+from .quant import _name
+
 __all__ = [
     "cat_and_cache_mla",
     "concat_and_cache_mla",
@@ -961,10 +963,6 @@ def fused_kv_norm_rope_group_quant(
         cache_dtype=_name(k_nope_scale_buff.dtype),
     )
     return k_nope_scale_buff, k_rope_buff
-
-
-def _name(dtype):
-    return str(dtype).removeprefix("torch.")
 
 
 def fused_qk_norm_rope_group_quant(

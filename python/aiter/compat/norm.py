@@ -8,6 +8,7 @@ import torch
 
 from .. import norm as _norm
 from ..quant import MxScaleRoundMode, Quant, QuantType, quantize
+from .quant import _E8M0, _FP4, _name
 
 __all__ = [
     "GroupNorm",
@@ -57,15 +58,6 @@ __all__ = [
     "rmsnorm_forward_inference",
     "rmsnorm_quant",
 ]
-
-_FP4 = "float4_e2m1fnx2"
-_E8M0 = "float8_e8m0fnu"
-
-
-def _name(dtype):
-    """The library's name of a torch dtype."""
-    name = str(dtype).removeprefix("torch.")
-    return {"float4_e2m1fn_x2": _FP4}.get(name, name)
 
 
 def _bytes(tensor):

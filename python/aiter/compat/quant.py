@@ -92,6 +92,7 @@ _HEAD = 64  # bytes in front of shuffled weights, which describe them
 
 
 def _name(dtype):
+    """The library's name of a torch dtype."""
     return str(dtype).removeprefix("torch.").replace("float4_e2m1fn_x2", _FP4)
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "fused_qk_rmsnorm",
     "gated_rmsnorm_fp8_group_quant",
     "gated_rmsnorm_fp8_per_token_quant",
+    "groupnorm_quant",
     "groupnorm_run",
     "groupnorm_run_with_add",
     "layer_norm",
@@ -640,6 +641,70 @@ def groupnorm_run_with_add(
         residual_out,
         stream,
     )
+
+
+def groupnorm_quant(
+    x: ArrayT,
+    num_groups: int,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    quant: Quant = Quant("int8"),  # noqa: B008 (a constant)
+    *,
+    eps: float = 1e-5,
+    channels_last: bool = False,
+    silu: bool = False,
+    residual_in: ArrayLike | None = None,
+    smooth: ArrayLike | None = None,
+    unquantized: DType | None = None,
+    return_moments: bool = False,
+    out: ArrayT | None = None,
+    out_scale: ArrayT | None = None,
+    out_unquantized: ArrayT | None = None,
+    residual_out: ArrayT | None = None,
+    moments: ArrayT | None = None,
+    stream: Stream = None,
+) -> tuple[ArrayT, ...]:
+    """groupnorm_run with a quantized result, without rounding in between.
+
+    codes, scale = quantize(v * smooth), v = groupnorm_run(x + residual_in) in fp32.
+
+    Scales per token, and groups of columns, are of rows of x's last axis: the channels of a pixel with
+    channels_last; otherwise neighbours of one channel, so that x as (batch, channels, places) has a
+    scale for each channel of an image.
+
+    x, num_groups, weight, bias, eps, channels_last, silu: as in groupnorm_run.
+    quant: codes, groups and scales; see Quant.
+    residual_in: like x; the sum is rounded, and returned as residual_out.
+    smooth: (channels,) f32 (SmoothQuant).
+    unquantized: a dtype, x's or "float32", in which v is returned too.
+    return_moments: return mean and 1 / sqrt(variance + eps) of each group, too.
+    out, out_scale, out_unquantized, residual_out, moments: arrays for the results; moments is
+        (batch, num_groups, 2) f32.
+    Returns codes, scale (unless it is given by quant), v (if asked for), residual_out (with
+    residual_in) and the moments (if asked for). The codes are exactly those of `quantize` for v *
+    smooth.
+    """
+    result = _aiter.groupnorm_quant(
+        x,
+        residual_in,
+        weight,
+        bias,
+        smooth,
+        num_groups,
+        eps,
+        channels_last,
+        silu,
+        quant,
+        unquantized,
+        return_moments,
+        out,
+        out_scale,
+        out_unquantized,
+        residual_out,
+        moments,
+        stream,
+    )
+    return result if isinstance(result, tuple) else (result,)
 
 
 def rms_norm_backward(

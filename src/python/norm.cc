@@ -206,6 +206,59 @@ nb::object add_groupnorm(nb::handle x, nb::handle residual_in, nb::handle w, nb:
   return call.result();
 }
 
+nb::object groupnorm_quant(nb::handle x, nb::handle residual_in, nb::handle w, nb::handle b,
+                           nb::handle smooth, int64_t num_groups, float eps, bool channels_last,
+                           bool silu, nb::handle quant_choice, nb::handle unquantized_dtype,
+                           bool return_moments, nb::handle out, nb::handle out_scale,
+                           nb::handle unquantized, nb::handle residual_out, nb::handle moments,
+                           nb::handle stream) {
+  OpCall call("groupnorm_quant", stream);
+  const aiter_tensor* tx = call.in("x", x);
+  const aiter_tensor* tin = call.in("residual_in", residual_in);
+  const aiter_tensor* tw = call.in("w", w);
+  const aiter_tensor* tb = call.in("b", b);
+  const aiter_tensor* tsmooth = call.in("smooth", smooth);
+  QuantResult quant(call, quant_choice);
+  const aiter_tensor* ty = quant.codes("out", out, tx);
+  const aiter_tensor* tscale = quant.scale("out_scale", out_scale, tx);
+  const aiter_tensor* tunquantized = nullptr;
+  if (!unquantized.is_none() || !unquantized_dtype.is_none()) {
+    Spec copy = like(tx);
+    copy.dtype = parse_dtype(unquantized_dtype, tx->dtype);
+    tunquantized = call.out("unquantized", unquantized, copy);
+  }
+  const aiter_tensor* tout =
+      tin || !residual_out.is_none() ? call.out("residual_out", residual_out, like(tx)) : nullptr;
+  const aiter_dtype f32{AITER_CODE_FLOAT, 32, 1};
+  const int64_t batch = tx->ndim < 2 ? 0 : tx->shape[0];
+  const int64_t channels = tx->ndim < 2 ? 0 : tx->shape[channels_last ? tx->ndim - 1 : 1];
+  const int64_t groups = num_groups < 1 || channels % num_groups ? 0 : num_groups;  // 0: is refused
+  View scratch(tx);
+  const aiter_tensor* tmoments;
+  if (return_moments || !moments.is_none()) {
+    tmoments = call.out("moments", moments, spec(f32, {batch, groups, 2}));
+  } else {
+    scratch.tensor.dtype = f32;
+    scratch.tensor.byte_offset = 0;
+    scratch.tensor.data = call.workspace(static_cast<uint64_t>(batch * groups) * 8);
+    scratch.shape[0] = batch, scratch.shape[1] = groups, scratch.shape[2] = 2;
+    tmoments = scratch.of(3);
+    scratch.tensor.strides = nullptr;
+  }
+  aiter_groupnorm_quant_opts opts = AITER_GROUPNORM_QUANT_OPTS_INIT;
+  opts.flags = call.flags();
+  opts.num_groups = num_groups;
+  opts.eps = eps;
+  opts.channels_last = channels_last;
+  opts.silu = silu;
+  opts.quant = quant.opts();
+  call.run([&] {
+    return aiter_groupnorm_quant(tx, tin, tw, tb, tsmooth, ty, tscale, tmoments, tunquantized, tout,
+                                 &opts, call.stream());
+  });
+  return call.result();
+}
+
 nb::object norm_backward(nb::handle dy, nb::handle x, nb::handle w, nb::handle dresidual,
                          aiter_norm_kind kind, float eps, bool gemma, bool want_dw, bool want_db,
                          bool want_dx_bias, nb::handle out, nb::handle stream) {
@@ -272,6 +325,11 @@ void bind_norm(nb::module_& m) {
   m.def("add_groupnorm", &add_groupnorm, "x"_a, "residual_in"_a, "w"_a.none(), "b"_a.none(),
         "num_groups"_a, "eps"_a, "channels_last"_a, "silu"_a, "out"_a.none(),
         "residual_out"_a.none(), "stream"_a.none());
+  m.def("groupnorm_quant", &groupnorm_quant, "x"_a, "residual_in"_a.none(), "w"_a.none(),
+        "b"_a.none(), "smooth"_a.none(), "num_groups"_a, "eps"_a, "channels_last"_a, "silu"_a,
+        "quant"_a, "unquantized_dtype"_a.none(), "return_moments"_a, "out"_a.none(),
+        "out_scale"_a.none(), "unquantized"_a.none(), "residual_out"_a.none(), "moments"_a.none(),
+        "stream"_a.none());
   m.def("rmsnorm_backward", &rmsnorm_backward, "dy"_a, "x"_a, "w"_a.none(), "dresidual"_a.none(),
         "eps"_a, "gemma"_a, "out"_a.none(), "stream"_a.none());
   m.def("layernorm_backward", &layernorm_backward, "dy"_a, "x"_a, "w"_a.none(),

@@ -44,11 +44,11 @@ struct GroupPack {
   }
 };
 
-// What a thread has of its block's group. Index counts the packs of a group.
-template <class T, int N, class Index>
+// What a thread has of its block's group. Index counts the packs of a group; kKept of a thread stay in
+// registers, and a block has kThreads at most.
+template <class T, int N, class Index, int kKept, int kThreads>
 struct GroupNorm {
-  static constexpr int kWaves = GroupnormArgs::kThreads / kWave;
-  static constexpr int kKept = GroupnormArgs::kPacks, kRest = 2;  // packs that are loaded at once
+  static constexpr int kWaves = kThreads / kWave, kRest = 2;  // packs that are loaded at once
   using Place = GroupPack<N, Index>;
   const GroupnormArgs& a;
   int threads, t;

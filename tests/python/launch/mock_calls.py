@@ -83,6 +83,9 @@ def calls():
         ),
         "qk_rmsnorm": lambda: aiter.fused_qk_rmsnorm(x, w, q_out=y, stream=STREAM),
         "groupnorm": lambda: aiter.groupnorm_run(x, 4, out=y, stream=STREAM),
+        "groupnorm_quant": lambda: aiter.groupnorm_quant(
+            x, 4, out=small, out_scale=small_scale, moments=group_moments, stream=STREAM
+        ),
         "requantize": lambda: aiter.requantize(
             small, small_scale, out=small, out_scale=small_scale, stream=STREAM
         ),
@@ -154,6 +157,7 @@ key_out = bf16(4, 2, 32)
 best, best_ids = bf16(4, 4), on_gpu(np.zeros((4, 4), np.int64))
 small = on_gpu(np.zeros((4, 64), np.int8))
 small_scale = on_gpu(np.ones((4, 1), np.float32))
+group_moments = on_gpu(np.zeros((4, 4, 2), np.float32))
 small_weight = on_gpu(np.zeros((8, 64), np.int8))
 small_weight_scale = on_gpu(np.ones(8, np.float32))
 floats = on_gpu(np.zeros((4, 64), np.float32))

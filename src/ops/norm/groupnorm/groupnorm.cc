@@ -5,6 +5,7 @@
 #include "dispatch/dispatch.h"
 #include "launch/launch.h"
 #include "ops/norm/groupnorm/groupnorm_args.h"
+#include "ops/norm/groupnorm_checks.h"
 
 namespace aiter {
 
@@ -54,46 +55,17 @@ static void groupnorm(const Check& check, const aiter_tensor* x_, const aiter_te
                       const aiter_tensor* residual_in, const aiter_tensor* residual_out,
                       const aiter_groupnorm_opts* opts_, aiter_stream stream) {
   const auto opts = check.options<aiter_groupnorm_opts>(opts_, AITER_GROUPNORM_OPTS_INIT);
-  check.require(opts.eps >= 0, "opts.eps is %g, expected at least 0", opts.eps);
-  check.require(opts.num_groups > 0, "opts.num_groups is %lld, expected at least 1",
-                static_cast<long long>(opts.num_groups));
-  const Arg x = check.tensor("x", x_);
-  x.dtype({DType::kF32, DType::kF16, DType::kBF16}).min_rank(2).contiguous();
-  const Arg y = check.tensor("y", y_);
-  y.dtype_of(x).shape_of(x).contiguous().on_device_of(x);
-
   GroupnormArgs args{};
+  args.groups = opts.num_groups;
+  args.eps = opts.eps;
   args.channels_last = opts.channels_last != 0;
   args.silu = opts.silu != 0;
-  args.eps = opts.eps;
-  args.x = x.data(), args.y = y.data(), args.dtype = x.dtype();
-  if (residual_in) {
-    const Arg in = check.tensor("residual_in", residual_in);
-    const Arg sum = check.tensor("residual_out", residual_out);
-    in.dtype_of(x).shape_of(x).contiguous().on_device_of(x);
-    sum.dtype_of(x).shape_of(x).contiguous().on_device_of(x);
-    args.residual = in.data(), args.sum = sum.data();
-  }
-  args.batch = x.dim(0), args.channels = x.dim(args.channels_last ? -1 : 1);
-  args.groups = opts.num_groups;
-  args.space = 1;
-  for (int i = 1; i < x.rank(); ++i)
-    if (i != (args.channels_last ? x.rank() - 1 : 1)) args.space *= x.dim(i);
-  if (args.channels % args.groups)
-    x.refuse("has %lld channels, expected a multiple of opts.num_groups = %lld",
-             static_cast<long long>(args.channels), static_cast<long long>(args.groups));
-  auto vector = [&](const char* name, const aiter_tensor* tensor) {
-    const Arg arg = check.optional(name, tensor);
-    if (!arg) return arg;
-    if (arg.dtype() != DType::kF32) arg.dtype_of(x);
-    arg.shape({args.channels}).contiguous().on_device_of(x);
-    args.w_dtype = arg.dtype();
-    return arg;
-  };
-  const Arg w = vector("w", w_), b = vector("b", b_);
-  if (w && b) b.dtype_of(w);
-  if (w) args.w = w.data();
-  if (b) args.b = b.data();
+  check_groupnorm(
+      check, {.x = x_, .residual_in = residual_in, .w = w_, .b = b_, .residual_out = residual_out},
+      residual_in, &args);
+  const Arg x = check.tensor("x", x_), y = check.tensor("y", y_);
+  y.dtype_of(x).shape_of(x).contiguous().on_device_of(x);
+  args.y = y.data();
   const int64_t together = args.channels_last ? args.channels / args.groups : args.space;
   const bool aligned16 = is_aligned16(args.x) && is_aligned16(args.y) && is_aligned16(args.w) &&
                          is_aligned16(args.b) && is_aligned16(args.residual) &&

@@ -6,7 +6,7 @@ namespace aiter {
 
 template <class T, int N, class Index>
 AITER_DEVICE void groupnorm(const GroupnormArgs& a) {
-  using Group = GroupNorm<T, N, Index>;
+  using Group = GroupNorm<T, N, Index, GroupnormArgs::kPacks, GroupnormArgs::kThreads>;
   Group group(a);
   if (!group.there()) return;
   group.read();

@@ -1,0 +1,232 @@
+// Group norms: the moments of groups, then what is written, as an epilogue that has the numbers in the
+// cache.
+#pragma once
+
+#include "ops/norm/groupnorm/groupnorm_args.h"
+#include "simd/activation.h"
+#include "simd/norm.h"
+
+namespace aiter::AITER_ISA {
+
+// What the norm is of: x, or its sum with the residual, once add_residual has made it.
+template <class T>
+AITER_INLINE const T* group_numbers(const GroupnormArgs& a) {
+  return static_cast<const T*>(a.residual ? a.sum : a.x);
+}
+template <class T>
+AITER_INLINE void add_residual(const GroupnormArgs& a, int64_t begin, int64_t count) {
+  if (!a.residual) return;
+  map_lanes(
+      static_cast<T*>(a.sum) + begin, count, false, [](Vec v, Vec r) { return v + r; },
+      NothingAhead{}, static_cast<const T*>(a.x) + begin,
+      static_cast<const T*>(a.residual) + begin);
+}
+
+// What the numbers of columns become, (x - mean) * gain + bias; each a pointer, or Repeated.
+template <class P>
+struct Affine {
+  P mean, gain, bias;
+};
+
+// y = the norm of the n numbers at x, from column 0 of the affine on, and silu.
+template <class Y, class T, class P>
+AITER_INLINE void normalize_columns(const GroupnormArgs& a, int64_t n, const T* x,
+                                    const Affine<P>& to, Y* y, bool streamed) {
+  const bool silu_too = a.silu;
+  map_lanes(
+      y, n, streamed,
+      [&](Vec v, Vec mean, Vec gain, Vec bias) {
+        v = fma(v - mean, gain, bias);
+        return silu_too ? silu(v) : v;
+      },
+      NothingAhead{}, x, to.mean, to.gain, to.bias);
+}
+
+// (batch, channels, space), where a group is a row of neighbours. write(plane, x, affine, buffer) takes
+// the numbers of a channel of an image; buffer: `floats` floats for each thread. moments, unless null:
+// mean and scale of each group.
+template <class T, class W, class Write>
+AITER_INLINE void groups_of_rows(const GroupnormArgs& a, float* moments, int64_t floats,
+                                 Write&& write) {
+  const int64_t channels = a.channels / a.groups, row = channels * a.space;
+  for_rows(a.batch * a.groups, row, floats, [&](int64_t begin, int64_t end, float* buffer) {
+    for (int64_t g = begin; g < end; ++g) {
+      add_residual<T>(a, g * row, row);
+      const T* x = group_numbers<T>(a) + g * row;
+      const Moments m = row_moments<NormKind::kLayer>(row, a.eps, [](Vec v) { return v; }, x);
+      if (moments) moments[2 * g] = m.mean, moments[2 * g + 1] = m.scale;
+      for (int64_t c = 0; c < channels; ++c) {
+        const int64_t channel = g % a.groups * channels + c;
+        const float w = a.w ? to_float(static_cast<const W*>(a.w)[channel]) : 1.0f;
+        const float b = a.b ? to_float(static_cast<const W*>(a.b)[channel]) : 0.0f;
+        const Affine<Repeated<T>> affine{{set1(m.mean)}, {set1(m.scale * w)}, {set1(b)}};
+        write(g * channels + c, x + c * a.space, affine, buffer);
+      }
+    }
+    stream_fence();
+  });
+}
+
+// Means and sums of squared deviations of all channels, over some places.
+struct ChannelMoments {
+  float *mean, *squares;
+};
+
+// Adds those of other places to those of `count` places (Chan, Golub & LeVeque).
+AITER_INLINE void combine(ChannelMoments to, float count, ChannelMoments other, float more,
+                          int64_t channels) {
+  const Vec share = set1(more / (count + more)), both = set1(count * more / (count + more));
+  for_lanes(channels, [&](int64_t i, int n) {
+    const Vec mean = load_some(to.mean + i, n), delta = load_some(other.mean + i, n) - mean;
+    const Vec squares = load_some(to.squares + i, n) + load_some(other.squares + i, n);
+    store_some(to.mean + i, fma(delta, share, mean), n);
+    store_some(to.squares + i, fma(delta * delta, both, squares), n);
+  });
+}
+
+// Of places [begin, end) of x, which are few enough to stay in the cache from one pass to the next.
+template <class T>
+void channel_moments(const T* x, int64_t channels, int64_t begin, int64_t end, ChannelMoments to) {
+  const Vec share = set1(1.0f / static_cast<float>(end - begin));
+  // Several vectors at a time, whose sums do not wait for each other.
+  auto together = [&]<int kVectors>(int64_t i, int n) {
+    Vec mean[kVectors], squares[kVectors];
+    for (int k = 0; k < kVectors; ++k) mean[k] = squares[k] = zero();
+    for (int64_t s = begin; s < end; ++s)
+      for (int k = 0; k < kVectors; ++k)
+        mean[k] = mean[k] + load_some(x + s * channels + i + k * kLanes, n);
+    for (int k = 0; k < kVectors; ++k) mean[k] = mean[k] * share;
+    for (int64_t s = begin; s < end; ++s)
+      for (int k = 0; k < kVectors; ++k) {
+        const Vec v = load_some(x + s * channels + i + k * kLanes, n) - mean[k];
+        squares[k] = fma(v, v, squares[k]);
+      }
+    for (int k = 0; k < kVectors; ++k) {
+      store_some(to.mean + i + k * kLanes, mean[k], n);
+      store_some(to.squares + i + k * kLanes, squares[k], n);
+    }
+  };
+  constexpr int kMany = 4;
+  int64_t i = 0;
+  for (; i + kMany * kLanes <= channels; i += kMany * kLanes)
+    together.template operator()<kMany>(i, kLanes);
+  for_lanes(channels - i, [&](int64_t j, int n) { together.template operator()<1>(i + j, n); });
+}
+
+// (batch, space, channels): the moments of blocks of places, channel by channel, are put together
+// in their order, whatever the threads; then those of the channels of a group. write(row, x, affine,
+// buffer) takes the channels of a place; the rest as above.
+template <class T, class W, class Write>
+AITER_INLINE void groups_of_columns(const GroupnormArgs& a, float* group_moments, int64_t floats,
+                                    Write&& write) {
+  const int64_t channels = a.channels, in_group = channels / a.groups;
+  const int64_t padded = (channels + 15) & -16;
+  int64_t places = 32768 / (channels * static_cast<int64_t>(sizeof(T)) + 1) + 1;
+  if (places < a.space / 1024 + 1) places = a.space / 1024 + 1;
+  const int64_t blocks = (a.space + places - 1) / places;
+  const int64_t pieces = row_pieces(a.space, channels);
+  floats = (floats + 15) & -16;
+  float* moments =
+      reinterpret_cast<float*>(scratch(((blocks * 2 + 3) * padded + pieces * floats) * 4));
+  float* affine = moments + blocks * 2 * padded;  // mean, gain and bias of each channel
+  float* buffers = affine + 3 * padded;
+  auto of_block = [&](int64_t k) {
+    return ChannelMoments{moments + 2 * k * padded, moments + (2 * k + 1) * padded};
+  };
+  for (int64_t n = 0; n < a.batch; ++n) {
+    const T* x = group_numbers<T>(a) + n * a.space * channels;
+    const int64_t grain = 16384 / (places * channels + 1) + 1;
+    parallel_for(blocks, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t k = begin; k < end; ++k) {
+        const int64_t last = (k + 1) * places < a.space ? (k + 1) * places : a.space;
+        add_residual<T>(a, (n * a.space + k * places) * channels, (last - k * places) * channels);
+        channel_moments(x, channels, k * places, last, of_block(k));
+      }
+    });
+    const ChannelMoments all = of_block(0);
+    for (int64_t k = 1; k < blocks; ++k) {
+      const int64_t more = a.space - k * places < places ? a.space - k * places : places;
+      combine(all, static_cast<float>(k * places), of_block(k), static_cast<float>(more), channels);
+    }
+    float *mean = affine, *gain = mean + padded, *bias = gain + padded;
+    for (int64_t g = 0; g < a.groups; ++g) {
+      const int64_t first = g * in_group;
+      double sum = 0, squares = 0;
+      for (int64_t c = first; c < first + in_group; ++c) sum += all.mean[c];
+      const double group_mean = sum / static_cast<double>(in_group);
+      for (int64_t c = first; c < first + in_group; ++c) {
+        const double delta = all.mean[c] - group_mean;
+        squares += all.squares[c] + delta * delta * static_cast<double>(a.space);
+      }
+      const double count = static_cast<double>(in_group * a.space);
+      const float scale = static_cast<float>(1 / __builtin_sqrt(squares / count + a.eps));
+      if (group_moments) {
+        float* to = group_moments + 2 * (n * a.groups + g);
+        to[0] = static_cast<float>(group_mean), to[1] = scale;
+      }
+      for (int64_t c = first; c < first + in_group; ++c) {
+        mean[c] = static_cast<float>(group_mean);
+        gain[c] = scale * (a.w ? to_float(static_cast<const W*>(a.w)[c]) : 1.0f);
+        bias[c] = a.b ? to_float(static_cast<const W*>(a.b)[c]) : 0.0f;
+      }
+    }
+    parallel_tasks(pieces, [&](int64_t piece, int) {
+      for (int64_t s = a.space * piece / pieces; s < a.space * (piece + 1) / pieces; ++s)
+        write(n * a.space + s, x + s * channels, Affine<const float*>{mean, gain, bias},
+              buffers + piece * floats);
+      stream_fence();
+    });
+  }
+}
+
+// By obvious code: the sum with the residual, and found(group, mean, scale) for each group, which calls
+// each(f) to have f(where, channel) called for all its numbers.
+template <class T, class Found>
+void plain_groups(const GroupnormArgs& a, Found&& found) {
+  const int64_t in_group = a.channels / a.groups;
+  for (int64_t n = 0; n < a.batch; ++n)
+    for (int64_t g = 0; g < a.groups; ++g) {
+      auto each = [&](auto f) {
+        for (int64_t c = g * in_group; c < (g + 1) * in_group; ++c)
+          for (int64_t s = 0; s < a.space; ++s)
+            f(a.channels_last ? (n * a.space + s) * a.channels + c
+                              : (n * a.channels + c) * a.space + s,
+              c);
+      };
+      if (a.residual)
+        each([&](int64_t i, int64_t) {
+          static_cast<T*>(a.sum)[i] = from_float<T>(to_float(static_cast<const T*>(a.x)[i]) +
+                                                    to_float(static_cast<const T*>(a.residual)[i]));
+        });
+      auto number = [&](int64_t i) { return to_float(group_numbers<T>(a)[i]); };
+      const double count = static_cast<double>(in_group * a.space);
+      double mean = 0, squares = 0;
+      each([&](int64_t i, int64_t) { mean += number(i) / count; });
+      each([&](int64_t i, int64_t) { squares += (number(i) - mean) * (number(i) - mean); });
+      found(n * a.groups + g, mean, 1 / __builtin_sqrt(squares / count + a.eps), each);
+    }
+}
+
+// The norm of number i, of channel c.
+template <class T, class W>
+float plain_number(const GroupnormArgs& a, int64_t i, int64_t c, double mean, double scale) {
+  double v = (to_float(group_numbers<T>(a)[i]) - mean) * scale;
+  if (a.w) v *= to_float(static_cast<const W*>(a.w)[c]);
+  if (a.b) v += to_float(static_cast<const W*>(a.b)[c]);
+  if (a.silu) v /= 1 + __builtin_exp(-v);
+  return static_cast<float>(v);
+}
+
+// Calls f(T{}, W{}) with the types of x and of the weights, where there is something to do.
+template <class F>
+AITER_INLINE void with_groupnorm_types(const GroupnormArgs& a, F&& f) {
+  if (a.batch == 0 || a.channels == 0 || a.space == 0) return;
+  with_float_type(a.dtype, [&](auto t) {
+    if (a.w_dtype == DType::kF32)
+      f(t, float{});
+    else
+      f(t, t);
+  });
+}
+
+}  // namespace aiter::AITER_ISA

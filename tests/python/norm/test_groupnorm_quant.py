@@ -122,7 +122,7 @@ def test_groups_and_images_do_not_mix(last, row):
 
 
 def test_every_argument_matters(row):
-    case = cases.Case("", shape=(2, 16, 4, 16), groups=2, dtype="fp32", last=1, residual=True,
+    case = cases.Case("", shape=(2, 16, 16, 4), groups=2, dtype="fp32", last=1, residual=True,
                       smooth=True)  # fmt: skip
     x, options = cases.make(case)
     plain = call(x, options)

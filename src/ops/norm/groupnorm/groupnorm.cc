@@ -55,6 +55,7 @@ static void groupnorm(const Check& check, const aiter_tensor* x_, const aiter_te
                       const aiter_tensor* residual_in, const aiter_tensor* residual_out,
                       const aiter_groupnorm_opts* opts_, aiter_stream stream) {
   const auto opts = check.options<aiter_groupnorm_opts>(opts_, AITER_GROUPNORM_OPTS_INIT);
+  const Arg x = check.tensor("x", x_), y = check.tensor("y", y_);
   GroupnormArgs args{};
   args.groups = opts.num_groups;
   args.eps = opts.eps;
@@ -63,7 +64,6 @@ static void groupnorm(const Check& check, const aiter_tensor* x_, const aiter_te
   check_groupnorm(
       check, {.x = x_, .residual_in = residual_in, .w = w_, .b = b_, .residual_out = residual_out},
       residual_in, &args);
-  const Arg x = check.tensor("x", x_), y = check.tensor("y", y_);
   y.dtype_of(x).shape_of(x).contiguous().on_device_of(x);
   args.y = y.data();
   const int64_t together = args.channels_last ? args.channels / args.groups : args.space;

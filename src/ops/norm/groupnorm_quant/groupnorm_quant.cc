@@ -20,16 +20,11 @@ AITER_CPU_ROW(groupnorm_quant_cpu_simd, GroupnormQuantArgs)
 AITER_CPU_ROW(groupnorm_quant_cpu_ref, GroupnormQuantArgs)
 
 // The first launch, a block for each group: its moments, and its sum with the residual.
-static void group_moments(const GroupnormQuantArgs& args, const Call& call) {
+static void group_moments(const GroupnormQuantArgs& args, bool packed, const Call& call) {
   static constexpr FloatKernels vec = AITER_FLOAT_KERNELS(groupnorm_quant, moments_vec);
   static constexpr FloatKernels any = AITER_FLOAT_KERNELS(groupnorm_quant, moments_any);
   const GroupnormArgs& norm = args.norm;
   const int64_t in_group = norm.channels / norm.groups, bytes = dtype_bytes(norm.dtype);
-  // The neighbours in memory that share a group, or a channel, come in packs.
-  const bool packed = is_aligned16(norm.x) && is_aligned16(norm.residual) &&
-                      is_aligned16(norm.sum) &&
-                      (norm.channels_last ? in_group : norm.space) * bytes % 16 == 0 &&
-                      in_group * norm.space <= INT32_MAX;
   const int64_t packs = in_group * norm.space * (packed ? bytes : 16) / 16;
   const int64_t threads = (packs + GroupnormQuantArgs::kPacks - 1) / GroupnormQuantArgs::kPacks;
   constexpr int64_t kWidth = 1 << 20;
@@ -46,7 +41,13 @@ static void group_moments(const GroupnormQuantArgs& args, const Call& call) {
 static void groupnorm_quant_hip_vec(const GroupnormQuantArgs& given, const Call& call) {
   static constexpr QuantKernels kernels = AITER_QUANT_KERNELS(groupnorm_quant, hip_vec);
   if (given.rows == 0 || given.out.cols == 0) return;
-  group_moments(given, call);
+  const GroupnormArgs& norm = given.norm;
+  const int64_t in_group = norm.channels / norm.groups;
+  // The neighbours in memory that share a group, or a channel, come in packs.
+  const int64_t together = norm.channels_last ? in_group : norm.space;
+  const bool packed =
+      together * dtype_bytes(norm.dtype) % 16 == 0 && in_group * norm.space <= INT32_MAX;
+  group_moments(given, packed, call);
   GroupnormQuantArgs args = given;
   const Device& device = device_of(call.device);
   const int64_t wave = device.wave;
@@ -59,15 +60,15 @@ static void groupnorm_quant_hip_vec(const GroupnormQuantArgs& given, const Call&
                             ? static_cast<int32_t>(std::clamp<int64_t>(args.rows / fill, 1, 8))
                             : 1;
   const int64_t slots = (args.rows + args.rows_of_thread - 1) / args.rows_of_thread;
-  const bool plain = !args.norm.y && !args.smooth;
-  launch(kernels.of(args.out, args.norm.dtype, plain), call,
+  const bool plain = !norm.y && !args.smooth;
+  launch(kernels.of(args.out, norm.dtype, plain), call,
          quant_grid(slots, args.threads_per_row, wave), args);
 }
 
 static void groupnorm_quant_hip_any(const GroupnormQuantArgs& args, const Call& call) {
   static constexpr Kernel kernel{"groupnorm_quant", "groupnorm_quant_hip_any"};
   if (args.rows == 0 || args.out.cols == 0) return;
-  group_moments(args, call);
+  group_moments(args, false, call);
   const QuantOut& q = args.out;
   const int64_t groups = args.rows * ((q.cols + q.group_cols - 1) / q.group_cols);
   const bool by_wave = q.group_cols <= GroupnormQuantArgs::kWaveGroup;
@@ -126,9 +127,10 @@ extern "C" aiter_status aiter_groupnorm_quant(
     const int64_t cols = args.out.cols;
     args.rows_of_plane = norm.channels_last ? norm.space : cols ? norm.space / cols : 0;
     args.rows = norm.batch * (norm.channels_last ? 1 : norm.channels) * args.rows_of_plane;
-    const bool aligned16 = is_aligned16(norm.x) && is_aligned16(norm.sum) && is_aligned16(norm.y) &&
-                           is_aligned16(norm.w) && is_aligned16(norm.b) &&
-                           is_aligned16(args.smooth) && cols * dtype_bytes(norm.dtype) % 16 == 0;
+    const bool aligned16 = is_aligned16(norm.x) && is_aligned16(norm.residual) &&
+                           is_aligned16(norm.sum) && is_aligned16(norm.y) && is_aligned16(norm.w) &&
+                           is_aligned16(norm.b) && is_aligned16(args.smooth) &&
+                           cols * dtype_bytes(norm.dtype) % 16 == 0;
     const GroupnormQuantProblem problem{norm.dtype,
                                         args.out.spec.code,
                                         args.out.spec.scale,

@@ -121,6 +121,17 @@ def test_groups_and_images_do_not_mix(last, row):
     assert np.isnan(nan.astype(np.float32)).all()
 
 
+def test_images_do_not_depend_on_batch(row):
+    """Nor on how many rows a thread takes: of many, threads take several, across images."""
+    x = np.random.default_rng(2).standard_normal((3, 3301, 520)).astype(np.float16)
+    options = {"num_groups": 4, "channels_last": True, "quant": Quant(cases.FP8)}
+    whole = call(x, options)
+    for i in (0, 2):
+        alone = call(x[i : i + 1], options)
+        for name in ("codes", "scale"):
+            assert_bits(alone[name][0], whole[name][i], name)
+
+
 def test_every_argument_matters(row):
     case = cases.Case("", shape=(2, 16, 16, 4), groups=2, dtype="fp32", last=1, residual=True,
                       smooth=True)  # fmt: skip

@@ -21,8 +21,8 @@ AITER_CPU_ROW(groupnorm_quant_cpu_ref, GroupnormQuantArgs)
 
 // The first launch, a block for each group: its moments, and its sum with the residual.
 static void group_moments(const GroupnormQuantArgs& args, bool packed, const Call& call) {
-  static constexpr FloatKernels vec = AITER_FLOAT_KERNELS(groupnorm_quant, moments_vec);
-  static constexpr FloatKernels any = AITER_FLOAT_KERNELS(groupnorm_quant, moments_any);
+  static constexpr FloatKernels vec = AITER_FLOAT_KERNELS(groupnorm_quant, hip_vec_moments);
+  static constexpr FloatKernels any = AITER_FLOAT_KERNELS(groupnorm_quant, hip_any_moments);
   const GroupnormArgs& norm = args.norm;
   const int64_t in_group = norm.channels / norm.groups, bytes = dtype_bytes(norm.dtype);
   const int64_t packs = in_group * norm.space * (packed ? bytes : 16) / 16;

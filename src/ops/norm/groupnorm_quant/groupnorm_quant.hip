@@ -168,18 +168,18 @@ AITER_DEVICE void groupnorm_quant_any(const GroupnormQuantArgs& a) {
 
 }  // namespace aiter
 
-#define AITER_GROUP_MOMENTS(T)                                                            \
-  AITER_KERNEL(groupnorm_quant_moments_vec_##T, 512)(const aiter::GroupnormQuantArgs a) { \
-    aiter::wait_for_previous_kernel();                                                    \
-    aiter::group_moments<aiter::T, aiter::kPackSize<aiter::T, true>, int>(a);             \
-  }                                                                                       \
-  AITER_KERNEL(groupnorm_quant_moments_any_##T, 512)(const aiter::GroupnormQuantArgs a) { \
-    aiter::wait_for_previous_kernel();                                                    \
-    aiter::group_moments<aiter::T, 1, aiter::int64_t>(a);                                 \
-  }                                                                                       \
-  AITER_KERNEL(groupnorm_quant_hip_vec_any_##T, 512)(const aiter::GroupnormQuantArgs a) { \
-    aiter::wait_for_previous_kernel();                                                    \
-    aiter::quantize_rows<aiter::T, aiter::AnyCodes, aiter::RowGroups::kAny, false>(a);    \
+#define AITER_GROUP_MOMENTS(T)                                                                \
+  AITER_KERNEL(groupnorm_quant_hip_vec_moments_##T, 512)(const aiter::GroupnormQuantArgs a) { \
+    aiter::wait_for_previous_kernel();                                                        \
+    aiter::group_moments<aiter::T, aiter::kPackSize<aiter::T, true>, int>(a);                 \
+  }                                                                                           \
+  AITER_KERNEL(groupnorm_quant_hip_any_moments_##T, 512)(const aiter::GroupnormQuantArgs a) { \
+    aiter::wait_for_previous_kernel();                                                        \
+    aiter::group_moments<aiter::T, 1, aiter::int64_t>(a);                                     \
+  }                                                                                           \
+  AITER_KERNEL(groupnorm_quant_hip_vec_any_##T, 512)(const aiter::GroupnormQuantArgs a) {     \
+    aiter::wait_for_previous_kernel();                                                        \
+    aiter::quantize_rows<aiter::T, aiter::AnyCodes, aiter::RowGroups::kAny, false>(a);        \
   }
 AITER_GROUP_MOMENTS(f32)
 AITER_GROUP_MOMENTS(f16)

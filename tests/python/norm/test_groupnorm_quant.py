@@ -126,7 +126,7 @@ def test_images_do_not_depend_on_batch(row):
     x = np.random.default_rng(2).standard_normal((3, 3301, 520)).astype(np.float16)
     options = {"num_groups": 4, "channels_last": True, "quant": Quant(cases.FP8)}
     whole = call(x, options)
-    for i in (0, 2):
+    for i in range(3):
         alone = call(x[i : i + 1], options)
         for name in ("codes", "scale"):
             assert_bits(alone[name][0], whole[name][i], name)

@@ -85,12 +85,13 @@ AITER_DEVICE void quantize_rows(const GroupnormQuantArgs& a) {
   const T* numbers = static_cast<const T*>(norm.residual ? norm.sum : norm.x);
   const int threads = a.threads_per_row, t = thread_of_row(threads), column = t * N;
   const int rows_of_block = threads > kWave ? 1 : block_threads() / threads;
-  const int64_t slot = row_of_thread(threads), in_block = slot % rows_of_block;
+  const int64_t block = block_index_x() + static_cast<int64_t>(block_index_y()) * grid_blocks();
+  const int in_block = threads > kWave ? 0 : thread_index() / threads;
   ColumnAffine<T> affine;
   int64_t known = -1;  // the plane whose affine it is
+  // A block has neighbouring rows, which are of one plane, mostly.
   for (int i = 0; i < a.rows_of_thread; ++i) {
-    // A block has neighbouring rows, which are of one plane, mostly.
-    const int64_t first = (slot - in_block) * a.rows_of_thread + i * rows_of_block;
+    const int64_t first = (block * a.rows_of_thread + i) * rows_of_block;
     if (first >= a.rows) return;
     // Whole waves take part in the reductions: lanes without a row repeat the last one.
     const bool there = first + in_block < a.rows;

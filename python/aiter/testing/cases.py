@@ -23,7 +23,15 @@ class Case(dict):
             raise AttributeError(name) from None
 
     def __str__(self):
-        return "-".join([self.tag, *(f"{k}={v}" for k, v in self.items())])
+        return "-".join([self.tag, *(f"{k}={_short(v)}" for k, v in self.items())])
+
+
+def _short(value):
+    """A named tuple without what it has by default, anything else as it is."""
+    if not (defaults := getattr(value, "_field_defaults", None)):
+        return value
+    told = (v for k, v in value._asdict().items() if v is not defaults.get(k, value))
+    return f"({','.join(map(str, told))})"
 
 
 def dtype_of(name):

@@ -7,6 +7,16 @@
 
 namespace aiter::AITER_ISA {
 
+// The dims that do not turn.
+template <class T>
+AITER_INLINE void copy_rest(const RopeAngles& angles, int64_t dim, int64_t first, const T* in,
+                            T* row) {
+  if (row == in) return;
+  const int64_t end = first + 2 * angles.pairs;
+  if (first > 0) memcpy(row, in, first * sizeof(T));
+  if (end < dim) memcpy(row + end, in + end, (dim - end) * sizeof(T));
+}
+
 struct VectorHead {
   // `row` may be `in`.
   template <class In, class T>
@@ -24,13 +34,17 @@ struct VectorHead {
     else
       map_lanes(row, dim, false, gain, NothingAhead{}, in, static_cast<const T*>(norm.weight));
   }
-  // The pairs of `row`, the dims that turn.
+  // A head whose pairs begin at dim `first`; the others are copied. `row` may be `in`: what was just
+  // written elsewhere is better not read again, since stores wait for the lines that they write.
   template <class T>
-  static void turn(const RopeAngles& angles, const RopeFactors& factors, T* row) {
+  static void turn(const RopeAngles& angles, const RopeFactors& factors, int64_t dim, int64_t first,
+                   const T* in, T* row) {
+    copy_rest(angles, dim, first, in, row);
+    in += first, row += first;
     if (angles.pairs_interleaved)
-      turn_neighbours(row, row, factors, 2 * angles.pairs);
+      turn_neighbours(in, row, factors, 2 * angles.pairs);
     else
-      turn_halves(row, row, factors, angles.pairs, angles.pairs);
+      turn_halves(in, row, factors, angles.pairs, angles.pairs);
   }
 };
 
@@ -51,15 +65,17 @@ struct PlainHead {
     }
   }
   template <class T>
-  static void turn(const RopeAngles& angles, const RopeFactors& f, T* row) {
+  static void turn(const RopeAngles& angles, const RopeFactors& f, int64_t dim, int64_t first,
+                   const T* in, T* row) {
+    copy_rest(angles, dim, first, in, row);
     const bool near = angles.pairs_interleaved;
     for (int64_t p = 0; p < angles.pairs; ++p) {
-      T &x = row[near ? 2 * p : p], &y = row[near ? 2 * p + 1 : angles.pairs + p];
-      const float u = to_float(x), v = to_float(y);
-      x = from_float<T>(near ? u * f.cos[0][2 * p] + v * f.sin[0][2 * p]
-                             : u * f.cos[0][p] - v * f.sin[0][p]);
-      y = from_float<T>(near ? v * f.cos[0][2 * p + 1] + u * f.sin[0][2 * p + 1]
-                             : v * f.cos[1][p] + u * f.sin[1][p]);
+      const int64_t x = first + (near ? 2 * p : p), y = near ? x + 1 : x + angles.pairs;
+      const float u = to_float(in[x]), v = to_float(in[y]);
+      row[x] = from_float<T>(near ? u * f.cos[0][2 * p] + v * f.sin[0][2 * p]
+                                  : u * f.cos[0][p] - v * f.sin[0][p]);
+      row[y] = from_float<T>(near ? v * f.cos[0][2 * p + 1] + u * f.sin[0][2 * p + 1]
+                                  : v * f.cos[1][p] + u * f.sin[1][p]);
     }
   }
 };

@@ -28,6 +28,12 @@ CASES = [
     ),
     *(Case("edge", tokens=9, **SMALL, dtype="bf16", tables=t) for t in ("fp32", "fp16")),
     *(Case("edge", tokens=9, **SMALL, dtype="bf16", slots=s) for s in ("int32", "skip", "short")),
+    # Neighbouring slots, which are written together.
+    *(
+        Case("edge", tokens=40, **SMALL, dtype="bf16", layout=layout, slots="prefill", **c)
+        for layout in ("flash", "vectorized", "asm")
+        for c in ({}, {"cache": "float8_e4m3fn", "scales": "token"}, {"cache": "int8", "scales": "one"})
+    ),
     Case("edge", tokens=9, **SMALL, dtype="bf16", key_out=True),
     Case("edge", tokens=9, **SMALL, dtype="bf16", v_dim=7),
     # With a norm, and with scales of tokens and of pages.

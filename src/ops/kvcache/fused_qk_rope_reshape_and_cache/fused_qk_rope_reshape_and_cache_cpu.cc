@@ -1,8 +1,10 @@
+
 #include "ops/kvcache/fused_qk_rope_reshape_and_cache/fused_qk_rope_reshape_and_cache_args.h"
-#include "simd/cache_write.h"
+#include "simd/cache_run.h"
 #include "simd/hadamard.h"
 #include "simd/head_norm_rope.h"
 #include "simd/parallel.h"
+#include "simd/scratch.h"
 
 namespace aiter::AITER_ISA {
 namespace {
@@ -19,6 +21,100 @@ void store_scale(const Target& target, int64_t index, const Scale& scale) {
     else
       target.scale.data[index + i] = scale.value;
 }
+
+// What a head has in a target: elements, or bytes of codes.
+int64_t row_elements(const Target& target) {
+  return target.count * (target.dtype == DType::kF4E2M1x2 ? 4 : 8) / 8;
+}
+
+// How heads get to the slots of caches: through a stage, where they wait for those of the neighbouring
+// slots, if the layout puts a slot's dims apart or if lines go past the machine's caches.
+struct Ways {
+  static constexpr int64_t kBytes = 128 << 10;
+  uint32_t slots = 32;                            // that wait at most
+  int64_t slot_bytes = 0, at[Args::kMaxTargets];  // where a target's begin, of each slot; or -1
+  bool streamed[Args::kMaxTargets];
+
+  explicit Ways(const Args& a) {
+    for (int k = 0; k < a.target_count; ++k) {
+      const Target& target = a.targets[k];
+      const int64_t elements = row_elements(target), element = dtype_bytes(target.dtype);
+      const int64_t row = a.parts[target.part].heads * elements * element;
+      at[k] = -1;
+      if (!target.to_slots || row == 0) continue;
+      streamed[k] = worth_streaming(target.to.data, a.tokens * row, element);
+      const uint32_t together = slots_at_once(target.to, elements, element);
+      if (together == 1 && !streamed[k]) continue;
+      at[k] = slot_bytes;
+      slot_bytes += row;
+      if (together > 1 && together < slots) slots = together;
+    }
+    while (slots > 1 && slots * slot_bytes > kBytes) slots /= 2;
+  }
+  int64_t stage_bytes() const { return (slots * slot_bytes + 63) / 64 * 64; }
+};
+
+// The heads of one thread on their way.
+class Outputs {
+ public:
+  // stage: as many bytes as `ways` asks for; null where all goes straight to its place.
+  Outputs(const Args& a, const Ways& ways, uint8_t* stage) : a_(a), ways_(ways), stage_(stage) {}
+
+  bool staged() const { return stage_ && ways_.slot_bytes > 0; }
+
+  // The next token's heads of a part go to this slot.
+  void begin_slot(int part, int64_t page, uint32_t slot) {
+    if (!stage_) return;
+    const uint32_t next = run_.slot + run_.slots;
+    if (run_.slots > 0 && (page != run_.page || slot != next || slot % ways_.slots == 0))
+      flush(part);
+    if (run_.slots == 0) run_ = {0, page, slot, 0};
+    ++run_.slots;
+  }
+  // Dims or bytes [begin, begin + n) of a head in a target.
+  template <class E>
+  AITER_INLINE void put(int k, int64_t page, uint32_t slot, int64_t head, int64_t begin,
+                        const E* row, int64_t n) {
+    const Target& target = a_.targets[k];
+    const CacheLayout& to = target.to;
+    if (stage_ && ways_.at[k] >= 0) {
+      memcpy(staged<E>(k) + (run_.slots - 1) * heads(k) * row_elements(target) +
+                 head * row_elements(target) + begin,
+             row, n * sizeof(E));
+      return;
+    }
+    const int64_t at = to.at_slot(page, slot) + head * to.head;
+    if (static_cast<E*>(to.data) + at + begin != row) place(to, at, begin, row, n);
+  }
+  // What waits of a part.
+  void flush(int part) {
+    if (run_.slots == 0) return;
+    for (int k = 0; k < a_.target_count; ++k) {
+      if (a_.targets[k].part != part || ways_.at[k] < 0) continue;
+      const int64_t elements = row_elements(a_.targets[k]);
+      with_bits(a_.targets[k].dtype, [&]<class E>(E) {
+        RowFetch none;
+        write_run<E>(a_.targets[k].to, run_, 0, heads(k), elements,
+                     {staged<E>(k), heads(k) * elements, elements},
+                     ways_.streamed[k] ? &streams_[k] : nullptr, none);
+      });
+    }
+    run_.slots = 0;
+  }
+
+ private:
+  int64_t heads(int k) const { return a_.parts[a_.targets[k].part].heads; }
+  template <class E>
+  E* staged(int k) const {
+    return reinterpret_cast<E*>(stage_ + ways_.at[k] * ways_.slots);
+  }
+
+  const Args& a_;
+  const Ways& ways_;
+  uint8_t* stage_;
+  CacheRun run_{};
+  LineStream streams_[Args::kMaxTargets];
+};
 
 struct Vectors : VectorHead, VectorCodes {
   template <class X>
@@ -86,24 +182,22 @@ struct Plain : PlainHead, PlainCodes {
   }
 };
 
-// Head h of a token or slot, of T or, rotated, of floats, into its place.
+// Head h of a token or slot, of T or, rotated, of floats, into target k.
 template <class Row, class T, class X>
-void put(const Args& a, const Target& target, const X* head, int64_t page, uint32_t slot,
-         int64_t h) {
-  const int64_t at = target.to.at_slot(page, slot) + h * target.to.head, count = target.count;
+void put(const Args& a, int k, const X* head, int64_t page, uint32_t slot, int64_t h,
+         Outputs& outputs) {
+  const Target& target = a.targets[k];
+  const int64_t count = target.count;
   head += target.begin;
   if constexpr (__is_same(X, T))
-    if (target.dtype == a.dtype) {
-      if (static_cast<T*>(target.to.data) + at != head) place(target.to, at, 0, head, count);
-      return;
-    }
+    if (target.dtype == a.dtype) return outputs.put(k, page, slot, h, 0, head, count);
   if (target.quant == CacheQuant::kNone) {
     with_float_type(target.dtype, [&]<class C>(C) {
       C numbers[kChunk];
       for (int64_t d = 0; d < count; d += kChunk) {
         const int64_t m = count - d < kChunk ? count - d : kChunk;
         Row::round(head + d, numbers, m);
-        place(target.to, at, d, numbers, m);
+        outputs.put(k, page, slot, h, d, numbers, m);
       }
     });
     return;
@@ -130,10 +224,10 @@ void put(const Args& a, const Target& target, const X* head, int64_t page, uint3
       for (int64_t d = begin; d < end; d += kChunk) {
         const int64_t m = end - d < kChunk ? end - d : kChunk, byte = d * Codec::kBits / 8;
         Row::template encode<Codec>(head + d, m, factor, codes + (at_once ? byte : 0));
-        if (!at_once) place(target.to, at, byte, codes, m * Codec::kBits / 8);
+        if (!at_once) outputs.put(k, page, slot, h, byte, codes, m * Codec::kBits / 8);
       }
     }
-    if (at_once) place(target.to, at, 0, codes, count * Codec::kBits / 8);
+    if (at_once) outputs.put(k, page, slot, h, 0, codes, count * Codec::kBits / 8);
   });
 }
 
@@ -173,82 +267,102 @@ void pool_lines(const PooledHeads& pool, const PooledHeads::Plan& plan, int64_t 
   for (int64_t i = 0; i < dim; ++i) head[i] = weights[i] > 0 ? head[i] / weights[i] : 0.0f;
 }
 
+// Heads [0, heads) of a part, of tokens [begin, end).
 template <class Row, class T>
-void write_tokens(const Args& args, int64_t begin, int64_t end) {
-  const Args a = args;  // what is written may alias the caller's
+void write_part(const Args& a, int i, int64_t begin, int64_t end, Outputs& outputs) {
+  const Part& part = a.parts[i];
+  const bool summed = part.summed(a.dtype), turns_too = part.turns && a.angles.pairs > 0;
   RopeFactors factors;
-  T buffer[Args::kMaxDim];
-  float floats[Args::kMaxDim];  // the sum of a head's parts, or the rotated head
+  alignas(64) T buffer[Args::kMaxDim];
+  alignas(64) float floats[Args::kMaxDim];  // the sum of a head's parts, or the rotated head
+  RowFetch next;                            // the rows of tokens that come soon
+  if (outputs.staged() && !summed && !a.pool.plan) {
+    const int64_t bytes = sizeof(T), row = part.heads * part.from_head * bytes;
+    const int64_t ahead = begin + 8192 / (row + 1) + 1, stride = part.from_token * bytes;
+    next = {static_cast<const char*>(part.from) + ahead * stride, row, stride};
+  }
   for (int64_t t = begin; t < end; ++t) {
     PooledHeads::Plan plan{};
     if (a.pool.plan) plan = a.pool.plan_of(t);
     if (plan.position < 0) continue;
-    // That of its first position turns a head of several.
-    const int64_t turning = a.pool.plan ? plan.position - plan.position % a.pool.ratio : t;
-    int64_t rows[3] = {0, 0, 0};
-    const bool turns = a.angles.pairs > 0 && rope_rows(a.angles, turning, rows);
-    if (turns) factors.load(a.angles, 0, rows, 0, a.angles.pairs);
     int64_t page = 0;
     uint32_t slot = 0;
     const bool found = a.cached && a.find(t, page, slot);
-    bool goes[Args::kMaxTargets], needed[Args::kMaxParts] = {};
+    int to[Args::kMaxTargets], count = 0;
+    int whole = -1;  // rows that take the heads as they are: these are made there
     for (int k = 0; k < a.target_count; ++k) {
-      goes[k] = found || !(a.targets[k].to_slots || a.targets[k].cached_only);
-      if (goes[k]) needed[a.targets[k].part] = true;
+      const Target& target = a.targets[k];
+      if (target.part != i || (!found && (target.to_slots || target.cached_only))) continue;
+      to[count++] = k;
+      if (a.hadamard == 0.0f && target.takes_all(a.dtype, part.dim)) whole = k;
     }
-    for (int i = 0; i < a.part_count; ++i) {
-      if (!needed[i]) continue;
-      const Part& part = a.parts[i];
-      const bool summed = part.summed(a.dtype);
-      const Target* whole = nullptr;  // rows that take the heads as they are: these are made there
-      for (int k = 0; k < a.target_count && a.hadamard == 0.0f; ++k)
-        if (a.targets[k].part == i && goes[k] && a.targets[k].takes_all(a.dtype, part.dim))
-          whole = a.targets + k;
-      for (int64_t h = 0; h < part.heads; ++h) {
-        const int64_t at = t * part.from_token + h * part.from_head;
-        const T* in = static_cast<const T*>(part.from) + at;
-        const T* head = in;
-        T* row = whole ? static_cast<T*>(whole->to.data) + t * whole->to.page + h * whole->to.head
-                       : buffer;
-        if (a.pool.plan) {
-          if constexpr (__is_same(T, float)) {
-            pool_lines<Row>(a.pool, plan, part.dim, row);
-            if (part.norm.on) Row::normalize(part.norm, part.dim, row, row);
-            head = row;
-          }
-        } else if (summed) {
-          sum_parts<Row, T>(a, part, at, floats);
-          if (part.norm.on)
-            Row::normalize(part.norm, part.dim, floats, row);
-          else
-            Row::round(floats, row, part.dim);
-          head = row;
-        } else if (part.norm.on) {
-          Row::normalize(part.norm, part.dim, in, row);
+    if (count == 0) continue;
+    if (found) outputs.begin_slot(i, page, slot);
+    // That of its first position turns a head of several.
+    const int64_t turning = a.pool.plan ? plan.position - plan.position % a.pool.ratio : t;
+    int64_t rows[3] = {0, 0, 0};
+    const bool turns = turns_too && rope_rows(a.angles, turning, rows);
+    if (turns) factors.load(a.angles, 0, rows, 0, a.angles.pairs);
+    for (int64_t h = 0; h < part.heads; ++h) {
+      next.more(part.dim * static_cast<int64_t>(sizeof(T)));
+      const int64_t at = t * part.from_token + h * part.from_head;
+      const T* in = static_cast<const T*>(part.from) + at;
+      const T* head = in;
+      T* row = buffer;
+      if (whole >= 0) {
+        const CacheLayout& rows_of = a.targets[whole].to;
+        row = static_cast<T*>(rows_of.data) + t * rows_of.page + h * rows_of.head;
+      }
+      if (a.pool.plan) {
+        if constexpr (__is_same(T, float)) {
+          pool_lines<Row>(a.pool, plan, part.dim, row);
+          if (part.norm.on) Row::normalize(part.norm, part.dim, row, row);
           head = row;
         }
-        if (part.turns && turns) {
-          if (head == in && row != in) memcpy(row, in, part.dim * sizeof(T));
-          Row::turn(a.angles, factors, row + part.first);
-          head = row;
-        }
-        if (a.hadamard != 0.0f) {
-          Row::copy(head, floats, part.dim);
-          Row::rotate(floats, part.dim, a.hadamard);
-        }
-        for (int k = 0; k < a.target_count; ++k) {
-          const Target& target = a.targets[k];
-          if (target.part != i || !goes[k]) continue;
-          const int64_t its_page = target.to_slots ? page : t;
-          const uint32_t its_slot = target.to_slots ? slot : 0;
-          if (a.hadamard != 0.0f)
-            put<Row, T>(a, target, floats, its_page, its_slot, h);
-          else
-            put<Row, T>(a, target, head, its_page, its_slot, h);
-        }
+      } else if (summed) {
+        sum_parts<Row, T>(a, part, at, floats);
+        if (part.norm.on)
+          Row::normalize(part.norm, part.dim, floats, row);
+        else
+          Row::round(floats, row, part.dim);
+        head = row;
+      } else if (part.norm.on) {
+        Row::normalize(part.norm, part.dim, in, row);
+        head = row;
+      }
+      if (turns) {
+        Row::turn(a.angles, factors, part.dim, part.first, head, row);
+        head = row;
+      }
+      if (a.hadamard != 0.0f) {
+        Row::copy(head, floats, part.dim);
+        Row::rotate(floats, part.dim, a.hadamard);
+      }
+      for (int c = 0; c < count; ++c) {
+        if (to[c] == whole && head == row) continue;
+        const bool to_slots = a.targets[to[c]].to_slots;
+        const int64_t its_page = to_slots ? page : t;
+        const uint32_t its_slot = to_slots ? slot : 0;
+        if (a.hadamard != 0.0f)
+          put<Row, T>(a, to[c], floats, its_page, its_slot, h, outputs);
+        else
+          put<Row, T>(a, to[c], head, its_page, its_slot, h, outputs);
       }
     }
   }
+  outputs.flush(i);
+}
+
+// stage: for Outputs. Part after part, as few rows at a time as possible are read and written side by
+// side, but those of a token stay in the machine's caches.
+template <class Row, class T>
+void write_tokens(const Args& args, int64_t begin, int64_t end, const Ways& ways, uint8_t* stage) {
+  constexpr int64_t kTokens = 64;
+  const Args a = args;  // what is written may alias the caller's
+  Outputs outputs(a, ways, stage);
+  for (int64_t t = begin; t < end; t += kTokens)
+    for (int i = 0; i < a.part_count; ++i)
+      write_part<Row, T>(a, i, t, t + kTokens < end ? t + kTokens : end, outputs);
 }
 
 }  // namespace
@@ -256,14 +370,23 @@ void write_tokens(const Args& args, int64_t begin, int64_t end) {
 void fused_qk_rope_reshape_and_cache_cpu_simd(const Args& a) {
   int64_t dims = 1;
   for (int i = 0; i < a.part_count; ++i) dims += a.parts[i].heads * a.parts[i].dim;
+  if (a.tokens == 0) return;
+  int64_t pieces = a.tokens / (16384 / dims + 1);
+  pieces = pieces < 1 ? 1 : pieces < num_threads() ? pieces : num_threads();
+  const Ways ways(a);
+  const int64_t bytes = ways.stage_bytes() + 64;
+  uint8_t* stages = scratch(pieces * bytes);
   with_float_type(a.dtype, [&]<class T>(T) {
-    parallel_for(a.tokens, 16384 / dims + 1,
-                 [&](int64_t begin, int64_t end) { write_tokens<Vectors, T>(a, begin, end); });
+    parallel_tasks(pieces, [&](int64_t piece, int) {
+      write_tokens<Vectors, T>(a, a.tokens * piece / pieces, a.tokens * (piece + 1) / pieces, ways,
+                               stages + piece * bytes);
+    });
   });
 }
 
 void fused_qk_rope_reshape_and_cache_cpu_ref(const Args& a) {
-  with_float_type(a.dtype, [&]<class T>(T) { write_tokens<Plain, T>(a, 0, a.tokens); });
+  with_float_type(a.dtype,
+                  [&]<class T>(T) { write_tokens<Plain, T>(a, 0, a.tokens, Ways(a), nullptr); });
 }
 
 }  // namespace aiter::AITER_ISA

@@ -75,14 +75,15 @@ void write_tokens(const Args& a, bool parallel) {
           int64_t rows[3] = {0, 0, 0};
           const bool turns = rope_rows(a.angles, t, rows);
           if (turns) factors.load(a.angles, 0, rows, 0, a.angles.pairs);
-          auto turn_head = [&](const T* in) {
-            memcpy(turned, in, a.dim * sizeof(T));
-            if (turns) Row::Head::turn(a.angles, factors, turned);
+          auto turn_head = [&](const T* in) -> const T* {
+            if (!turns) return in;
+            Row::Head::turn(a.angles, factors, a.dim, 0, in, turned);
+            return turned;
           };
           for (int64_t h = 0; h < a.heads; ++h) {
-            turn_head(static_cast<const T*>(a.q) + t * a.q_token + h * a.q_head);
+            const T* q = turn_head(static_cast<const T*>(a.q) + t * a.q_token + h * a.q_head);
             const Scale scale = Row::template encode<Codec>(
-                a, turned, 1e-10f, a.q_out + t * a.q_out_token + h * a.q_out_head);
+                a, q, 1e-10f, a.q_out + t * a.q_out_token + h * a.q_out_head);
             const T weight =
                 static_cast<const T*>(a.weights)[t * a.weights_token + h * a.weights_head];
             a.weights_out[t * a.weights_out_token + h * a.weights_out_head] =
@@ -92,8 +93,7 @@ void write_tokens(const Args& a, bool parallel) {
           uint32_t slot;
           if (t >= a.slots.count || !a.slots.find(t, page, slot)) continue;
           Row::normalize(a, static_cast<const T*>(a.k.from) + t * a.k.from_token, head);
-          turn_head(head);
-          const Scale scale = Row::template encode<Codec>(a, turned, 1e-4f, codes);
+          const Scale scale = Row::template encode<Codec>(a, turn_head(head), 1e-4f, codes);
           place(a.k.to, a.k.to.at_slot(page, slot), 0, codes, a.dim);
           a.k.scale.data[page * a.k.scale.page + slot * a.k.scale.slot] = scale.value;
         }

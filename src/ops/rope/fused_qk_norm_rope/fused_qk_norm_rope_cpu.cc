@@ -21,11 +21,12 @@ void run(const Args& args, int64_t begin, int64_t end) {
       T* row = static_cast<T*>(s.out) + s.out_tokens.offset(t);
       const int64_t turning = a.nope_first ? s.dim - 2 * a.angles.pairs : 0;
       for (int64_t h = 0; h < s.heads; ++h, in += s.in_head, row += s.out_head) {
-        if (s.norm.on)
-          Head::normalize(s.norm, s.dim, in, row);
-        else if (row != in)
+        const bool turned = i < 2 && turns;
+        if (s.norm.on) Head::normalize(s.norm, s.dim, in, row);
+        if (turned)
+          Head::turn(a.angles, factors, s.dim, turning, s.norm.on ? row : in, row);
+        else if (!s.norm.on && row != in)
           memcpy(row, in, s.dim * sizeof(T));
-        if (i < 2 && turns) Head::turn(a.angles, factors, row + turning);
       }
     }
   }

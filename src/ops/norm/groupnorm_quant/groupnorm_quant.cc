@@ -11,7 +11,7 @@ namespace aiter {
 
 struct GroupnormQuantProblem {
   DType dtype, code, scale;
-  int64_t batch, channels, groups, space, cols, group_cols;
+  int64_t batch, channels, groups, space, rows, cols, group_cols;
   bool channels_last;
   bool aligned16;  // rows begin at, and are, multiples of 16 bytes
 };
@@ -138,6 +138,7 @@ extern "C" aiter_status aiter_groupnorm_quant(
                                         norm.channels,
                                         norm.groups,
                                         norm.space,
+                                        args.rows,
                                         cols,
                                         args.out.group_cols,
                                         norm.channels_last != 0,

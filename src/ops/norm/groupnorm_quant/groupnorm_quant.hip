@@ -16,19 +16,13 @@ AITER_DEVICE void group_moments(const GroupnormQuantArgs& a) {
   a.moments[2 * group.group + 1] = group.scale;
 }
 
-// GPUs divide slowly, and 64 bits more slowly.
-AITER_DEVICE int64_t quotient(int64_t a, int64_t b) {
-  if ((a | b) >> 32) return a / b;
-  return static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
-}
-
 // What the numbers of a plane's columns become: (x - mean) * gain + bias; of columns that are not there, 0.
 template <class T>
 struct ColumnAffine {
   static constexpr int N = GroupnormQuantArgs::kColumns, kPack = kPackSize<T, true>;
   float mean[N], gain[N], bias[N];
 
-  AITER_DEVICE void load(const GroupnormQuantArgs& a, int64_t plane, int column) {
+  AITER_DEVICE void load(const GroupnormQuantArgs& a, int plane, int column) {
     const GroupnormArgs& norm = a.norm;
     if (norm.channels_last)
       load_channels(a, plane, column);
@@ -38,12 +32,12 @@ struct ColumnAffine {
 
  private:
   // Columns are the channels of an image.
-  AITER_DEVICE void load_channels(const GroupnormQuantArgs& a, int64_t image, int column) {
+  AITER_DEVICE void load_channels(const GroupnormQuantArgs& a, int image, int column) {
     const GroupnormArgs& norm = a.norm;
     // There are few channels: their rows are in registers.
     const int in_group = static_cast<int>(norm.channels) / static_cast<int>(norm.groups);
     int group = column / in_group, left = in_group - (column - group * in_group);
-    const float* moments = a.moments + 2 * (image * norm.groups + group);
+    const float* moments = a.moments + 2 * (static_cast<int64_t>(image) * norm.groups + group);
     AITER_UNROLL
     for (int p = 0; p < N; p += kPack) {
       float w[kPack], b[kPack];
@@ -65,9 +59,10 @@ struct ColumnAffine {
   // All columns are of one channel.
   AITER_DEVICE void load_one(const GroupnormQuantArgs& a, int64_t plane) {
     const GroupnormArgs& norm = a.norm;
-    const int64_t image = quotient(plane, norm.channels), channel = plane - image * norm.channels;
-    const int64_t group = quotient(channel, quotient(norm.channels, norm.groups));
-    const float* moments = a.moments + 2 * (image * norm.groups + group);
+    const int channels = static_cast<int>(norm.channels), groups = static_cast<int>(norm.groups);
+    const int image = plane / channels, channel = plane - image * channels;
+    const int64_t group = static_cast<int64_t>(image) * groups + channel / (channels / groups);
+    const float* moments = a.moments + 2 * group;
     const float w = norm.w ? load_float(norm.w, channel, norm.w_dtype) : 1.0f;
     const float b = norm.b ? load_float(norm.b, channel, norm.w_dtype) : 0.0f;
     AITER_UNROLL
@@ -75,7 +70,7 @@ struct ColumnAffine {
   }
 };
 
-// Rows of which each thread takes N columns; kPlain: without factors of channels and an unquantized copy.
+// Rows, fewer than 2^31, of which each thread takes N columns; kPlain: without factors of channels and an unquantized copy.
 template <class T, class Codes, RowGroups kGroups, bool kPlain>
 AITER_DEVICE void quantize_rows(const GroupnormQuantArgs& a) {
   constexpr int N = GroupnormQuantArgs::kColumns;
@@ -88,7 +83,7 @@ AITER_DEVICE void quantize_rows(const GroupnormQuantArgs& a) {
   const int64_t block = block_index_x() + static_cast<int64_t>(block_index_y()) * grid_blocks();
   const int in_block = threads > kWave ? 0 : thread_index() / threads;
   ColumnAffine<T> affine;
-  int64_t known = -1;  // the plane whose affine it is
+  int known = -1;  // the plane whose affine it is
   // A block has neighbouring rows, which are of one plane, mostly.
   for (int i = 0; i < a.rows_of_thread; ++i) {
     const int64_t first = (block * a.rows_of_thread + i) * rows_of_block;
@@ -98,7 +93,7 @@ AITER_DEVICE void quantize_rows(const GroupnormQuantArgs& a) {
     const int64_t r = there ? first + in_block : a.rows - 1, at = r * q.cols;
     Packs<T, N> packs;
     packs.load(numbers + at, column, q.cols);
-    const int64_t plane = quotient(r, a.rows_of_plane);
+    const int plane = static_cast<int>(r) / static_cast<int>(a.rows_of_plane);
     if (plane != known) affine.load(a, plane, column);
     known = plane;
     float v[N], amax = 0;
@@ -120,8 +115,7 @@ AITER_DEVICE void quantize_rows(const GroupnormQuantArgs& a) {
       smooth.load(a.smooth, column, norm.channels_last ? q.cols : 0);
       float factor[N], one = 0;
       smooth.to_floats(factor);
-      if (!norm.channels_last)
-        one = a.smooth[plane - quotient(plane, norm.channels) * norm.channels];
+      if (!norm.channels_last) one = a.smooth[plane % static_cast<int>(norm.channels)];
       AITER_UNROLL
       for (int k = 0; k < N; ++k) v[k] *= norm.channels_last ? factor[k] : one;
     }

@@ -78,8 +78,15 @@ void for_pieces(const ElementwiseArgs& a, F&& f) {
     across = across || (a.in[k] && a.in_stride[k][inner] != 0 && a.in_stride[k][inner] != 1);
     turns = turns || lies_across(a, k);
   }
+  // Pieces of rows next to tiles are too short for the machine to see them come.
+  constexpr int64_t kRowsAhead = 16;
   const int64_t piece = across && middle >= 0 ? TurnedTile::kCols : 65536;
-  const int64_t pieces = (cols + piece - 1) / piece;
+  // Tiles end where cache lines of the output do, or lines would be written in two parts.
+  const int64_t out_bytes = dtype_bytes(a.out_dtype);
+  int64_t lead = 0;
+  if (turns && a.out_stride[inner] == 1 && a.out_stride[middle] * out_bytes % 64 == 0)
+    lead = static_cast<int64_t>(reinterpret_cast<uintptr_t>(a.out) % 64) / out_bytes;
+  const int64_t pieces = (cols + lead + piece - 1) / piece;
   const int64_t block = turns ? TurnedTile::kRows : across ? 32 : cols < 32768 ? 32768 / cols : 1;
   const int64_t blocks = (rows + block - 1) / block;
   const int64_t units = outer * blocks * pieces;
@@ -90,11 +97,12 @@ void for_pieces(const ElementwiseArgs& a, F&& f) {
     uint8_t* memory = turns ? scratch((kOperands - 1) * TurnedTile::kMaxBytes) : nullptr;
     for (int64_t u = begin; u < end; ++u) {
       // Downwards where tiles are turned: their lines follow each other.
-      const int64_t col = (turns ? u / blocks : u) % pieces * piece;
+      const int64_t begin_col = (turns ? u / blocks : u) % pieces * piece - lead;
+      const int64_t col = begin_col > 0 ? begin_col : 0, end_col = begin_col + piece;
       const int64_t row = (turns ? u : u / pieces) % blocks * block;
       int64_t rest = u / pieces / blocks, index[ElementwiseArgs::kMaxRank];
       for (int i = middle - 1; i >= 0; --i) index[i] = rest % a.extent[i], rest /= a.extent[i];
-      const int64_t n = cols - col < piece ? cols - col : piece;
+      const int64_t n = (cols < end_col ? cols : end_col) - col;
       const int64_t row_end = rows - row < block ? rows : row + block;
       Offsets offsets, step;
       for (int k = 0; k < kOperands; ++k) {
@@ -111,9 +119,15 @@ void for_pieces(const ElementwiseArgs& a, F&& f) {
         offsets.at[k] = 0, step.at[k] = TurnedTile::kCols;
       }
       for (int64_t r = row; r < row_end; ++r) {
-        if (turns && row_end < rows)
-          for (const TurnedTile& tile : tiles)
-            if (tile.to) tile.prefetch_below(r - row, n);
+        if (turns)
+          for (int k = 0; k + 1 < kOperands; ++k) {
+            if (tiles[k].to && row_end < rows) tiles[k].prefetch_below(r - row, n);
+            if (tiles[k].to || !a.in[k] || r + kRowsAhead >= rows) continue;
+            const int64_t bytes = dtype_bytes(a.in_dtype[k]);
+            prefetch<true>(static_cast<const char*>(a.in[k]) +
+                               (offsets.at[k] + kRowsAhead * step.at[k]) * bytes,
+                           static_cast<int>(n * bytes));
+          }
         f(operands, offsets, n);
         for (int k = 0; k < kOperands; ++k) offsets.at[k] += step.at[k];
       }

@@ -44,6 +44,8 @@ CASES = [
       for d in DTYPES for c in (0, 1)
       for more in ({"weight": "none"}, {"bias": "none"}, {"weight": "fp32", "bias": "fp32"},
                    {"values": "offset"})),
+    *(Case("edge", shape=(2, n, 5, n), groups=2, dtype=d, last=c, values="offset", quant=q)
+      for n in (24, 40) for d in ("fp16", "fp32") for c in (0, 1) for q in (Quant(INT8), Quant(FP8, 32))),
     *(Case("edge", shape=s, groups=2, dtype="fp32", last=c)
       for s in ((0, 4, 3), (2, 0, 3), (2, 4, 0)) for c in (0, 1)),
     *(Case("edge", shape=(1, 8, 64), groups=2, dtype="bf16", last=c, values="special", quant=q)

@@ -27,7 +27,7 @@ struct ColumnAffine {
     if (norm.channels_last)
       load_channels(a, plane, column);
     else
-      load_one(a, plane);
+      load_one(a, plane, column);
   }
 
  private:
@@ -57,7 +57,7 @@ struct ColumnAffine {
   }
 
   // All columns are of one channel.
-  AITER_DEVICE void load_one(const GroupnormQuantArgs& a, int64_t plane) {
+  AITER_DEVICE void load_one(const GroupnormQuantArgs& a, int plane, int column) {
     const GroupnormArgs& norm = a.norm;
     const int channels = static_cast<int>(norm.channels), groups = static_cast<int>(norm.groups);
     const int image = plane / channels, channel = plane - image * channels;
@@ -66,11 +66,17 @@ struct ColumnAffine {
     const float w = norm.w ? load_float(norm.w, channel, norm.w_dtype) : 1.0f;
     const float b = norm.b ? load_float(norm.b, channel, norm.w_dtype) : 0.0f;
     AITER_UNROLL
-    for (int k = 0; k < N; ++k) mean[k] = moments[0], gain[k] = moments[1] * w, bias[k] = b;
+    for (int k = 0; k < N; ++k) {
+      const bool there = column + k < a.out.cols;
+      mean[k] = there ? moments[0] : 0.0f;
+      gain[k] = there ? moments[1] * w : 0.0f;
+      bias[k] = there ? b : 0.0f;
+    }
   }
 };
 
-// Rows, fewer than 2^31, of which each thread takes N columns; kPlain: without factors of channels and an unquantized copy.
+// Rows, fewer than 2^31, of which each thread takes N columns. kPlain: without factors of channels and
+// an unquantized copy.
 template <class T, class Codes, RowGroups kGroups, bool kPlain>
 AITER_DEVICE void quantize_rows(const GroupnormQuantArgs& a) {
   constexpr int N = GroupnormQuantArgs::kColumns;

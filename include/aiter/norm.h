@@ -203,19 +203,20 @@ typedef struct aiter_groupnorm_quant_opts {
  * v is not rounded: codes and scales are those that aiter_quantize gives for v * smooth in fp32. (v
  * itself has the accuracy of the norm: two rows of this operator may give neighbouring codes.)
  *
- * A row, which per-token scales are of and groups of columns lie within, is x's last axis: the channels
- * of a pixel with opts.channels_last; otherwise neighbours of one channel, so that (batch, channels,
- * places) has a scale for each channel of an image.
+ * A row, which per-token scales are of and groups of columns lie within, is x's last axis: the
+ * channels of a pixel with opts.channels_last; otherwise neighbours of one channel, so that (batch,
+ * channels, places) has a scale for each channel of an image.
  *
- * x, residual_in, w, b, residual_out: as for aiter_groupnorm or aiter_add_groupnorm. Both residuals or
- *              neither; with them the norm is that of the rounded sum.
+ * x, residual_in, w, b, residual_out: as for aiter_groupnorm or aiter_add_groupnorm. Both residuals
+ *              or neither; with them the norm is that of the rounded sum.
  * smooth:      (channels) f32, contiguous; NULL = ones (SmoothQuant).
- * y, y_scale:  as codes and scale of aiter_quantize for numbers of x's shape. Groups of all columns,
- *              16, 32, 64 or 128; a scale for all must be given (opts.quant).
- * moments:     (batch, num_groups, 2) f32, contiguous: mean and 1 / sqrt(variance + eps) of each group.
+ * y, y_scale:  as codes and scale of aiter_quantize for numbers of x's shape. Groups of all
+ *              columns, 16, 32, 64 or 128; a scale for all must be given (opts.quant).
+ * moments:     (batch, num_groups, 2) f32, contiguous, an output: mean and 1 / sqrt(variance + eps)
+ *              of each group.
  * unquantized: like x, contiguous, of x's dtype or f32: v; NULL = not wanted.
- * y, moments and unquantized overlap no other tensor. Any dimension of x may be 0: nothing is written.
- * Accuracy of v: as aiter_groupnorm. @since 0.1 unstable */
+ * y, moments and unquantized overlap no other tensor. Any dimension of x may be 0: nothing is
+ * written. Accuracy of v: as aiter_groupnorm. @since 0.1 unstable */
 AITER_API aiter_status aiter_groupnorm_quant(
     const aiter_tensor* x, const aiter_tensor* residual_in, const aiter_tensor* w,
     const aiter_tensor* b, const aiter_tensor* smooth, const aiter_tensor* y,

@@ -1,5 +1,5 @@
-// Group norms: the moments of groups, then what is written, as an epilogue that has the numbers in the
-// cache.
+// Group norms: the moments of groups, then what is written, as an epilogue that has the numbers in
+// the cache.
 #pragma once
 
 #include "ops/norm/groupnorm/groupnorm_args.h"
@@ -42,9 +42,9 @@ AITER_INLINE void normalize_columns(const GroupnormArgs& a, int64_t n, const T* 
       NothingAhead{}, x, to.mean, to.gain, to.bias);
 }
 
-// (batch, channels, space), where a group is a row of neighbours. write(plane, x, affine, buffer) takes
-// the numbers of a channel of an image; buffer: `floats` floats for each thread. moments, unless null:
-// mean and scale of each group.
+// (batch, channels, space), where a group is a row of neighbours. write(plane, x, affine, buffer)
+// takes the numbers of a channel of an image; buffer: `floats` floats for each thread. moments,
+// unless null: mean and scale of each group.
 template <class T, class W, class Write>
 AITER_INLINE void groups_of_rows(const GroupnormArgs& a, float* moments, int64_t floats,
                                  Write&& write) {
@@ -114,8 +114,8 @@ void channel_moments(const T* x, int64_t channels, int64_t begin, int64_t end, C
 }
 
 // (batch, space, channels): the moments of blocks of places, channel by channel, are put together
-// in their order, whatever the threads; then those of the channels of a group. write(row, x, affine,
-// buffer) takes the channels of a place; the rest as above.
+// in their order, whatever the threads; then those of the channels of a group. write(row, x,
+// affine, buffer) takes the channels of a place; the rest as above.
 template <class T, class W, class Write>
 AITER_INLINE void groups_of_columns(const GroupnormArgs& a, float* group_moments, int64_t floats,
                                     Write&& write) {
@@ -179,8 +179,8 @@ AITER_INLINE void groups_of_columns(const GroupnormArgs& a, float* group_moments
   }
 }
 
-// By obvious code: the sum with the residual, and found(group, mean, scale) for each group, which calls
-// each(f) to have f(where, channel) called for all its numbers.
+// By obvious code: the sum with the residual, and found(group, mean, scale, each) for each group;
+// each(f) calls f(where, channel) for all its numbers.
 template <class T, class Found>
 void plain_groups(const GroupnormArgs& a, Found&& found) {
   const int64_t in_group = a.channels / a.groups;

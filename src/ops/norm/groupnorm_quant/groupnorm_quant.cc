@@ -13,7 +13,8 @@ struct GroupnormQuantProblem {
   DType dtype, code, scale;
   int64_t batch, channels, groups, space, rows, cols, group_cols;
   bool channels_last;
-  bool aligned16;  // rows begin at, and are, multiples of 16 bytes
+  bool aligned16;     // rows begin at, and are, multiples of 16 bytes
+  bool in_registers;  // of at most kMaxCols columns, and fewer than 2^31
 };
 
 AITER_CPU_ROW(groupnorm_quant_cpu_simd, GroupnormQuantArgs)
@@ -53,8 +54,7 @@ static void groupnorm_quant_hip_vec(const GroupnormQuantArgs& given, const Call&
   const int64_t wave = device.wave;
   args.threads_per_row = quant_threads_per_row(args.out, GroupnormQuantArgs::kColumns, 1, wave);
   const int64_t parallel = args.threads_per_row <= wave ? 128 / args.threads_per_row : 1;
-  // Channels last, rows share what a thread knows of its columns; yet there are blocks for all of the
-  // GPU.
+  // Channels last, rows share what a thread knows of its columns; yet blocks fill the GPU.
   const int64_t fill = device.multiprocessors * 16 * parallel;
   args.rows_of_thread = args.norm.channels_last
                             ? static_cast<int32_t>(std::clamp<int64_t>(args.rows / fill, 1, 8))
@@ -131,6 +131,7 @@ extern "C" aiter_status aiter_groupnorm_quant(
                            is_aligned16(norm.sum) && is_aligned16(norm.y) && is_aligned16(norm.w) &&
                            is_aligned16(norm.b) && is_aligned16(args.smooth) &&
                            cols * dtype_bytes(norm.dtype) % 16 == 0;
+    const bool in_registers = cols <= GroupnormQuantArgs::kMaxCols && args.rows <= INT32_MAX;
     const GroupnormQuantProblem problem{norm.dtype,
                                         args.out.spec.code,
                                         args.out.spec.scale,
@@ -142,7 +143,8 @@ extern "C" aiter_status aiter_groupnorm_quant(
                                         cols,
                                         args.out.group_cols,
                                         norm.channels_last != 0,
-                                        aligned16};
+                                        aligned16,
+                                        in_registers};
     dispatch(groupnorm_quant_op, kRows, problem, args, x.device(), stream, opts.flags);
   });
 }

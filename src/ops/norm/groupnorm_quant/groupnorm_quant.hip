@@ -16,7 +16,7 @@ AITER_DEVICE void group_moments(const GroupnormQuantArgs& a) {
   a.moments[2 * group.group + 1] = group.scale;
 }
 
-// What the numbers of a plane's columns become: (x - mean) * gain + bias; of columns that are not there, 0.
+// What the numbers of a plane's columns become: (x - mean) * gain + bias; 0 where there is no column.
 template <class T>
 struct ColumnAffine {
   static constexpr int N = GroupnormQuantArgs::kColumns, kPack = kPackSize<T, true>;
@@ -75,8 +75,8 @@ struct ColumnAffine {
   }
 };
 
-// Rows, fewer than 2^31, of which each thread takes N columns. kPlain: without factors of channels and
-// an unquantized copy.
+// Rows, fewer than 2^31, of which each thread takes N columns. kPlain: without factors of channels
+// and an unquantized copy.
 template <class T, class Codes, RowGroups kGroups, bool kPlain>
 AITER_DEVICE void quantize_rows(const GroupnormQuantArgs& a) {
   constexpr int N = GroupnormQuantArgs::kColumns;

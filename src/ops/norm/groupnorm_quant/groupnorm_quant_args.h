@@ -5,8 +5,9 @@
 
 namespace aiter {
 
-// Rows of the quantized numbers are those of x's last axis. It is the channels where norm.channels_last
-// says so, which it does for x of two dimensions, too; otherwise a row is of one channel.
+// Rows of the quantized numbers are those of x's last axis. It is the channels where
+// norm.channels_last says so, which it does for x of two dimensions, too; otherwise a row is of one
+// channel.
 struct GroupnormQuantArgs {
   static constexpr int kThreads = 512;  // GPU: of a block at most
   static constexpr int kPacks = 4;      // GPU, moments: of a thread, in registers

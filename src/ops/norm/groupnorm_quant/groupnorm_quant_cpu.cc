@@ -5,7 +5,7 @@
 namespace aiter::AITER_ISA {
 namespace {
 
-// The unquantized copy, and codes, of row r, whose norm is v; factor: of smooth, a pointer or Repeated.
+// The unquantized copy, and codes, of row r, whose norm is v; factor: of smooth, as in Affine.
 template <class T, class P>
 AITER_INLINE void store_row(const GroupnormQuantArgs& a, int64_t r, float* v, P factor,
                             bool y_streamed, bool codes_streamed) {
@@ -29,7 +29,7 @@ bool evenly_apart(const Rows& rows, int64_t step) {
   return rows.inner_stride == step && rows.outer_stride == rows.inner * step;
 }
 
-// Rows of a plane that follow each other, as groups of one row: short rows take long to begin with.
+// Rows of a plane that follow each other, as groups of one row: beginning a row takes long.
 GroupnormQuantArgs with_long_rows(GroupnormQuantArgs a) {
   QuantOut& q = a.out;
   const int64_t groups = q.cols / q.group_cols, space = a.norm.space;

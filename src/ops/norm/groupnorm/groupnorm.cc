@@ -13,35 +13,82 @@ struct GroupnormProblem {
   DType dtype;
   int64_t batch, channels, groups, space;
   bool channels_last;
-  bool aligned16;  // the neighbours in memory that share a channel, or a group, come in 16 bytes
+  int pack_bytes;  // 16, 4 or 0: the neighbours in memory that share a channel, or a group, come in such
 };
 
 AITER_CPU_ROW(groupnorm_cpu_simd, GroupnormArgs)
 AITER_CPU_ROW(groupnorm_cpu_ref, GroupnormArgs)
 
-static void groupnorm_hip(const FloatKernels& kernels, int64_t pack, const GroupnormArgs& args,
-                          const Call& call) {
+constexpr int64_t kWidth = 1 << 20;  // of a grid, in bundles
+
+// Groups that a block takes together. With channels last a group's part of a place can be less than a
+// line of memory, which blocks then read several times: so there are as many as fill one, unless
+// most of the GPU would be idle.
+static int64_t groupnorm_bundle(const GroupnormArgs& args, int64_t pack, int64_t most_team,
+                                int64_t multiprocessors) {
+  const int64_t in_group = args.channels / args.groups, bytes = in_group * dtype_bytes(args.dtype);
+  const int64_t groups = args.batch * args.groups;
+  int64_t bundle = 1;
+  for (int64_t b = 2; bundle * bytes < 128 && b <= 32; ++b) {
+    if (args.groups % b || b * in_group / pack > GroupnormArgs::kThreads) continue;
+    if (bundle * bytes >= 32 && groups / b * most_team < multiprocessors) break;
+    bundle = b;
+  }
+  return groups / bundle <= kWidth ? bundle : 1;  // kernels find it from the grid
+}
+
+// `places` is for channels last, with threads that keep to their channels; either may be null.
+static void groupnorm_hip(const FloatKernels* groups, const FloatKernels* places, int64_t pack,
+                          const GroupnormArgs& args, const Call& call) {
   if (args.channels == 0 || args.space == 0) return;
-  const int64_t packs = args.channels / args.groups * args.space / pack;
-  const int64_t threads = (packs + GroupnormArgs::kPacks - 1) / GroupnormArgs::kPacks;
-  constexpr int64_t kWidth = 1 << 20;
-  const int64_t blocks = args.batch * args.groups;
-  launch(kernels[args.dtype], call,
-         {.x = std::min(blocks, kWidth),
-          .y = (blocks + kWidth - 1) / kWidth,
-          .threads = static_cast<int>(
-              std::clamp<int64_t>((threads + 63) / 64 * 64, 64, GroupnormArgs::kThreads))},
+  const Device& device = device_of(call.device);
+  const int64_t in_group = args.channels / args.groups, most_team = largest_team(call);
+  const bool by_places =
+      places && (!groups || (args.channels_last && in_group / pack <= GroupnormArgs::kThreads));
+  const int64_t bundle =
+      by_places ? groupnorm_bundle(args, pack, most_team, device.multiprocessors) : 1;
+  const int64_t bundles = args.batch * args.groups / bundle;
+  const int64_t packs = bundle * in_group * args.space / pack;
+  const int64_t pack_bytes = pack * dtype_bytes(args.dtype);
+  const int64_t kept_bytes = GroupnormArgs::kThreads * GroupnormArgs::kPacks * 1024 / device.wave;
+  // A team that keeps it all and fills the GPU.
+  constexpr int64_t most_threads = 256;  // more take longer in step
+  const int64_t fill =
+      std::min(packs, device.multiprocessors * 1024 / std::max<int64_t>(bundles, 1));
+  int64_t team = 1;
+  while (team < most_team && (packs * pack_bytes > team * kept_bytes || fill > team * most_threads))
+    team *= 2;
+  const int64_t of_block = (packs + team - 1) / team;  // packs
+  const int64_t least = by_places ? bundle * in_group / pack : 1;
+  const int64_t threads = std::min<int64_t>(
+      (std::max(std::min(of_block, std::max(least, most_threads)), least) + 63) / 64 * 64,
+      GroupnormArgs::kThreads);
+  const int64_t a_step = (by_places ? threads / least * least : threads) * team;
+  const int64_t in_thread = (packs + a_step - 1) / a_step;
+  const int kept = static_cast<int>(std::min(kept_bytes, threads * in_thread * pack_bytes));
+  launch((by_places ? *places : *groups)[args.dtype], call,
+         {.x = std::min(bundles, kWidth) * team,
+          .y = (bundles + kWidth - 1) / kWidth,
+          .threads = static_cast<int>(threads),
+          .shared_bytes = kept,
+          .team = static_cast<int>(team)},
          args);
 }
 
 static void groupnorm_hip_vec(const GroupnormArgs& args, const Call& call) {
-  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(groupnorm, hip_vec);
-  groupnorm_hip(kernels, 16 / dtype_bytes(args.dtype), args, call);
+  static constexpr FloatKernels groups = AITER_FLOAT_KERNELS(groupnorm, hip_vec),
+                                places = AITER_FLOAT_KERNELS(groupnorm, hip_vec_places);
+  groupnorm_hip(&groups, &places, 16 / dtype_bytes(args.dtype), args, call);
+}
+
+static void groupnorm_hip_word(const GroupnormArgs& args, const Call& call) {
+  static constexpr FloatKernels places = AITER_FLOAT_KERNELS(groupnorm, hip_word_places);
+  groupnorm_hip(nullptr, &places, 4 / dtype_bytes(args.dtype), args, call);
 }
 
 static void groupnorm_hip_any(const GroupnormArgs& args, const Call& call) {
-  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(groupnorm, hip_any);
-  groupnorm_hip(kernels, 1, args, call);
+  static constexpr FloatKernels groups = AITER_FLOAT_KERNELS(groupnorm, hip_any);
+  groupnorm_hip(&groups, nullptr, 1, args, call);
 }
 
 static constexpr Row<GroupnormProblem, GroupnormArgs> kRows[] = {
@@ -66,13 +113,27 @@ static void groupnorm(const Check& check, const aiter_tensor* x_, const aiter_te
       residual_in, &args);
   y.dtype_of(x).shape_of(x).contiguous().on_device_of(x);
   args.y = y.data();
+  const int64_t bytes = dtype_bytes(args.dtype);
   const int64_t together = args.channels_last ? args.channels / args.groups : args.space;
-  const bool aligned16 = is_aligned16(args.x) && is_aligned16(args.y) && is_aligned16(args.w) &&
-                         is_aligned16(args.b) && is_aligned16(args.residual) &&
-                         is_aligned16(args.sum) && together * dtype_bytes(args.dtype) % 16 == 0;
-  const GroupnormProblem problem{args.dtype,  args.batch, args.channels,
-                                 args.groups, args.space, args.channels_last != 0,
-                                 aligned16};
+  auto in_packs_of = [&](int64_t pack_bytes) {
+    auto aligned = [](const void* data, int64_t to) {
+      return !data || reinterpret_cast<uintptr_t>(data) % std::min<int64_t>(to, 16) == 0;
+    };
+    const int64_t of_vector = pack_bytes / bytes * dtype_bytes(args.w_dtype);
+    return together * bytes % pack_bytes == 0 && aligned(args.x, pack_bytes) &&
+           aligned(args.y, pack_bytes) && aligned(args.residual, pack_bytes) &&
+           aligned(args.sum, pack_bytes) && aligned(args.w, of_vector) &&
+           aligned(args.b, of_vector);
+  };
+  const GroupnormProblem problem{args.dtype,
+                                 args.batch,
+                                 args.channels,
+                                 args.groups,
+                                 args.space,
+                                 args.channels_last != 0,
+                                 in_packs_of(16)  ? 16
+                                 : in_packs_of(4) ? 4
+                                                  : 0};
   dispatch(groupnorm_op, kRows, problem, args, x.device(), stream, opts.flags);
 }
 

@@ -4,55 +4,62 @@
 
 namespace aiter {
 
-template <class T, int N, class Index>
-AITER_DEVICE void groupnorm(const GroupnormArgs& a) {
-  using Group = GroupNorm<T, N, Index, GroupnormArgs::kPacks, GroupnormArgs::kThreads>;
-  Group group(a);
+template <class T, int N, class Index, bool kPlaces>
+AITER_DEVICE void groupnorm(const GroupnormArgs& a, char* shared) {
+  using Group = GroupNorm<T, N, Index, kPlaces, true>;
+  using Place = typename Group::Place;
+  Group group(a, shared);
   if (!group.there()) return;
   group.read();
-  using Place = typename Group::Place;
-  auto vector = [&] AITER_LAMBDA(const void* from, const Place& place, float (&to)[N]) {
-    if (a.channels_last)
-      return load_floats<N, T>(from, a.w_dtype, group.channel + static_cast<int64_t>(place.p) * N,
-                               to);
-    const float one = load_float(from, group.channel + place.row, a.w_dtype);
-    AITER_UNROLL
-    for (int k = 0; k < N; ++k) to[k] = one;
-  };
-  group.each_pack([&] AITER_LAMBDA(const Pack<T, N>& pack, const Place& place) {
-    float v[N], gain[N];
-    pack.to_floats(v);
-    AITER_UNROLL
-    for (int k = 0; k < N; ++k) v[k] = (v[k] - group.mean) * group.scale;
+  float gain[N], bias[N];
+  auto load_vectors = [&] AITER_LAMBDA(const Place& place) {
+    auto load = [&] AITER_LAMBDA(const void* from, float (&to)[N]) {
+      if (kPlaces || a.channels_last)
+        return load_floats<N, T>(from, a.w_dtype, group.channel + static_cast<int64_t>(place.p) * N,
+                                 to);
+      const float one = load_float(from, group.channel + place.row, a.w_dtype);
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k) to[k] = one;
+    };
     if (a.w) {
-      vector(a.w, place, gain);
+      load(a.w, gain);
       AITER_UNROLL
-      for (int k = 0; k < N; ++k) v[k] *= gain[k];
+      for (int k = 0; k < N; ++k) gain[k] *= group.scale;
     }
-    if (a.b) {
-      vector(a.b, place, gain);
-      AITER_UNROLL
-      for (int k = 0; k < N; ++k) v[k] += gain[k];
-    }
+    if (a.b) load(a.b, bias);
+  };
+  AITER_UNROLL
+  for (int k = 0; k < N; ++k) gain[k] = group.scale, bias[k] = 0.0f;
+  if (kPlaces) load_vectors(group.first);
+  const bool affine = a.w || a.b;
+  group.each_pack([&] AITER_LAMBDA(const Pack<T, N>& pack, const Place& place) {
+    float v[N];
+    pack.to_floats(v);
+    if (!kPlaces && affine) load_vectors(place);
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) v[k] = fma(v[k] - group.mean, gain[k], bias[k]);
     if (a.silu) {
       AITER_UNROLL
       for (int k = 0; k < N; ++k) v[k] *= sigmoid(v[k]);
     }
-    store_floats<N>(static_cast<T*>(a.y) + place.at, v);
+    store_at_once(static_cast<T*>(a.y) + place.at, Pack<T, N>::from_floats(v));
   });
 }
 
 }  // namespace aiter
 
-// Blocks have half of these threads: two of them then find registers.
-#define AITER_GROUPNORM(row, N, Index, T)                                   \
-  AITER_KERNEL(groupnorm_##row##_##T, 1024)(const aiter::GroupnormArgs a) { \
-    aiter::wait_for_previous_kernel();                                      \
-    aiter::groupnorm<aiter::T, N, Index>(a);                                \
+// Blocks have a third of these threads: three of them then find registers.
+#define AITER_GROUPNORM(row, N, Index, kPlaces, T)                         \
+  AITER_KERNEL(groupnorm_##row##_##T, 768)(const aiter::GroupnormArgs a) { \
+    AITER_DYNAMIC_SHARED(shared);                                          \
+    aiter::wait_for_previous_kernel();                                     \
+    aiter::groupnorm<aiter::T, N, Index, kPlaces>(a, shared);              \
   }
 #define AITER_GROUPNORM_ROWS(T)                                        \
-  AITER_GROUPNORM(hip_vec, (aiter::kPackSize<aiter::T, true>), int, T) \
-  AITER_GROUPNORM(hip_any, 1, aiter::int64_t, T)
+  AITER_GROUPNORM(hip_vec, 16 / sizeof(aiter::T), int, false, T)       \
+  AITER_GROUPNORM(hip_vec_places, 16 / sizeof(aiter::T), int, true, T) \
+  AITER_GROUPNORM(hip_word_places, 4 / sizeof(aiter::T), int, true, T) \
+  AITER_GROUPNORM(hip_any, 1, aiter::int64_t, false, T)
 AITER_GROUPNORM_ROWS(f32)
 AITER_GROUPNORM_ROWS(f16)
 AITER_GROUPNORM_ROWS(bf16)

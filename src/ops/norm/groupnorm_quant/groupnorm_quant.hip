@@ -8,10 +8,10 @@ namespace aiter {
 
 template <class T, int N, class Index>
 AITER_DEVICE void group_moments(const GroupnormQuantArgs& a) {
-  GroupNorm<T, N, Index, GroupnormQuantArgs::kPacks, GroupnormQuantArgs::kThreads> group(a.norm);
+  GroupNorm<T, N, Index, false, false> group(a.norm, nullptr);
   if (!group.there()) return;
   group.read();
-  if (group.t != 0) return;
+  if (thread_index() != 0) return;
   a.moments[2 * group.group] = group.mean;
   a.moments[2 * group.group + 1] = group.scale;
 }

@@ -26,13 +26,24 @@ static int64_t partial_floats(int64_t rows, int64_t hidden) {
   return std::min(rows * hidden, most);
 }
 
-static void norm_backward_hip(const Kernel& rms, const Kernel& layer, const FloatKernels& sum,
-                              int pack, int chunks, NormBackwardArgs args, const Call& call) {
+// The kernels of a row: with sums and without.
+struct NormBackwardKernels {
+  FloatKernels rms, rms_dx, layer, layer_dx;
+};
+
+static void norm_backward_hip(const NormBackwardKernels& kernels, int64_t pack, int chunks,
+                              NormBackwardArgs args, const Call& call) {
+  static constexpr FloatKernels sum = AITER_FLOAT_KERNELS(norm_backward, hip_sum);
   if (args.hidden == 0) return;
-  args.slots = gpu_slots(args.x_rows.count, args.hidden);
+  const int64_t rows = args.x_rows.count;
+  args.slots = args.sums() ? gpu_slots(rows, args.hidden) : rows;
   args.threads_per_row = row_norm_threads(args.hidden, pack, chunks, call);
-  launch(args.kind == NormKind::kRms ? rms : layer, call,
-         row_grid(args.slots, args.threads_per_row, call), args);
+  const FloatKernels& with_sums = args.kind == NormKind::kRms ? kernels.rms : kernels.layer;
+  const FloatKernels& dx_alone = args.kind == NormKind::kRms ? kernels.rms_dx : kernels.layer_dx;
+  Grid grid = row_grid(args.slots, args.threads_per_row, call);
+  const int64_t a_layer = grid.x * (grid.threads / args.threads_per_row);  // of the grid: slots
+  grid.y = (args.slots + a_layer - 1) / std::max<int64_t>(a_layer, 1);
+  launch((args.sums() ? with_sums : dx_alone)[args.dtype], call, grid, args);
   NormBackwardArgs bias = args;
   bias.dw = bias.db = args.dx_bias = nullptr;
   bias.partial = args.dx_bias_partial();
@@ -42,15 +53,16 @@ static void norm_backward_hip(const Kernel& rms, const Kernel& layer, const Floa
   if (bias.sums()) launch(sum[args.dx_bias_dtype], call, {.x = blocks, .threads = 1024}, bias);
 }
 
-#define AITER_NORM_BACKWARD_ROW(row, pack_bytes, chunks)                                       \
-  static void norm_backward_##row(const NormBackwardArgs& args, const Call& call) {            \
-    static constexpr FloatKernels rms = AITER_FLOAT_KERNELS(norm_backward, row##_rms),         \
-                                  layer = AITER_FLOAT_KERNELS(norm_backward, row##_layer),     \
-                                  sum = AITER_FLOAT_KERNELS(norm_backward, hip_sum);           \
-    const int pack = std::max<int>(pack_bytes / static_cast<int>(dtype_bytes(args.dtype)), 1); \
-    norm_backward_hip(rms[args.dtype], layer[args.dtype], sum, pack, chunks, args, call);      \
+#define AITER_NORM_BACKWARD_ROW(row, pack, chunks)                                  \
+  static void norm_backward_##row(const NormBackwardArgs& args, const Call& call) { \
+    static constexpr NormBackwardKernels kernels = {                                \
+        AITER_FLOAT_KERNELS(norm_backward, row##_rms),                              \
+        AITER_FLOAT_KERNELS(norm_backward, row##_rms_dx),                           \
+        AITER_FLOAT_KERNELS(norm_backward, row##_layer),                            \
+        AITER_FLOAT_KERNELS(norm_backward, row##_layer_dx)};                        \
+    norm_backward_hip(kernels, pack, chunks, args, call);                           \
   }
-AITER_NORM_BACKWARD_ROW(hip_vec, 16, 2)
+AITER_NORM_BACKWARD_ROW(hip_vec, 16 / dtype_bytes(args.dtype), 2)
 AITER_NORM_BACKWARD_ROW(hip_any, 1, 4)
 
 static constexpr Row<RowNormProblem, NormBackwardArgs> kRows[] = {

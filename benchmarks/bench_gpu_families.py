@@ -66,6 +66,7 @@ def problems(rows):
     w, b = torch.ones_like(randn(COLUMNS)), torch.zeros_like(randn(COLUMNS))
     one, image = (rows, COLUMNS), (max(rows // 512, 1), 512, COLUMNS)
     last = (image[0], COLUMNS, 512)
+    unet = (max(rows // 320, 1), COLUMNS, 320)
     p = torch.randint(0, 8192, (rows,), device="cuda")
     cos, sin = randn(8192, 64), randn(8192, 64)
     heads = ((rows, 32, 128), (rows, 8, 128))
@@ -103,6 +104,11 @@ def problems(rows):
             lambda d, x, y: aiter.layer_norm_backward(d, x, w, out=y),
             {},
         ),
+        "layer_norm_backward, dx": (
+            (one, one, one),
+            lambda d, x, y: aiter.layer_norm_backward(d, x, bias=False, out=y),
+            {},
+        ),
         "groupnorm": (
             (image, image),
             lambda x, y: aiter.groupnorm_run(x, 32, out=y),
@@ -111,7 +117,22 @@ def problems(rows):
         "groupnorm, NHWC": (
             (last, last),
             lambda x, y: aiter.groupnorm_run(x, 32, channels_last=True, out=y),
-            {},
+            {"torch": lambda x, y: F.group_norm(x.transpose(1, 2), 32)},
+        ),
+        **{
+            f"add_groupnorm{', NHWC' * nhwc}": (
+                (shape,) * 4,
+                lambda x, r, s, y, nhwc=nhwc: aiter.groupnorm_run_with_add(
+                    x, r, 32, channels_last=nhwc, out=y, residual_out=s
+                ),
+                {},
+            )
+            for nhwc, shape in ((False, image), (True, last))
+        },
+        "groupnorm, NHWC, 10 a group": (
+            (unet, unet),
+            lambda x, y: aiter.groupnorm_run(x, 32, channels_last=True, out=y),
+            {"torch": lambda x, y: F.group_norm(x.transpose(1, 2), 32)},
         ),
         "add": (
             (one, one, one),

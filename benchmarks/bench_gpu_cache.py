@@ -1,7 +1,9 @@
 """Operators that write and read paged caches on a GPU, fused ones beside the operators one after the
 other: python benchmarks/bench_gpu_cache.py"""
 
+import argparse
 import functools
+import re
 import statistics
 
 import aiter
@@ -61,6 +63,32 @@ def problems(tokens):
 
     def after(function, *arguments):
         return lambda: (norm_rope(), function(k_out, v, *arguments))
+
+    # DeepSeek V4: heads of 512 dims of which the last 64 turn; q stays as it is, kv gets codes.
+    kv, gain = kv_c, randn(LATENT)
+    gain32 = gain.float()
+    coded, window = absorbed[:, :8], max(tokens // 4, 1)
+    group_quant = functools.partial(
+        aiter.fused_qk_norm_rope_group_quant, coded, kv, gain, positions, mla_cos, mla_sin, 1e-6,
+        q_weight=gain,
+    )  # fmt: skip
+    results, turned = group_quant(), (torch.empty_like(coded), torch.empty_like(kv)[:, None])
+    kv_codes = empty(tokens, LATENT, dtype=torch.uint8), empty(tokens, 8, dtype=torch.float32)
+
+    def group_quant_apart():
+        aiter.fused_qk_norm_rope(
+            coded, kv[:, None], None, gain, gain, mla_cos, mla_sin, positions, is_neox=False,
+            is_nope_first=True, out=turned,
+        )  # fmt: skip
+        aiter.per_group_quant(turned[1][:, 0], fp8, 64, out=kv_codes[0], out_scale=kv_codes[1])
+
+    # Means of four lines, weighted by their scores, in a cache of their own.
+    scores, states = randn(tokens, LATENT), empty(1, 4, LATENT, dtype=torch.float32).zero_()
+    last = torch.arange(3, max(tokens, 4), 4, device="cuda", dtype=torch.int32)[:window]
+    plan = torch.stack([last.clamp(max=tokens - 1), 0 * last, last, 0 * last], 1).contiguous()
+    lines, no_state = empty(-(-window // 64), 64, LATENT), last[:1] * 0
+    lines_table = torch.arange(len(lines), device="cuda", dtype=torch.int32).view(1, -1)
+    ape = empty(4, LATENT, dtype=torch.float32).zero_()
 
     return {
         "flash": (write, lambda: aiter.reshape_and_cache_flash(k, v, *flash, slots), None),
@@ -132,14 +160,33 @@ def problems(tokens):
             ),
             None,
         ),
+        "norm + rope + groups": (
+            2 * coded.nbytes + 1.5 * kv.nbytes,
+            lambda: group_quant(out=results),
+            group_quant_apart,
+        ),
+        "compress": (
+            2 * kv.nbytes + lines.nbytes,
+            lambda: aiter.fused_compress_attn(
+                kv, scores, states, states, plan, no_state, ape, gain32, 1e-6, mla_cos,
+                mla_sin, lines, lines_table, False, 4,
+            ),
+            None,
+        ),
     }  # fmt: skip
 
 
 def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="", help="a regular expression of names")
+    parser.add_argument("--tokens", type=int, nargs="*", default=[1, 64, 32768])
+    options = parser.parse_args()
     copy = statistics.median(copy_rate() for _ in range(3))
     print(f"{torch.cuda.get_device_name()}; copy {copy / 1e9:.0f} GB/s")
-    for tokens in (1, 64, 32768):
+    for tokens in options.tokens:
         for name, (moved, ours, apart) in problems(tokens).items():
+            if not re.search(options.only, name):
+                continue
             try:
                 peers = {"apart": measure(apart, [()])} if apart else {}
                 report(name, (tokens,), moved, measure(ours, [()]), copy, **peers)

@@ -21,7 +21,10 @@ struct HeadOfToken {
   AITER_DEVICE int64_t still_count() const { return dim - 2 * pairs; }
   // 1 / the root mean square, from the lanes' sums of squares. All lanes of the wave must call it.
   AITER_DEVICE float scale(float squares) const {
-    return 1.0f / sqrt(lanes_reduce<Sum>(squares, lanes) / static_cast<float>(dim) + norm.eps);
+    AITER_UNROLL
+    for (int mask = kWave / 2; mask > 0; mask /= 2)
+      if (mask < lanes) squares += shuffle_xor(squares, mask);
+    return rsqrt_fast(fma(squares, reciprocal_fast(static_cast<float>(dim)), norm.eps));
   }
   // The N dims from d on, normalized and rounded to T.
   template <class T, int N>
@@ -83,16 +86,21 @@ struct SummedHead {
 };
 
 // Heads in registers, of one part of a token: each lane holds two packs of each, which turn together
-// or not at all. What heads have in common is loaded once.
-template <class T>
+// or not at all. What heads have in common is loaded once. kPlain: angles are rope_is_plain(), their
+// tables of T or f32, weights of T.
+template <class T, bool kPlain = false>
 struct HeadPacks {
   static constexpr int N = kPackSize<T, true>;
   int d[2];     // the first dim of each pack
   bool has[2];  // else the lane has none
   bool turns, near, normalizes;
-  float gain[2][N];
+  bool adds_one;  // kPlain: to weights
+  int p;          // the first pair
+  float gain[kPlain ? 1 : 2][kPlain ? 1 : N];
+  Pack<T, N> weight[2];  // kPlain, which gets along with fewer registers so
   RopeFactors<N, false> factors;
 
+  // Where the packs are, so that heads can be loaded; then prepare().
   AITER_DEVICE explicit HeadPacks(const HeadOfToken& head) {
     // Lanes have the dims in order, the two of a pair aside.
     const int pairs = static_cast<int>(head.pairs), turning = pairs / N;
@@ -100,8 +108,9 @@ struct HeadPacks {
     const int stills = (still_dims / N + 1) / 2;
     const bool turns_last = head.turning > 0;
     const int its_turn = head.lane - (turns_last ? stills : 0);
-    const int rest = (head.lane - (turns_last ? 0 : turning)) * 2 * N, p = its_turn * N;
+    const int rest = (head.lane - (turns_last ? 0 : turning)) * 2 * N;
     const int first = static_cast<int>(head.turning), still = static_cast<int>(head.still);
+    p = its_turn * N;
     turns = its_turn >= 0 && its_turn < turning;
     near = head.angles.pairs_interleaved;
     normalizes = head.norm.on;
@@ -109,19 +118,44 @@ struct HeadPacks {
     d[1] = turns ? first + (near ? 2 * p + N : pairs + p) : still + rest + N;
     has[0] = head.there && (turns || rest < still_dims);
     has[1] = head.there && (turns || rest + N < still_dims);
+  }
+
+  AITER_DEVICE void prepare(const HeadOfToken& head) {
+    int64_t rows[3] = {0, 0, 0};
+    turns = turns && head.there;
+    if constexpr (kPlain) {
+      if (turns)
+        rows[0] = rope_integer(head.angles.positions, head.angles.positions_dtype,
+                               head.token * head.angles.positions_rows.inner_stride);
+      turns = turns &&
+              static_cast<uint64_t>(rows[0]) < static_cast<uint64_t>(head.angles.tables[0].rows);
+    }
+    const bool weighs = normalizes && head.norm.weight;
+    adds_one = weighs && head.norm.gemma;
     AITER_UNROLL
     for (int i = 0; i < 2; ++i) {
-      AITER_UNROLL
-      for (int k = 0; k < N; ++k) gain[i][k] = 1;
-      if (normalizes && head.norm.weight && has[i]) {
+      if constexpr (kPlain) {
+        float ones[N];
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) ones[k] = 1;
+        weight[i] = Pack<T, N>::from_floats(ones);
+        if (weighs && has[i])
+          weight[i] = load_pack<N>(static_cast<const T*>(head.norm.weight) + d[i]);
+      } else {
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) gain[i][k] = 1;
+        if (!weighs || !has[i]) continue;
         load_floats<N, T>(head.norm.weight, head.norm.weight_dtype, d[i], gain[i]);
         AITER_UNROLL
         for (int k = 0; k < N; ++k) gain[i][k] = head.norm.gemma ? gain[i][k] + 1.0f : gain[i][k];
       }
     }
-    int64_t rows[3] = {0, 0, 0};
-    turns = turns && head.there && rope_rows(head.angles, head.token, rows);
-    if (turns) factors.load(head.angles, 0, rows, p);
+    if constexpr (kPlain) {
+      if (turns) factors.template load_plain<T>(head.angles, rows[0], p);
+    } else {
+      turns = turns && rope_rows(head.angles, head.token, rows);
+      if (turns) factors.load(head.angles, 0, rows, p);
+    }
   }
 
   // A head's packs, 0 where it has none.
@@ -134,34 +168,55 @@ struct HeadPacks {
       if (there && has[i]) packs[i] = source.template load<N>(d[i]);
     }
   }
-  // Norm and rotation. All lanes of the wave must call it. `norms`: some head of the wave is
-  // normalized.
+  // Norm and rotation; what comes of it is yet to be rounded to T. All lanes of the wave must call it.
+  // `norms`: some head of the wave is normalized.
   AITER_DEVICE void change(const HeadOfToken& head, bool norms, float (&v)[2][N]) const {
     if (norms) {
-      float squares = 0;
+      float squares[2];  // side by side
       AITER_UNROLL
       for (int i = 0; i < 2; ++i) {
+        squares[i] = v[i][0] * v[i][0];
         AITER_UNROLL
-        for (int k = 0; k < N; ++k) squares = fma(v[i][k], v[i][k], squares);
+        for (int k = 1; k < N; ++k) squares[i] = fma(v[i][k], v[i][k], squares[i]);
       }
-      const float factor = head.scale(squares);
+      const float factor = head.scale(squares[0] + squares[1]);
       if (normalizes) {
         AITER_UNROLL
         for (int i = 0; i < 2; ++i) {
+          float its[N];
+          if constexpr (kPlain) {
+            Pack<T, N> its_weight = weight[i];
+            its_weight.forget();
+            its_weight.to_floats(its);
+            if (adds_one) {
+              AITER_UNROLL
+              for (int k = 0; k < N; ++k) its[k] += 1.0f;
+            }
+          }
           AITER_UNROLL
-          for (int k = 0; k < N; ++k) v[i][k] = v[i][k] * factor * gain[i][k];
-          Pack<T, N>::from_floats(v[i]).to_floats(v[i]);
+          for (int k = 0; k < N; ++k)
+            v[i][k] = v[i][k] * factor * (kPlain ? its[k] : gain[kPlain ? 0 : i][kPlain ? 0 : k]);
         }
+        if (turns) round(v);
       }
     }
-    if (turns) {
-      if (near)
-        factors.template turn<true>(v[0], v[1]);
-      else
-        factors.template turn<false>(v[0], v[1]);
-      AITER_UNROLL
-      for (int i = 0; i < 2; ++i) Pack<T, N>::from_floats(v[i]).to_floats(v[i]);
-    }
+    if (!turns) return;
+    if (near)
+      factors.template turn<true>(v[0], v[1]);
+    else
+      factors.template turn<false>(v[0], v[1]);
+  }
+  AITER_DEVICE static void round(float (&v)[2][N]) {
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i) Pack<T, N>::from_floats(v[i]).to_floats(v[i]);
+  }
+  AITER_DEVICE static void to_floats(const Pack<T, N> (&packs)[2], float (&v)[2][N]) {
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i) packs[i].to_floats(v[i]);
+  }
+  AITER_DEVICE static void from_floats(const float (&v)[2][N], Pack<T, N> (&packs)[2]) {
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i) packs[i] = Pack<T, N>::from_floats(v[i]);
   }
   // The head times the Walsh-Hadamard matrix and `scale`, stages from distance 1 up. Its dims are a
   // power of two, of which every lane holds 2 N neighbours. All lanes of the wave must call it.
@@ -201,6 +256,52 @@ struct HeadPacks {
     const float sum = a + b;
     b = a - b;
     a = sum;
+  }
+};
+
+// The packs of the heads [first, end) of a part of a token, one after the other: the next head's are
+// under way while one is worked on.
+template <class T, bool kPlain = false>
+struct HeadStream {
+  static constexpr int N = HeadPacks<T, kPlain>::N;
+  const HeadPacks<T, kPlain>& packs;
+  const T* from;  // of the next head
+  int64_t step;
+  int left;
+  Pack<T, N> next[2];
+
+  AITER_DEVICE HeadStream(const HeadPacks<T, kPlain>& its_packs, const T* heads, int64_t stride,
+                          int first, int end)
+      : packs(its_packs), from(heads + first * stride), step(stride), left(end - first) {
+    load();
+  }
+  // 0 where there is none any more.
+  AITER_DEVICE void take(Pack<T, N> (&now)[2]) {
+    now[0] = next[0], now[1] = next[1];
+    now[0].forget(), now[1].forget();
+    from += step, --left;
+    load();
+  }
+
+ private:
+  AITER_DEVICE void load() { packs.load(StoredHead<T>{from}, left > 0, next); }
+};
+
+// What a group of lanes does in a block that takes neighbouring tokens, both powers of two: neighbouring
+// groups have a head of neighbouring tokens.
+struct GroupOfBlock {
+  int lane, row, head;  // row: the token's place in the block
+  int heads;            // at a time
+  int64_t begin;        // the block's first token
+
+  AITER_DEVICE GroupOfBlock(int lanes, int tokens) {
+    const int bits = 31 - __builtin_clz(static_cast<uint32_t>(lanes));
+    const int token_bits = 31 - __builtin_clz(static_cast<uint32_t>(tokens));
+    const int group = thread_index() >> bits;
+    lane = thread_index() & (lanes - 1);
+    row = group & (tokens - 1), head = group >> token_bits;
+    heads = block_threads() >> (bits + token_bits);
+    begin = (static_cast<int64_t>(block_index_z()) * grid_blocks_y() + block_index_y()) * tokens;
   }
 };
 

@@ -1,7 +1,10 @@
 // Argument checks that the rotating operators share.
 #pragma once
 
+#include <algorithm>
+
 #include "core/check.h"
+#include "launch/launch.h"
 #include "ops/rope/head_norm.h"
 #include "ops/rope/rope_angles.h"
 
@@ -52,10 +55,44 @@ inline int32_t head_lanes(int64_t units, int64_t wave) {
 }
 // Heads that the same lanes take one after the other, where one for each would be so many threads: a few,
 // as long as the GPU stays full.
-inline int32_t heads_at_once(int64_t threads, int multiprocessors) {
-  int32_t heads = 4;
+inline int32_t heads_at_once(int64_t threads, int multiprocessors, int32_t most = 4) {
+  int32_t heads = most;
   while (heads > 1 && threads / heads < int64_t{4096} * multiprocessors) heads /= 2;
   return heads;
+}
+
+// Blocks that take neighbouring tokens, of which a block of x has a share of a part's heads
+// (GroupOfBlock of ck/rope/head_norm_rope.h).
+struct BlocksOfTokens {
+  static constexpr int kThreads = 256, kMostHeads = 8;
+  int64_t all;
+  int32_t tokens;
+
+  // Of parts whose heads take up to so many lanes.
+  BlocksOfTokens(int64_t its_tokens, int64_t most_lanes)
+      : all(its_tokens), tokens(static_cast<int32_t>(kThreads / most_lanes)) {}
+  int32_t shares(int64_t heads, int64_t lanes, int64_t at_once) const {
+    const int64_t share = kThreads / lanes / tokens * at_once;
+    return static_cast<int32_t>((heads + share - 1) / share);
+  }
+  Grid grid(int64_t shares) const {
+    constexpr int64_t kMostY = 1 << 15;
+    const int64_t blocks = (all + tokens - 1) / tokens;
+    return {.x = shares,
+            .y = std::min(blocks, kMostY),
+            .z = (blocks + kMostY - 1) / kMostY,
+            .threads = kThreads};
+  }
+};
+
+// Whether heads either do not turn, or do by rope_is_plain() angles, from tables of their dtype or
+// f32.
+inline bool heads_turn_plainly(const RopeAngles& a, DType dtype) {
+  return a.pairs == 0 || (rope_is_plain(a) && (a.dtype == dtype || a.dtype == DType::kF32));
+}
+
+inline bool weighs_plainly(const HeadNorm& norm, DType dtype) {
+  return !norm.on || !norm.weight || norm.weight_dtype == dtype;
 }
 
 // Whether the tables can be read 16 bytes at a time.

@@ -19,6 +19,7 @@ struct FusedQkRopeReshapeAndCacheProblem {
   int64_t tokens, heads, dim, rotary_dim;
   bool aligned16;     // heads, their parts, weights and tables in units of 16 bytes
   bool in_registers;  // a wave holds a head, whose scales are for all dims
+  bool plain, codes;  // see is_plain; some target has codes
 };
 
 AITER_CPU_ROW(fused_qk_rope_reshape_and_cache_cpu_simd, FusedArgs)
@@ -56,6 +57,39 @@ static void fused_qk_rope_cache_hip(const FloatKernels& kernels, int64_t pack, F
           .threads = kThreads,
           .shared_bytes = static_cast<int>(dims * 4)},
          args);
+}
+
+static void fused_qk_rope_cache_plain(const FloatKernels& kernels, FusedArgs args,
+                                      const Call& call) {
+  const Device& device = device_of(call.device);
+  int64_t threads = 0, shares = 0;
+  int32_t most_lanes = 1;
+  for (int i = 0; i < args.part_count; ++i) {
+    FusedArgs::Part& part = args.parts[i];
+    part.lanes = head_lanes(units(args, part, 16 / dtype_bytes(args.dtype)), device.wave);
+    threads += args.tokens * part.heads * part.lanes;
+    most_lanes = std::max(most_lanes, part.lanes);
+  }
+  args.heads_at_once = heads_at_once(threads, device.multiprocessors, BlocksOfTokens::kMostHeads);
+  const BlocksOfTokens blocks(args.tokens, most_lanes);
+  args.tokens_of_block = blocks.tokens;
+  for (int i = 0; i < args.part_count; ++i) {
+    FusedArgs::Part& part = args.parts[i];
+    shares += part.shares = blocks.shares(part.heads, part.lanes, args.heads_at_once);
+  }
+  launch(kernels[args.dtype], call, blocks.grid(shares), args);
+}
+
+static void fused_qk_rope_reshape_and_cache_hip_plain(const FusedArgs& args, const Call& call) {
+  static constexpr FloatKernels kernels =
+      AITER_FLOAT_KERNELS(fused_qk_rope_reshape_and_cache, hip_plain);
+  fused_qk_rope_cache_plain(kernels, args, call);
+}
+
+static void fused_qk_rope_reshape_and_cache_hip_codes(const FusedArgs& args, const Call& call) {
+  static constexpr FloatKernels kernels =
+      AITER_FLOAT_KERNELS(fused_qk_rope_reshape_and_cache, hip_codes);
+  fused_qk_rope_cache_plain(kernels, args, call);
 }
 
 static void fused_qk_rope_reshape_and_cache_hip_vec(const FusedArgs& args, const Call& call) {
@@ -118,6 +152,42 @@ bool lanes_share(FusedArgs* a) {
     target.lanes_per_group = static_cast<int32_t>(lanes);
   }
   return can;
+}
+
+// Whether parts are heads of tokens that turn plainly, and go as they are, or as codes of 8 bits with
+// one scale a head, to at most two places each; sets which. Heads that change on their way go where dims
+// stay together.
+bool is_plain(FusedArgs* a) {
+  const int64_t bytes = dtype_bytes(a->dtype);
+  bool plain = heads_turn_plainly(a->angles, a->dtype) && !a->pool.plan && a->hadamard == 0;
+  for (int i = 0; i < a->part_count; ++i)
+    plain = plain && !a->parts[i].summed(a->dtype) && weighs_plainly(a->parts[i].norm, a->dtype);
+  for (int k = 0; k < a->target_count; ++k) {
+    FusedArgs::Target& target = a->targets[k];
+    FusedArgs::Part& part = a->parts[target.part];
+    const bool codes = target.quant != CacheQuant::kNone;
+    const int64_t unit = codes ? 1 : bytes;
+    const CacheLayout& to = target.to;
+    target.staged = !target.whole;
+    plain = plain && part.target_count < 2 && target.begin == 0 && target.count == part.dim &&
+            (codes ? target.dtype != DType::kF4E2M1x2 && target.lanes_per_group == 0 &&
+                         target.scale_dtype == DType::kF32 && target.scale_bits == 0 &&
+                         target.order == FusedArgs::ScaleOrder::kStrided
+                   : target.dtype == a->dtype) &&
+            (!target.staged || (target.to_slots && !part.turns && !part.norm.on &&
+                                slots_by_16_bytes(to, a->slots, unit)));
+    // Where dims are is counted in 32 bits.
+    const int64_t last = std::max<int64_t>(part.dim - 1, 0);
+    const int64_t outer = to.dim_bits == kNotSplit ? 0 : last >> to.dim_bits;
+    const int64_t inner = to.dim_bits == kNotSplit ? last : (int64_t{1} << to.dim_bits) - 1;
+    constexpr int64_t kMost = int64_t{1} << 28;
+    plain = plain && (outer == 0 || std::abs(to.dim_outer) <= kMost / outer) &&
+            (inner == 0 || std::abs(to.dim_inner) <= kMost / inner);
+    for (int j = 0; j < part.target_count && plain; ++j)
+      plain = !target.staged || !a->targets[part.targets[j]].staged;
+    if (plain) part.targets[part.target_count++] = k;
+  }
+  return plain;
 }
 
 // The parts of a call, and where they go.
@@ -222,9 +292,20 @@ void run(FusedArgs* args, const Arg& q, const Arg& cache, uint32_t flags, aiter_
   for (int i = 0; i < args->part_count; ++i)
     in_registers =
         in_registers && units(*args, args->parts[i], 16 / dtype_bytes(args->dtype)) <= 32;
+  bool codes = false;
+  for (int k = 0; k < args->target_count; ++k)
+    codes = codes || args->targets[k].quant != CacheQuant::kNone;
   const FusedQkRopeReshapeAndCacheProblem problem{
-      args->dtype, cache.dtype(),          args->tokens,           args->parts[0].heads,
-      q.dim(-1),   2 * args->angles.pairs, heads_aligned16(*args), in_registers,
+      args->dtype,
+      cache.dtype(),
+      args->tokens,
+      args->parts[0].heads,
+      q.dim(-1),
+      2 * args->angles.pairs,
+      heads_aligned16(*args),
+      in_registers,
+      is_plain(args),
+      codes,
   };
   dispatch(fused_qk_rope_reshape_and_cache_op, kRows, problem, *args, q.device(), stream, flags);
 }

@@ -1,5 +1,6 @@
 // Some lanes of a wave, a power of two, take a head of a token. In hip_vec they hold it in registers,
-// in hip_any, if it changes on its way, in shared memory.
+// in hip_any, if it changes on its way, in shared memory. hip_plain and hip_codes are hip_vec for what
+// most models have, in kernels that know more of what there is to do.
 #include "ck/kvcache/cache_write.h"
 #include "ck/rope/head_norm_rope.h"
 #include "ops/kvcache/fused_qk_rope_reshape_and_cache/fused_qk_rope_reshape_and_cache_args.h"
@@ -254,16 +255,11 @@ AITER_DEVICE void write_share(const FusedArgs& a, const FusedArgs::Part& part, i
   if constexpr (kInRegisters) {
     constexpr int N = HeadPacks<T>::N;
     const int end = there ? min(h + heads, static_cast<int>(part.heads)) : h;
-    const HeadPacks<T> packs(head);
+    HeadPacks<T> packs(head);
     const bool summed = part.summed(a.dtype);
-    // Under way while a head is worked on, if heads are not sums.
-    Pack<T, N> next[2] = {};
-    auto load = [&] AITER_LAMBDA(int its_head) {
-      const T* from =
-          static_cast<const T*>(part.from) + t * part.from_token + its_head * part.from_head;
-      if (!summed) packs.load(StoredHead<T>{from}, its_head < end, next);
-    };
-    load(h);
+    const T* from = static_cast<const T*>(part.from) + t * part.from_token;
+    HeadStream<T> stream(packs, from, part.from_head, h, summed ? h : end);
+    packs.prepare(head);
     AITER_NO_UNROLL
     for (int k = 0; k < heads; ++k, ++h) {
       float v[2][N];
@@ -273,11 +269,12 @@ AITER_DEVICE void write_share(const FusedArgs& a, const FusedArgs::Part& part, i
         AITER_UNROLL
         for (int i = 0; i < 2; ++i) sums[i].to_floats(v[i]);
       } else {
-        AITER_UNROLL
-        for (int i = 0; i < 2; ++i) next[i].to_floats(v[i]);
-        if (k + 1 < heads) load(h + 1);
+        Pack<T, N> now[2];
+        stream.take(now);
+        packs.to_floats(now, v);
       }
       packs.change(head, part.norm.on, v);
+      packs.round(v);
       if (a.hadamard != 0.0f) packs.rotate(head, a.hadamard, v);
       each_target(h < end, [&] AITER_LAMBDA(const Place& place, bool goes) {
         put(place, head, packs, v, goes);
@@ -329,6 +326,178 @@ AITER_DEVICE void write_share(const FusedArgs& a, const FusedArgs::Part& part, i
   }
 }
 
+// A token's row, and its slot.
+struct PlaceOfToken {
+  int64_t row, page = 0;
+  uint32_t slot = 0;
+  bool there, found;
+
+  AITER_DEVICE PlaceOfToken(const FusedArgs& a, int64_t token, bool its_there)
+      : row(token), there(its_there) {
+    found = a.cached && there && a.find(row, page, slot);
+  }
+};
+
+// Where a group of lanes puts the heads of its token, as packs of T or codes of 8 bits, or into
+// shared memory.
+template <class T>
+struct PlainPlace {
+  static constexpr int N = HeadPacks<T, true>::N;
+  const FusedArgs::Target& target;
+  bool goes;
+  uint8_t* to;      // of the head
+  int64_t to_head;  // bytes
+  int offset[2];    // of the packs, in bytes
+  float* scale;     // of the head
+
+  AITER_DEVICE PlainPlace(const FusedArgs& a, int target_index, const HeadPacks<T, true>& packs,
+                          const PlaceOfToken& token, int head)
+      : target(a.targets[target_index]) {
+    const int64_t row = target.to_slots ? token.page : token.row;
+    const uint32_t slot = target.to_slots ? token.slot : 0;
+    goes = target.to_slots || target.cached_only ? token.found : token.there;
+    const int unit = target.quant == CacheQuant::kNone ? static_cast<int>(sizeof(T)) : 1;
+    to_head = target.to.head * unit;
+    to = static_cast<uint8_t*>(target.to.data) + target.to.at_slot(row, slot) * unit +
+         head * to_head;
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i)
+      offset[i] =
+          target.staged ? packs.d[i] * unit : static_cast<int>(target.to.at_dim(packs.d[i])) * unit;
+    scale = target.scale.data + row * target.scale.page + slot * target.scale.slot +
+            head * target.scale.head;
+  }
+  // The head's packs; `stage`: the group's row. All lanes of the wave must call it.
+  template <bool kCodes>
+  AITER_DEVICE void put(const FusedArgs& a, const HeadPacks<T, true>& packs, int lane, int lanes,
+                        bool there, const Pack<T, N> (&head)[2], uint8_t* stage) {
+    const bool has_place = goes && there;
+    uint8_t* at = target.staged ? stage : to;
+    if (!kCodes || target.quant == CacheQuant::kNone) {
+      AITER_UNROLL
+      for (int i = 0; i < 2; ++i)
+        if (has_place && packs.has[i]) store_pack<N>(reinterpret_cast<T*>(at + offset[i]), head[i]);
+    } else if constexpr (kCodes) {
+      float v[2 * N];
+      AITER_UNROLL
+      for (int i = 0; i < 2; ++i) head[i].to_floats(reinterpret_cast<float (&)[N]>(v[i * N]));
+      const AnyCodes kind(a.code);
+      float factor = 1.0f;
+      if (target.quant == CacheQuant::kDynamic) {
+        const float amax = lanes_reduce<Max>(max_magnitude(0.0f, v), lanes);
+        const QuantSpec spec{a.code, DType::kF32, MxRound::kUp, __builtin_inff(), 1.0f, nullptr};
+        const Scale its = cache_scale(amax, target.amax_floor, spec, kind);
+        factor = its.factor;
+        if (has_place && lane == 0) *scale = its.value;
+      } else if (target.scale.data && has_place) {
+        factor = 1.0f / *scale;
+      }
+      uint32_t words[2 * N / 4];
+      kind.encode(v, factor, words);
+      AITER_UNROLL
+      for (int i = 0; i < 2; ++i)
+        if (has_place && packs.has[i]) {
+          using Words = typename WordsOf<N>::Type;
+          struct {
+            uint32_t words[N / 4];
+          } part;
+          AITER_UNROLL
+          for (int k = 0; k < N / 4; ++k) part.words[k] = words[i * N / 4 + k];
+          *reinterpret_cast<Words*>(at + offset[i]) = bit_cast<Words>(part);
+        }
+    }
+    to += to_head;
+    scale += target.scale.head;
+  }
+};
+
+// Heads that go to a cache which has neighbouring slots together, as they are or as codes: the block
+// turns them in shared memory. `first` of its heads is the first group's, `h` this one's.
+template <class T, bool kCodes>
+AITER_DEVICE void write_turned(const FusedArgs& a, const FusedArgs::Part& part,
+                               const CacheLayout& layout, const GroupOfBlock& group, int first,
+                               int64_t slot_of_token, const HeadPacks<T, true>& packs,
+                               HeadStream<T, true>& stream, PlainPlace<T>* to) {
+  constexpr int N = HeadPacks<T, true>::N, kThreads = 256;
+  using E = typename WordsOf<kCodes ? 1 : sizeof(T)>::Type;
+  AITER_SHARED alignas(16) uint8_t stage[kThreads * (2 * 16 + 16)];
+  AITER_SHARED int64_t slots[kThreads], places[kThreads / 4 + 2];
+  const int dim = static_cast<int>(part.dim), pitch = dim * static_cast<int>(sizeof(E)) + 16;
+  const int tokens = a.tokens_of_block, rows = tokens * pitch;
+  const int count = static_cast<int>(min<int64_t>(tokens, a.tokens - group.begin));
+  if (group.lane == 0 && group.head == 0) slots[group.row] = slot_of_token;
+  barrier();
+  StagedHeads<E>{layout, dim, stage, pitch, count, slots, a.slots.block}.find_windows(places);
+  AITER_NO_UNROLL
+  for (int k = 0; k < a.heads_at_once; ++k) {
+    const bool there = stream.left > 0;
+    Pack<T, N> now[2];
+    stream.take(now);
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i)
+      if (i < part.target_count)
+        to[i].template put<kCodes>(a, packs, group.lane, part.lanes, there, now,
+                                   stage + group.head * rows + group.row * pitch);
+    barrier();
+    for (int beside = 0; beside < group.heads; ++beside) {
+      const int head = first + beside * a.heads_at_once + k;
+      if (head >= part.heads) break;
+      StagedHeads<E>{layout, dim, stage + beside * rows, pitch, count, slots, a.slots.block}
+          .write_slots(head, places);
+    }
+    barrier();
+  }
+}
+
+// Heads of one part of neighbouring tokens by a block.
+template <class T, bool kCodes>
+AITER_DEVICE void write_plain(const FusedArgs& a) {
+  constexpr int N = HeadPacks<T, true>::N;
+  int part_index = 0, share = block_index_x();
+  while (share >= a.parts[part_index].shares) share -= a.parts[part_index++].shares;
+  const FusedArgs::Part& part = a.parts[part_index];
+  const int lanes = part.lanes, heads = a.heads_at_once;
+  const GroupOfBlock group(lanes, a.tokens_of_block);
+  const int64_t t = group.begin + group.row, pairs = part.turns ? a.angles.pairs : 0;
+  const int first = share * group.heads * heads, h = first + group.head * heads;
+  const bool there = t < a.tokens, norms = part.norm.on;
+  const HeadOfToken head{
+      part.norm,  a.angles, part.dim, t, pairs, part.first, part.first ? 0 : 2 * pairs,
+      group.lane, lanes,    there};
+  HeadPacks<T, true> packs(head);
+  HeadStream<T, true> stream(packs, static_cast<const T*>(part.from) + t * part.from_token,
+                             part.from_head, h,
+                             there ? min(h + heads, static_cast<int>(part.heads)) : h);
+  const PlaceOfToken token(a, t, there);
+  AITER_NO_UNROLL
+  for (int k = 0; k < part.target_count; ++k)
+    if (a.targets[part.targets[k]].staged) {  // such parts do not change on their way
+      PlainPlace<T> to[2] = {{a, part.targets[0], packs, token, h},
+                             {a, part.targets[1], packs, token, h}};
+      return write_turned<T, kCodes>(
+          a, part, a.targets[part.targets[k]].to, group, first,
+          token.found ? token.page * a.slots.block.divisor + token.slot : -1, packs, stream, to);
+    }
+  packs.prepare(head);
+  PlainPlace<T> to(a, part.targets[0], packs, token, h);
+  AITER_NO_UNROLL
+  for (int k = 0; k < heads; ++k) {
+    const bool its_there = stream.left > 0;
+    Pack<T, N> now[2];
+    stream.take(now);
+    if (norms || pairs > 0) {
+      float v[2][N];
+      packs.to_floats(now, v);
+      packs.change(head, norms, v);
+      packs.from_floats(v, now);
+    }
+    if (part.target_count > 1)  // rare, and it would take registers all the way
+      PlainPlace<T>(a, part.targets[1], packs, PlaceOfToken(a, t, there), h + k)
+          .template put<kCodes>(a, packs, group.lane, lanes, its_there, now, nullptr);
+    to.template put<kCodes>(a, packs, group.lane, lanes, its_there, now, nullptr);
+  }
+}
+
 // A block has heads of one part, so that its threads go the same ways. It does not go on to other
 // tokens: what it knows of arguments would take too many registers from one to the next.
 template <class T, bool kInRegisters>
@@ -349,6 +518,18 @@ AITER_DEVICE void write_shares(const FusedArgs& a) {
     aiter::wait_for_previous_kernel();                           \
     aiter::write_shares<aiter::T, in_registers>(a);              \
   }
+#define AITER_FUSED_QK_ROPE_CACHE_PLAIN(row, codes, T)           \
+  AITER_KERNEL(fused_qk_rope_reshape_and_cache_##row##_##T, 256) \
+  (const aiter::FusedQkRopeReshapeAndCacheArgs a) {              \
+    aiter::wait_for_previous_kernel();                           \
+    aiter::write_plain<aiter::T, codes>(a);                      \
+  }
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_plain, false, f32)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_plain, false, f16)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_plain, false, bf16)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes, true, f32)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes, true, f16)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes, true, bf16)
 AITER_FUSED_QK_ROPE_CACHE(hip_vec, true, f32)
 AITER_FUSED_QK_ROPE_CACHE(hip_vec, true, f16)
 AITER_FUSED_QK_ROPE_CACHE(hip_vec, true, bf16)

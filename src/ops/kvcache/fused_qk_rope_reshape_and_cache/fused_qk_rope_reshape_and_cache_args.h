@@ -119,6 +119,7 @@ struct FusedQkRopeReshapeAndCacheArgs {
     int32_t cached_only;      // rows: of the tokens that have a slot
     int32_t whole;            // hip_vec: packs stay together, at multiples of their size
     int32_t lanes_per_group;  // hip_vec: that share a scale; 0 = those of a head
+    int32_t staged;           // hip_plain: neighbouring slots are together
     ScaleOrder order;  // else than kStrided: scale.page is of 32 tokens, scale.slot of a row of
     Divisor columns;   // so many groups, scale.head a head's groups
 
@@ -162,6 +163,8 @@ struct FusedQkRopeReshapeAndCacheArgs {
     int32_t turns;  // dims [first, first + 2 * pairs)
     int32_t first;
     int32_t lanes;  // GPU: of a head, a power of two up to the wave
+    // hip_plain: blocks that share the heads of some tokens; where the heads go
+    int32_t shares, target_count, targets[2];
 
     AITER_HOST_DEVICE bool summed(DType dtype) const { return splits > 1 || from_dtype != dtype; }
     // Else it arrives as it is, and may be of any size.
@@ -180,7 +183,8 @@ struct FusedQkRopeReshapeAndCacheArgs {
   SequenceSlots sequences;  // where tokens have no slots of their own
   PooledHeads pool;         // f32: the only part's heads
   int64_t tokens;
-  int32_t heads_at_once;  // GPU: that the same lanes take one after the other
+  int32_t heads_at_once;    // GPU: that the same lanes take one after the other
+  int32_t tokens_of_block;  // hip_plain: a power of two
 
   // The token's slot in the cache; false if it has none.
   AITER_HOST_DEVICE bool find(int64_t token, int64_t& page, uint32_t& slot) const {

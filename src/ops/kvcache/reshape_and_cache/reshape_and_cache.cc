@@ -16,6 +16,7 @@ struct ReshapeAndCacheProblem {
   bool aligned16;  // 16 bytes of a head stay together, at multiples of 16 bytes
   bool packs16;  // heads and groups are of packs of 16 numbers, which lie at multiples of 16 bytes
   bool tiles;    // neighbouring slots lie together, of which a block makes 16 bytes
+  bool nvfp4;    // see share_groups
 };
 
 AITER_CPU_ROW(reshape_and_cache_cpu_simd, ReshapeAndCacheArgs)
@@ -23,6 +24,13 @@ AITER_CPU_ROW(reshape_and_cache_cpu_ref, ReshapeAndCacheArgs)
 
 static int64_t token_heads(const ReshapeAndCacheArgs& args) {
   return args.rows[0].heads + (args.row_count > 1 ? args.rows[1].heads : 0);
+}
+
+// Groups of 16 numbers.
+static int64_t token_groups(const ReshapeAndCacheArgs& args) {
+  int64_t groups = 0;
+  for (int i = 0; i < args.row_count; ++i) groups += args.rows[i].heads * (args.rows[i].dim / 16);
+  return groups;
 }
 
 static void reshape_and_cache_hip_vec(const ReshapeAndCacheArgs& given, const Call& call) {
@@ -75,6 +83,17 @@ static void reshape_and_cache_hip_quant(const ReshapeAndCacheArgs& given, const 
           .y = args.row_count,
           .threads = kThreads},
          args);
+}
+
+static void reshape_and_cache_hip_nvfp4(const ReshapeAndCacheArgs& given, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(reshape_and_cache, hip_nvfp4);
+  constexpr int64_t kThreads = 256;
+  if (!given.slots.capacity) return;
+  ReshapeAndCacheArgs args = given;
+  const int64_t groups = token_groups(args);
+  args.head_groups[0] = divisor(groups);
+  launch(kernels[args.dtype], call,
+         {.x = (args.slots.count * groups + kThreads - 1) / kThreads, .threads = kThreads}, args);
 }
 
 static void reshape_and_cache_hip_any(const ReshapeAndCacheArgs& args, const Call& call) {
@@ -166,6 +185,24 @@ static bool share_tiles(ReshapeAndCacheArgs* args) {
   return some;
 }
 
+// Whether hip_nvfp4 can work on this.
+static bool share_groups(const ReshapeAndCacheArgs& args) {
+  if (args.quant != CacheQuant::kNvfp4) return false;
+  const int64_t bytes = dtype_bytes(args.dtype), groups = token_groups(args);
+  bool can = groups > 0 && args.slots.count <= (int64_t{1} << 31) / groups;
+  for (int i = 0; i < args.row_count; ++i) {
+    const CacheRows& rows = args.rows[i];
+    const CacheLayout& to = rows.to;
+    can = can && is_aligned16(rows.from) && (rows.from_token | rows.from_head) * bytes % 16 == 0 &&
+          to.dim_inner == 1 && (to.dim_bits == kNotSplit || to.dim_bits >= 3) &&
+          reinterpret_cast<uintptr_t>(to.data) % 8 == 0;
+    for (int64_t n : {to.page, to.head, to.slot_outer, to.slot_inner,
+                      to.dim_bits == kNotSplit ? 0 : to.dim_outer})
+      can = can && n % 8 == 0;
+  }
+  return can;
+}
+
 static void run(ReshapeAndCacheArgs& args, const Arg& tokens, uint32_t flags, aiter_stream stream) {
   bool aligned16 = true;
   for (int i = 0; i < args.row_count; ++i) {
@@ -174,8 +211,9 @@ static void run(ReshapeAndCacheArgs& args, const Arg& tokens, uint32_t flags, ai
     aligned16 = aligned16 && moves_by_16_bytes(args.rows[i], dtype_bytes(args.dtype));
   }
   const bool tiles = share_tiles(&args), packs16 = !tiles && share_packs(&args);
-  const ReshapeAndCacheProblem problem{args.dtype, args.cache_dtype, args.quant, args.slots.count,
-                                       aligned16,  packs16,          tiles};
+  const ReshapeAndCacheProblem problem{
+      args.dtype, args.cache_dtype, args.quant, args.slots.count,
+      aligned16,  packs16,          tiles,      share_groups(args)};
   dispatch(reshape_and_cache_op, kRows, problem, args, tokens.device(), stream, flags);
 }
 

@@ -1,7 +1,7 @@
 // hip_vec gives a token to a group of threads, its keys and values side by side, and moves 16 bytes
 // at a time into a cache of the same dtype. hip_quant gives a lane 16 numbers, and a team of lanes those
 // that share a scale. hip_tiles does so with a head of several tokens, which it turns in shared memory
-// where the cache has neighbouring slots together. hip_any gives each head of a token to a wave: bits,
+// where the cache has neighbouring slots together. hip_nvfp4 gives a thread a group. hip_any gives each head of a token to a wave: bits,
 // floats rounded to the cache's, codes.
 #include "ck/kvcache/cache_write.h"
 #include "ops/kvcache/reshape_and_cache/reshape_and_cache_args.h"
@@ -133,70 +133,12 @@ AITER_DEVICE void cache_packs(const ReshapeAndCacheArgs& a) {
   }
 }
 
-// Heads that a block has in shared memory, elements of E, into the cache.
-template <class E>
-struct StagedHeads {
-  static constexpr int kTogether = 16 / static_cast<int>(sizeof(E));
-  const CacheRows& rows;
-  int64_t head;
-  const uint8_t* stage;  // rows of `pitch` bytes
-  int pitch, tokens;
-  const int64_t* slots;  // of the tokens; -1: none
-  const Divisor& block;  // slots of a page
-
-  AITER_DEVICE E* place(int64_t slot) const {
-    const int64_t page = block.divide(slot);
-    return static_cast<E*>(rows.to.data) +
-           rows.to.at_slot(page, static_cast<uint32_t>(slot - page * block.divisor)) +
-           head * rows.to.head;
-  }
-  AITER_DEVICE const E* row(int token) const {
-    return reinterpret_cast<const E*>(stage + token * pitch);
-  }
-  // Packs of dims: neighbouring lanes have neighbouring tokens, whose slots may be so, too.
-  AITER_DEVICE void write_dims() const {
-    const int packs = static_cast<int>(rows.dim) / kTogether;
-    for (int i = thread_index(); i < tokens * packs; i += block_threads()) {
-      const int token = i % tokens, d = i / tokens * kTogether;
-      if (slots[token] < 0) continue;
-      *reinterpret_cast<Words4*>(place(slots[token]) + rows.to.at_dim(d)) =
-          *reinterpret_cast<const Words4*>(row(token) + d);
-    }
-  }
-  // Packs of slots, where so many tokens fill them; else one element after the other.
-  AITER_DEVICE void write_slots() const {
-    const int dim = static_cast<int>(rows.dim);
-    const int first = slots[0] < 0 ? 0 : static_cast<int>(-slots[0] & (kTogether - 1));
-    const int windows = (tokens - first + kTogether - 1) / kTogether + 1;
-    for (int i = thread_index(); i < windows * dim; i += block_threads()) {
-      const int window = i / dim, d = i - window * dim;
-      const int end = min(first + window * kTogether, tokens);
-      const int begin = max(first + (window - 1) * kTogether, 0);
-      bool together =
-          end - begin == kTogether && slots[begin] >= 0 && (slots[begin] & (kTogether - 1)) == 0;
-      for (int t = begin + 1; t < end; ++t) together = together && slots[t] == slots[t - 1] + 1;
-      if (together) {
-        struct alignas(16) {
-          E elements[kTogether];
-        } pack;
-        AITER_UNROLL
-        for (int k = 0; k < kTogether; ++k) pack.elements[k] = row(begin + k)[d];
-        *reinterpret_cast<Words4*>(place(slots[begin]) + rows.to.at_dim(d)) =
-            bit_cast<Words4>(pack);
-      } else {
-        for (int t = begin; t < end; ++t)
-          if (slots[t] >= 0) place(slots[t])[rows.to.at_dim(d)] = row(t)[d];
-      }
-    }
-  }
-};
-
 // A block has one head of as many tokens as its threads hold by 16 dims each.
 template <class T>
 AITER_DEVICE void cache_tiles(const ReshapeAndCacheArgs& a) {
-  constexpr int N = 16, kThreads = 256, kMostTokens = 256;
+  constexpr int N = 16, kThreadBits = 8, kThreads = 1 << kThreadBits, kMostTokens = kThreads;
   AITER_SHARED alignas(16) uint8_t stage[kThreads * N * 4 + kMostTokens * 16];
-  AITER_SHARED int64_t slots[kMostTokens];
+  AITER_SHARED int64_t slots[kMostTokens], places[kMostTokens / 4 + 2];
   const bool second = block_index_y() >= a.rows[0].heads;
   const CacheRows& rows = a.rows[second];
   const int64_t head = second ? block_index_y() - a.rows[0].heads : block_index_y();
@@ -233,12 +175,12 @@ AITER_DEVICE void cache_tiles(const ReshapeAndCacheArgs& a) {
   barrier();
   const int count = static_cast<int>(min<int64_t>(tokens, a.slots.count - begin));
   auto write = [&] AITER_LAMBDA(auto element) {
-    const StagedHeads<decltype(element)> staged{rows,  head,  stage,        pitch,
-                                                count, slots, a.slots.block};
-    if (a.whole[second])
-      staged.write_dims();
-    else
-      staged.write_slots();
+    const StagedHeads<decltype(element)> staged{
+        rows.to, static_cast<int>(rows.dim), stage, pitch, count, slots, a.slots.block};
+    if (a.whole[second]) return staged.write_dims(head, kThreadBits - a.team_bits);
+    staged.find_windows(places);
+    barrier();
+    staged.write_slots(head, places);
   };
   if (bytes == 1)
     write(uint8_t{});
@@ -246,6 +188,41 @@ AITER_DEVICE void cache_tiles(const ReshapeAndCacheArgs& a) {
     write(uint16_t{});
   else
     write(uint32_t{});
+}
+
+// Groups of 16 numbers in NVFP4, one to a thread, those of a token side by side.
+template <class T>
+AITER_DEVICE void cache_nvfp4(const ReshapeAndCacheArgs& a) {
+  constexpr int N = 16;
+  const uint32_t item = static_cast<uint32_t>(block_index_x()) * block_threads() + thread_index();
+  const int64_t token = a.head_groups[0].divide(item);
+  if (token >= a.slots.count) return;
+  uint32_t g = item - static_cast<uint32_t>(token) * a.head_groups[0].divisor;
+  const uint32_t first = static_cast<uint32_t>(a.rows[0].heads * a.rows[0].dim / N);
+  const int side = g >= first;
+  const CacheRows& rows = a.rows[side];
+  const CacheLayout& scales = a.nvfp4_scales[side];
+  g -= side ? first : 0;
+  const uint32_t groups = static_cast<uint32_t>(rows.dim / N);
+  const uint32_t head = rows.heads > 1 ? g / groups : 0;
+  g -= head * groups;
+  float v[N];
+  load_floats<N>(
+      static_cast<const T*>(rows.from) + token * rows.from_token + head * rows.from_head + g * N,
+      v);
+  int64_t page;
+  uint32_t slot;
+  if (!a.slots.find(token, page, slot)) return;
+  const Codes<E2M1FN> kind(a.spec.code);
+  const Scale scale = scale_for(max_magnitude(0.0f, v), a.spec, kind);
+  static_cast<uint8_t*>(
+      scales.data)[head * scales.head + scales.at_slot(page, nvfp4_scale_slot(slot)) +
+                   scales.at_dim(g)] = scale.code;
+  uint32_t words[N / 4];
+  kind.encode(v, scale.factor, words);
+  *reinterpret_cast<Words2*>(static_cast<uint8_t*>(rows.to.data) + head * rows.to.head +
+                             rows.to.at_slot(page, slot) +
+                             rows.to.at_dim(g * (N / 2))) = {words[0], words[1]};
 }
 
 // One head of a token in NVFP4, by a wave: a lane has groups of its own.
@@ -362,6 +339,18 @@ AITER_KERNEL(reshape_and_cache_hip_quant_f16, 256)(const aiter::ReshapeAndCacheA
 AITER_KERNEL(reshape_and_cache_hip_quant_bf16, 256)(const aiter::ReshapeAndCacheArgs a) {
   aiter::wait_for_previous_kernel();
   aiter::cache_packs<aiter::bf16>(a);
+}
+AITER_KERNEL(reshape_and_cache_hip_nvfp4_f32, 256)(const aiter::ReshapeAndCacheArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::cache_nvfp4<aiter::f32>(a);
+}
+AITER_KERNEL(reshape_and_cache_hip_nvfp4_f16, 256)(const aiter::ReshapeAndCacheArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::cache_nvfp4<aiter::f16>(a);
+}
+AITER_KERNEL(reshape_and_cache_hip_nvfp4_bf16, 256)(const aiter::ReshapeAndCacheArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::cache_nvfp4<aiter::bf16>(a);
 }
 AITER_KERNEL(reshape_and_cache_hip_any, 256)(const aiter::ReshapeAndCacheArgs a) {
   aiter::wait_for_previous_kernel();

@@ -15,6 +15,7 @@ namespace aiter {
 struct ReshapeAndCacheWithBlockQuantProblem {
   DType dtype, cache_dtype;
   int64_t tokens, page_slots;
+  bool packs;  // see move_by_packs
 };
 
 using BlockQuantArgs = ReshapeAndCacheWithBlockQuantArgs;
@@ -52,6 +53,33 @@ static void reshape_and_cache_with_block_quant_hip_any(const BlockQuantArgs& arg
          args);
 }
 
+static void reshape_and_cache_with_block_quant_hip_vec(const BlockQuantArgs& given,
+                                                       const Call& call) {
+  static constexpr FloatKernels kernels =
+      AITER_FLOAT_KERNELS(reshape_and_cache_with_block_quant, hip_vec);
+  constexpr int64_t kTableBytes = 16384;  // some blocks are to share a multiprocessor
+  BlockQuantArgs args = given;
+  if (!args.slots.capacity) return;
+  const Device& device = device_of(call.device);
+  const int64_t slots = args.slots.block.divisor, tokens = args.slots.count;
+  // All blocks look at all tokens: so few of them as leave the GPU full.
+  int64_t own = 1;
+  while (own < args.kMostTokens && 2 * own * slots * 4 <= kTableBytes &&
+         2 * own * device.multiprocessors * 3 <= tokens)
+    own *= 2;
+  args.tokens_of_block = static_cast<int32_t>(own);
+  const int64_t blocks = (tokens + own - 1) / own, waves = 256 / device.wave;
+  const int64_t heads = 2 * args.rows[0].heads;
+  const int64_t parts =
+      std::clamp<int64_t>(2 * device.multiprocessors / std::max<int64_t>(blocks, 1), 1,
+                          std::max<int64_t>((heads + waves - 1) / waves, 1));
+  launch(kernels[args.dtype], call,
+         {.x = heads ? blocks : 0,
+          .y = parts,
+          .shared_bytes = static_cast<int>(own * slots * sizeof(int32_t))},
+         args);
+}
+
 static constexpr Row<ReshapeAndCacheWithBlockQuantProblem, BlockQuantArgs> kRows[] = {
 #include "ops/kvcache/reshape_and_cache_with_block_quant/reshape_and_cache_with_block_quant.def"
 };
@@ -80,6 +108,29 @@ struct TokensByPage {
     begins.push_back(tokens.size());
   }
 };
+
+// Whether hip_vec can work on this: dims in packs, codes of 4 dims or of 16 slots together.
+static bool move_by_packs(BlockQuantArgs* args, const CacheSlots& blocks) {
+  constexpr int kDims = BlockQuantArgs::kDimsOfLane;
+  const int64_t bytes = kDims * dtype_bytes(args->dtype), unit = dtype_bytes(args->dtype);
+  for (int i = 0; i < 2; ++i) {
+    const CacheRows& rows = args->rows[i];
+    const CacheLayout& to = rows.to;
+    if (rows.dim % kDims || rows.heads >= int64_t{1} << 29 ||
+        reinterpret_cast<uintptr_t>(rows.from) % bytes || rows.from_token * unit % bytes ||
+        rows.from_head * unit % bytes)
+      return false;
+    args->turned[i] = slots_by_16_bytes(to, blocks, 1) &&
+                      args->slots.block.divisor % BlockQuantArgs::kSlotsAtOnce == 0;
+    bool together = to.dim_inner == 1 && (to.dim_bits == kNotSplit || to.dim_bits >= 2) &&
+                    reinterpret_cast<uintptr_t>(to.data) % kDims == 0;
+    for (int64_t n : {to.page, to.head, to.slot_outer, to.slot_inner,
+                      to.dim_bits == kNotSplit ? 0 : to.dim_outer})
+      together = together && n % kDims == 0;
+    if (!args->turned[i] && !together) return false;
+  }
+  return true;
+}
 
 static CacheScales page_scale(const Arg& scale, int64_t heads, int64_t pages, const Arg& key) {
   scale.dtype({DType::kF32}).shape({heads, pages}).on_device_of(key);
@@ -141,8 +192,10 @@ void reshape_and_cache_with_block_quant(const Check& check, const aiter_tensor* 
   args.spec = {key_cache.dtype(), DType::kF32, MxRound::kUp, __builtin_inff(), 1.0f, nullptr};
   args.amax_floor = 1e-6f;
 
+  CacheSlots blocks = args.slots;
+  blocks.block = args.block;
   const ReshapeAndCacheWithBlockQuantProblem problem{args.dtype, args.spec.code, args.slots.count,
-                                                     page_slots};
+                                                     page_slots, move_by_packs(&args, blocks)};
   if (machine_of(key.device()).target == ANY_CPU && !(opts.flags & AITER_DRY_RUN)) {
     const TokensByPage pages(args.slots);
     args.tokens = pages.tokens.data();

@@ -1,5 +1,7 @@
-// The block of the first token of a page works on the page: it looks for the other tokens of the
-// call that go there, then each wave takes heads, first of keys and then of values.
+// hip_any: the block of the first token of a page works on the page: it looks for the other tokens of
+// the call that go there, then each wave takes heads, first of keys and then of values. hip_vec: a
+// block has several neighbouring tokens, and works on the pages of which these are the first, so that all
+// tokens are gone through less often; a wave has the numbers of 16 slots under way.
 #include "ck/kvcache/cache_write.h"
 #include "ops/kvcache/reshape_and_cache_with_block_quant/reshape_and_cache_with_block_quant_args.h"
 
@@ -107,6 +109,218 @@ AITER_DEVICE void write_pages(const BlockQuantArgs& a) {
   write_page<Codec>(a, block_index_x(), reinterpret_cast<int32_t*>(table), scratch);
 }
 
+// The numbers of an array of T at 4 dims from d on, of the 16 slots from s on, 0 where no token is.
+template <class T>
+struct SlotNumbers {
+  static constexpr int kSlots = ReshapeAndCacheWithBlockQuantArgs::kSlotsAtOnce;
+  static constexpr int kDims = ReshapeAndCacheWithBlockQuantArgs::kDimsOfLane;
+  Pack<T, kDims> packs[kSlots];
+
+  AITER_DEVICE void load(const CacheRows& rows, int64_t head, const int32_t* token_of, int slots,
+                         int d) {
+    const T* from = static_cast<const T*>(rows.from) + head * rows.from_head + d;
+    AITER_UNROLL
+    for (int k = 0; k < kSlots; ++k) {
+      packs[k] = {};
+      const int64_t token = k < slots ? token_of[k] : -1;
+      if (token >= 0 && d < rows.dim) packs[k] = load_pack<kDims>(from + token * rows.from_token);
+    }
+  }
+  AITER_DEVICE float amax(float most) {
+    AITER_UNROLL
+    for (int k = 0; k < kSlots; ++k) {
+      float v[kDims];
+      packs[k].to_floats(v);
+      most = max_magnitude(most, v);
+      packs[k].forget();
+    }
+    return most;
+  }
+  // The first dim of all slots, or all dims of as many slots as there are dims; then the next ones come
+  // first, so that loops over them are short in code.
+  AITER_DEVICE void take_dim(float (&v)[kSlots]) {
+    AITER_UNROLL
+    for (int k = 0; k < kSlots; ++k) {
+      float its[kDims];
+      packs[k].to_floats(its);
+      v[k] = its[0];
+      uint32_t (&words)[Pack<T, kDims>::kWords] = packs[k].words;
+      AITER_UNROLL
+      for (int i = 0; i < Pack<T, kDims>::kWords; ++i) {
+        const uint32_t next = i + 1 < Pack<T, kDims>::kWords ? words[i + 1] : 0;
+        words[i] = sizeof(T) == 4 ? next : words[i] >> 16 | next << 16;
+      }
+    }
+  }
+  AITER_DEVICE void take_slots(float (&v)[kDims * kDims]) {
+    AITER_UNROLL
+    for (int k = 0; k < kDims; ++k)
+      packs[k].to_floats(reinterpret_cast<float (&)[kDims]>(v[k * kDims]));
+    AITER_UNROLL
+    for (int k = 0; k + kDims < kSlots; ++k) packs[k] = packs[k + kDims];
+  }
+};
+
+template <class T>
+AITER_DEVICE void write_head_vec(const BlockQuantArgs& a, const CacheRows& rows, bool turned,
+                                 int64_t head, int64_t page, const int32_t* token_of) {
+  constexpr int kSlots = SlotNumbers<T>::kSlots, kDims = SlotNumbers<T>::kDims;
+  constexpr int kStep = kWave * kDims;
+  const int lane = thread_index() % kWave, dim = static_cast<int>(rows.dim);
+  const int slots = static_cast<int>(a.slots.block.divisor);
+  SlotNumbers<T> numbers;
+  float amax = 0;
+  AITER_NO_UNROLL
+  for (int s = 0; s < slots; s += kSlots) AITER_NO_UNROLL
+  for (int d = lane * kDims; d < dim; d += kStep) {
+    numbers.load(rows, head, token_of + s, slots - s, d);
+    amax = numbers.amax(amax);
+  }
+  const AnyCodes kind(a.spec.code);
+  float* stored = rows.scale.data + page * rows.scale.page + head * rows.scale.head;
+  float scale = cache_scale(wave_reduce<Max>(amax), a.amax_floor, a.spec, kind).value;
+  const float old = token_of[0] >= 0 ? scale : *stored;  // the page begins anew
+  const float shrink = old / scale;
+  const bool raised = !(old >= scale);  // NaN is no scale
+  if (!raised) scale = old;
+  const float factor = 1.0f / scale;
+  wave_barrier();  // all lanes have read it
+  if (lane == 0) *stored = scale;
+  uint8_t* codes = static_cast<uint8_t*>(rows.to.data) + head * rows.to.head;
+  const bool once = slots <= kSlots && dim <= kStep;  // the numbers are still there
+  AITER_NO_UNROLL
+  for (int s = 0; s < slots; s += kSlots) AITER_NO_UNROLL
+  for (int d = lane * kDims; d < dim; d += kStep) {
+    if (!once) numbers.load(rows, head, token_of + s, slots - s, d);
+    uint32_t named = 0;  // slots
+    AITER_UNROLL
+    for (int k = 0; k < kSlots; ++k)
+      named |= (s + k < slots && token_of[s + k] >= 0 ? 1u : 0u) << k;
+    if (turned && named == (1u << kSlots) - 1) {
+      uint8_t* to = codes + a.at_slot(rows.to, page, s);
+      AITER_NO_UNROLL
+      for (int i = 0; i < kDims; ++i) {
+        float v[kSlots];
+        numbers.take_dim(v);
+        Pack<uint32_t, kSlots / 4> words;
+        kind.encode(v, factor, words.words);
+        store_pack(reinterpret_cast<uint32_t*>(to + rows.to.at_dim(d + i)), words);
+      }
+      continue;
+    }
+    AITER_NO_UNROLL
+    for (int first = 0; first < kSlots; first += kDims) {
+      float v[kDims * kDims];
+      numbers.take_slots(v);
+      uint32_t words[kDims];
+      kind.encode(v, factor, words);
+      AITER_UNROLL
+      for (int k = 0; k < kDims; ++k) {
+        if (!(named >> (first + k) & 1)) continue;
+        uint8_t* to = codes + a.at_slot(rows.to, page, s + first + k);
+        if (!turned) {
+          *reinterpret_cast<uint32_t*>(to + rows.to.at_dim(d)) = words[k];
+          continue;
+        }
+        AITER_UNROLL
+        for (int i = 0; i < kDims; ++i)
+          to[rows.to.at_dim(d + i)] = static_cast<uint8_t>(words[k] >> 8 * i);
+      }
+    }
+  }
+  if (!raised) return;
+  AITER_NO_UNROLL
+  for (int s = 0; s < slots; ++s) {
+    if (token_of[s] >= 0) continue;
+    uint8_t* to = codes + a.at_slot(rows.to, page, s);
+    AITER_NO_UNROLL
+    for (int d = lane; d < dim; d += kWave) {
+      uint8_t* code = to + rows.to.at_dim(d);
+      *code = static_cast<uint8_t>(kind.encode(kind.decode(*code) * shrink));
+    }
+  }
+}
+
+// *to, in shared memory, = max(*to, value).
+AITER_DEVICE void shared_max(int32_t* to, int32_t value) {
+#if defined(AITER_AMD)
+  __hip_atomic_fetch_max(to, value, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_WORKGROUP);
+#else
+  asm volatile("red.max.s32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
+#endif
+}
+
+template <class T>
+AITER_DEVICE void write_pages_vec(const BlockQuantArgs& a) {
+  constexpr int kMost = BlockQuantArgs::kMostTokens, kTokensAtOnce = 8;
+  AITER_DYNAMIC_SHARED(tables);
+  AITER_SHARED int64_t pages[kMost];
+  AITER_SHARED int32_t begun[kMost];  // by tokens of other blocks
+  AITER_SHARED uint64_t scratch[256 / kWave];
+  int32_t* token_of = reinterpret_cast<int32_t*>(tables);  // of each page: -1 = none
+  const int slots = static_cast<int>(a.slots.block.divisor), own = a.tokens_of_block;
+  const int64_t begin = static_cast<int64_t>(block_index_x()) * own;
+  const int me = thread_index();
+  int64_t page = -1;
+  uint32_t slot = 0;
+  if (me < own) {
+    if (begin + me >= a.slots.count || !a.slots.find(begin + me, page, slot)) page = -1;
+    pages[me] = page, begun[me] = 0;
+  }
+  for (int i = me; i < own * slots; i += block_threads()) token_of[i] = -1;
+  // The pages between the least and the largest one.
+  const uint64_t most = block_reduce<Max>(static_cast<uint64_t>(page + 1), scratch);
+  const uint64_t least = ~block_reduce<Max>(page < 0 ? 0 : ~static_cast<uint64_t>(page), scratch);
+  if (most == 0) return;  // all threads do
+  // Of each page, the first of the block's tokens stands for it.
+  bool again = false;
+  AITER_NO_UNROLL
+  for (int i = 0; me < own && i < me; ++i) again = again || pages[i] == page;
+  barrier();
+  if (me < own && again) pages[me] = -1;
+  barrier();
+  const uint64_t low = least * a.slots.block.divisor;
+  const uint64_t span = (most - least) * a.slots.block.divisor;
+  const int threads = block_threads();
+  AITER_NO_UNROLL
+  for (int64_t t = me; t < a.slots.count; t += kTokensAtOnce * threads) {
+    uint32_t near = 0;
+    AITER_UNROLL
+    for (int k = 0; k < kTokensAtOnce; ++k) {
+      const int64_t at = t + k * threads < a.slots.count ? a.slots[t + k * threads] : -1;
+      near |= (static_cast<uint64_t>(at) - low < span ? 1u : 0u) << k;
+    }
+    AITER_NO_UNROLL
+    for (int64_t its = t; near; its += threads, near >>= 1) {
+      if (!(near & 1)) continue;
+      const int64_t at = a.slots[its], its_page = a.slots.block.divide(at);
+      int i = 0;
+      while (i < own && pages[i] != its_page) ++i;
+      if (i == own) continue;
+      if (its < begin)
+        begun[i] = 1;
+      else  // of tokens with the same slot the last one counts
+        shared_max(token_of + i * slots + (at - its_page * a.slots.block.divisor),
+                   static_cast<int32_t>(its));
+    }
+  }
+  barrier();
+  const int waves = threads / kWave;
+  const int64_t heads = a.rows[0].heads;
+  int next = block_index_y() * waves + me / kWave;  // head of keys or of values
+  AITER_NO_UNROLL
+  for (int i = 0; i < own; ++i) {
+    if (pages[i] < 0 || begun[i]) continue;
+    AITER_NO_UNROLL
+    for (; next < 2 * heads; next += grid_blocks_y() * waves) {
+      const bool second = next >= heads;
+      write_head_vec<T>(a, a.rows[second], a.turned[second], next - (second ? heads : 0), pages[i],
+                        token_of + i * slots);
+    }
+    next -= static_cast<int>(2 * heads);
+  }
+}
+
 }  // namespace aiter
 
 #define AITER_BLOCK_QUANT(code, Codec)                                 \
@@ -120,3 +334,13 @@ AITER_BLOCK_QUANT(e4m3fn, E4M3FN)
 AITER_BLOCK_QUANT(e4m3fnuz, E4M3FNUZ)
 AITER_BLOCK_QUANT(e5m2, E5M2)
 AITER_BLOCK_QUANT(e5m2fnuz, E5M2FNUZ)
+
+#define AITER_BLOCK_QUANT_VEC(T)                                    \
+  AITER_KERNEL(reshape_and_cache_with_block_quant_hip_vec_##T, 256) \
+  (const aiter::ReshapeAndCacheWithBlockQuantArgs a) {              \
+    aiter::wait_for_previous_kernel();                              \
+    aiter::write_pages_vec<aiter::T>(a);                            \
+  }
+AITER_BLOCK_QUANT_VEC(f32)
+AITER_BLOCK_QUANT_VEC(f16)
+AITER_BLOCK_QUANT_VEC(bf16)

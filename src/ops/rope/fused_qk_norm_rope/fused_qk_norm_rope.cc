@@ -14,6 +14,7 @@ struct FusedQkNormRopeProblem {
   int64_t tokens, q_heads, k_heads, dim, rotary_dim;
   bool aligned16;     // heads, their parts, weights and tables in units of 16 bytes
   bool in_registers;  // a wave holds a head: at most two packs a lane
+  bool plain;         // angles are rope_is_plain(), tokens lie at one stride
 };
 
 AITER_CPU_ROW(fused_qk_norm_rope_cpu_simd, FusedQkNormRopeArgs)
@@ -46,6 +47,23 @@ static void fused_qk_norm_rope_hip(const FloatKernels& kernels, int64_t pack,
          args);
 }
 
+static void fused_qk_norm_rope_hip_plain(const FusedQkNormRopeArgs& given, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(fused_qk_norm_rope, hip_plain);
+  FusedQkNormRopeArgs args = given;
+  args.lanes_per_head =
+      head_lanes(units(args, 16 / dtype_bytes(args.dtype)), device_of(call.device).wave);
+  args.heads_at_once =
+      heads_at_once(args.tokens * args.heads * args.lanes_per_head,
+                    device_of(call.device).multiprocessors, BlocksOfTokens::kMostHeads);
+  const BlocksOfTokens blocks(args.tokens, args.lanes_per_head);
+  args.tokens_of_block = blocks.tokens;
+  int64_t shares = 0;
+  for (int i = 0; i < args.side_count; ++i)
+    shares += args.sides[i].shares =
+        blocks.shares(args.sides[i].heads, args.lanes_per_head, args.heads_at_once);
+  launch(kernels[args.dtype], call, blocks.grid(shares), args);
+}
+
 static void fused_qk_norm_rope_hip_vec(const FusedQkNormRopeArgs& args, const Call& call) {
   static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(fused_qk_norm_rope, hip_vec);
   fused_qk_norm_rope_hip(kernels, 16 / dtype_bytes(args.dtype), args, call);
@@ -74,6 +92,16 @@ bool heads_aligned16(const FusedQkNormRopeArgs& a) {
               is_aligned16(s.out, s.out_tokens, bytes) && s.out_head * bytes % 16 == 0;
   }
   return aligned;
+}
+
+bool is_plain(const FusedQkNormRopeArgs& a) {
+  bool plain = heads_turn_plainly(a.angles, a.dtype);
+  for (int i = 0; i < a.side_count; ++i) {
+    const FusedHeads& s = a.sides[i];
+    plain = plain && weighs_plainly(s.norm, a.dtype) && s.in_tokens.inner >= s.in_tokens.count &&
+            s.out_tokens.inner >= s.out_tokens.count;
+  }
+  return plain;
 }
 
 // q, k or v with its weight and its output.
@@ -153,6 +181,7 @@ void fused_qk_norm_rope(const aiter_tensor* q_, const aiter_tensor* k_, const ai
       2 * args.angles.pairs,
       heads_aligned16(args),
       units(args, 16 / dtype_bytes(args.dtype)) <= 32,
+      is_plain(args),
   };
   dispatch(fused_qk_norm_rope_op, kRows, problem, args, q.device(), stream, opts.flags);
 }

@@ -24,10 +24,11 @@ struct FusedQkNormRopeArgs {
   int32_t side_count;
   int32_t nope_first;
   DType dtype;
-  int64_t tokens, heads;   // heads of all sides
-  int64_t shares;          // GPU: of all sides
-  int32_t lanes_per_head;  // GPU: a power of two up to the wave
-  int32_t heads_at_once;   // GPU: that the same lanes take one after the other
+  int64_t tokens, heads;    // heads of all sides
+  int64_t shares;           // GPU: of all sides
+  int32_t lanes_per_head;   // GPU: a power of two up to the wave
+  int32_t heads_at_once;    // GPU: that the same lanes take one after the other
+  int32_t tokens_of_block;  // hip_plain: a power of two
 };
 
 }  // namespace aiter

@@ -103,7 +103,7 @@ struct StagedHeads {
 
   // Packs of slots. Windows end where slots would be multiples of a pack if they went on as they begin.
   AITER_DEVICE int first() const {
-    return slots[0] < 0 ? 0 : static_cast<int>(-slots[0] & (kTogether - 1));
+    return kTogether - (slots[0] < 0 ? 0 : static_cast<int>(slots[0] & (kTogether - 1)));
   }
   AITER_DEVICE int windows() const { return (tokens - first() + kTogether - 1) / kTogether + 1; }
   // Where each window goes whose tokens fill a pack, or kApart; the block must meet before it writes.

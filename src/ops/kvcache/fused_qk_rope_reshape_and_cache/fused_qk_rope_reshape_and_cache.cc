@@ -77,7 +77,15 @@ static void fused_qk_rope_cache_plain(const FloatKernels& kernels, FusedArgs arg
     FusedArgs::Part& part = args.parts[i];
     shares += part.shares = blocks.shares(part.heads, part.lanes, args.heads_at_once);
   }
-  launch(kernels[args.dtype], call, blocks.grid(shares), args);
+  Grid grid = blocks.grid(shares);
+  for (int k = 0; k < args.target_count; ++k) {
+    if (!args.targets[k].staged) continue;
+    const FusedArgs::Part& part = args.parts[args.targets[k].part];
+    const int64_t bytes = args.targets[k].quant == CacheQuant::kNone ? dtype_bytes(args.dtype) : 1;
+    grid.shared_bytes = std::max(
+        grid.shared_bytes, static_cast<int>(grid.threads / part.lanes * (part.dim * bytes + 16)));
+  }
+  launch(kernels[args.dtype], call, grid, args);
 }
 
 static void fused_qk_rope_reshape_and_cache_hip_plain(const FusedArgs& args, const Call& call) {

@@ -326,133 +326,118 @@ AITER_DEVICE void write_share(const FusedArgs& a, const FusedArgs::Part& part, i
   }
 }
 
-// A token's row, and its slot.
-struct PlaceOfToken {
-  int64_t row, page = 0;
-  uint32_t slot = 0;
-  bool there, found;
-
-  AITER_DEVICE PlaceOfToken(const FusedArgs& a, int64_t token, bool its_there)
-      : row(token), there(its_there) {
-    found = a.cached && there && a.find(row, page, slot);
-  }
+// Where a lane puts the heads of its token, as packs of T or codes of 8 bits. Lanes keep it in shared
+// memory: from head to head it would take registers.
+struct alignas(16) PlainPlace {
+  static constexpr int32_t kNowhere = static_cast<int32_t>(0x80000000u);
+  uint8_t* to;        // of the first head
+  int32_t offset[2];  // of the packs, in bytes
 };
 
-// Where a group of lanes puts the heads of its token, as packs of T or codes of 8 bits, or into
-// shared memory.
-template <class T>
-struct PlainPlace {
-  static constexpr int N = HeadPacks<T, true>::N;
-  const FusedArgs::Target& target;
-  bool goes;
-  uint8_t* to;      // of the head
-  int64_t to_head;  // bytes
-  int offset[2];    // of the packs, in bytes
-  float* scale;     // of the head
-
-  AITER_DEVICE PlainPlace(const FusedArgs& a, int target_index, const HeadPacks<T, true>& packs,
-                          const PlaceOfToken& token, int head)
-      : target(a.targets[target_index]) {
-    const int64_t row = target.to_slots ? token.page : token.row;
-    const uint32_t slot = target.to_slots ? token.slot : 0;
-    goes = target.to_slots || target.cached_only ? token.found : token.there;
-    const int unit = target.quant == CacheQuant::kNone ? static_cast<int>(sizeof(T)) : 1;
-    to_head = target.to.head * unit;
-    to = static_cast<uint8_t*>(target.to.data) + target.to.at_slot(row, slot) * unit +
-         head * to_head;
-    AITER_UNROLL
-    for (int i = 0; i < 2; ++i)
-      offset[i] =
-          target.staged ? packs.d[i] * unit : static_cast<int>(target.to.at_dim(packs.d[i])) * unit;
-    scale = target.scale.data + row * target.scale.page + slot * target.scale.slot +
-            head * target.scale.head;
-  }
-  // The head's packs; `stage`: the group's row. All lanes of the wave must call it.
-  template <bool kCodes>
-  AITER_DEVICE void put(const FusedArgs& a, const HeadPacks<T, true>& packs, int lane, int lanes,
-                        bool there, const Pack<T, N> (&head)[2], uint8_t* stage) {
-    const bool has_place = goes && there;
-    uint8_t* at = target.staged ? stage : to;
-    if (!kCodes || target.quant == CacheQuant::kNone) {
-      AITER_UNROLL
-      for (int i = 0; i < 2; ++i)
-        if (has_place && packs.has[i]) store_pack<N>(reinterpret_cast<T*>(at + offset[i]), head[i]);
-    } else if constexpr (kCodes) {
-      float v[2 * N];
-      AITER_UNROLL
-      for (int i = 0; i < 2; ++i) head[i].to_floats(reinterpret_cast<float (&)[N]>(v[i * N]));
-      const AnyCodes kind(a.code);
-      float factor = 1.0f;
-      if (target.quant == CacheQuant::kDynamic) {
-        const float amax = lanes_reduce<Max>(max_magnitude(0.0f, v), lanes);
-        const QuantSpec spec{a.code, DType::kF32, MxRound::kUp, __builtin_inff(), 1.0f, nullptr};
-        const Scale its = cache_scale(amax, target.amax_floor, spec, kind);
-        factor = its.factor;
-        if (has_place && lane == 0) *scale = its.value;
-      } else if (target.scale.data && has_place) {
-        factor = 1.0f / *scale;
-      }
-      uint32_t words[2 * N / 4];
-      kind.encode(v, factor, words);
-      AITER_UNROLL
-      for (int i = 0; i < 2; ++i)
-        if (has_place && packs.has[i]) {
-          using Words = typename WordsOf<N>::Type;
-          struct {
-            uint32_t words[N / 4];
-          } part;
-          AITER_UNROLL
-          for (int k = 0; k < N / 4; ++k) part.words[k] = words[i * N / 4 + k];
-          *reinterpret_cast<Words*>(at + offset[i]) = bit_cast<Words>(part);
-        }
-    }
-    to += to_head;
-    scale += target.scale.head;
-  }
-};
-
-// Heads that go to a cache which has neighbouring slots together, as they are or as codes: the block
-// turns them in shared memory. `first` of its heads is the first group's, `h` this one's.
+// The heads of a part that the lanes of a block have, neighbouring tokens side by side.
 template <class T, bool kCodes>
-AITER_DEVICE void write_turned(const FusedArgs& a, const FusedArgs::Part& part,
-                               const CacheLayout& layout, const GroupOfBlock& group, int first,
-                               int64_t slot_of_token, const HeadPacks<T, true>& packs,
-                               HeadStream<T, true>& stream, PlainPlace<T>* to) {
-  constexpr int N = HeadPacks<T, true>::N, kThreads = 256;
-  using E = typename WordsOf<kCodes ? 1 : sizeof(T)>::Type;
-  AITER_SHARED alignas(16) uint8_t stage[kThreads * (2 * 16 + 16)];
-  AITER_SHARED int64_t slots[kThreads], places[kThreads / 4 + 2];
-  const int dim = static_cast<int>(part.dim), pitch = dim * static_cast<int>(sizeof(E)) + 16;
-  const int tokens = a.tokens_of_block, rows = tokens * pitch;
-  const int count = static_cast<int>(min<int64_t>(tokens, a.tokens - group.begin));
-  if (group.lane == 0 && group.head == 0) slots[group.row] = slot_of_token;
-  barrier();
-  StagedHeads<E>{layout, dim, stage, pitch, count, slots, a.slots.block}.find_windows(places);
-  AITER_NO_UNROLL
-  for (int k = 0; k < a.heads_at_once; ++k) {
-    const bool there = stream.left > 0;
-    Pack<T, N> now[2];
-    stream.take(now);
-    AITER_UNROLL
-    for (int i = 0; i < 2; ++i)
-      if (i < part.target_count)
-        to[i].template put<kCodes>(a, packs, group.lane, part.lanes, there, now,
-                                   stage + group.head * rows + group.row * pitch);
-    barrier();
-    for (int beside = 0; beside < group.heads; ++beside) {
-      const int head = first + beside * a.heads_at_once + k;
-      if (head >= part.heads) break;
-      StagedHeads<E>{layout, dim, stage + beside * rows, pitch, count, slots, a.slots.block}
-          .write_slots(head, places);
-    }
-    barrier();
-  }
-}
+struct PlainHeads {
+  static constexpr int N = HeadPacks<T, true>::N, kThreads = 256;
+  using Packs = HeadPacks<T, true>;
+  const FusedArgs& a;
+  const FusedArgs::Part& part;
+  const GroupOfBlock& group;
+  const Packs& packs;
+  PlainPlace* places;  // of this thread, kThreads from target to target
+  float** scales;      // the same
+  uint8_t* stage_row;  // of this group, where heads are turned in shared memory
 
-// Heads of one part of neighbouring tokens by a block.
+  AITER_DEVICE static int unit(const FusedArgs::Target& target) {
+    return !kCodes || target.quant == CacheQuant::kNone ? static_cast<int>(sizeof(T)) : 1;
+  }
+  AITER_DEVICE void find(const FusedArgs::Target& target, int k, int64_t t, bool there, bool found,
+                         int64_t page, uint32_t its_slot, int head) const {
+    const int64_t row = target.to_slots ? page : t;
+    const uint32_t slot = target.to_slots ? its_slot : 0;
+    const bool goes = target.to_slots || target.cached_only ? found : there;
+    const int bytes = unit(target);
+    PlainPlace place;
+    place.to = static_cast<uint8_t*>(target.to.data) +
+               (target.to.at_slot(row, slot) + head * target.to.head) * bytes;
+    if (target.staged) place.to = stage_row;
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      const int at = target.staged ? packs.d[i] : static_cast<int>(target.to.at_dim(packs.d[i]));
+      place.offset[i] = goes && packs.has[i] ? at * bytes : PlainPlace::kNowhere;
+    }
+    places[k * kThreads] = place;
+    if constexpr (kCodes)
+      scales[k * kThreads] = goes ? target.scale.data + row * target.scale.page +
+                                        slot * target.scale.slot + head * target.scale.head
+                                  : nullptr;
+  }
+  // The packs of head k of this group. All lanes of the wave must call it.
+  AITER_DEVICE void put(int k, bool there, const Pack<T, N> (&head)[2]) const {
+    // The array, which may be the heads themselves, comes first in the arguments.
+    AITER_NO_UNROLL
+    for (int i = part.target_count - 1; i >= 0; --i) {
+      const FusedArgs::Target& target = a.targets[part.targets[i]];
+      const PlainPlace place = places[i * kThreads];
+      uint8_t* to = place.to;
+      if (!target.staged) to += k * target.to.head * unit(target);
+      if (!kCodes || target.quant == CacheQuant::kNone) {
+        AITER_UNROLL
+        for (int j = 0; j < 2; ++j)
+          if (there && place.offset[j] != PlainPlace::kNowhere)
+            store_pack<N>(reinterpret_cast<T*>(to + place.offset[j]), head[j]);
+      } else if constexpr (kCodes) {
+        float* scale = scales[i * kThreads];
+        if (scale) scale += k * target.scale.head;
+        put_codes(target, there ? scale : nullptr, there, place, to, head);
+      }
+    }
+  }
+
+ private:
+  AITER_DEVICE void put_codes(const FusedArgs::Target& target, float* scale, bool there,
+                              const PlainPlace& place, uint8_t* to,
+                              const Pack<T, N> (&head)[2]) const {
+    float v[2 * N];
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i) head[i].to_floats(reinterpret_cast<float (&)[N]>(v[i * N]));
+    const AnyCodes kind(a.code);
+    float factor = 1.0f;
+    if (target.quant == CacheQuant::kDynamic) {
+      const float amax = lanes_reduce<Max>(max_magnitude(0.0f, v), part.lanes);
+      const QuantSpec spec{a.code, DType::kF32, MxRound::kUp, __builtin_inff(), 1.0f, nullptr};
+      const Scale its = cache_scale(amax, target.amax_floor, spec, kind);
+      factor = its.factor;
+      if (scale && group.lane == 0) *scale = its.value;
+    } else if (target.scale.data && scale) {
+      factor = 1.0f / *scale;
+    }
+    uint32_t words[2 * N / 4];
+    kind.encode(v, factor, words);
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      if (!there || place.offset[i] == PlainPlace::kNowhere) continue;
+      struct {
+        uint32_t words[N / 4];
+      } its;
+      AITER_UNROLL
+      for (int k = 0; k < N / 4; ++k) its.words[k] = words[i * N / 4 + k];
+      using Words = typename WordsOf<N>::Type;
+      *reinterpret_cast<Words*>(to + place.offset[i]) = bit_cast<Words>(its);
+    }
+  }
+};
+
+// A block has heads of one part of neighbouring tokens. Those that go to a cache which has neighbouring
+// slots together do not change on their way, but are turned in shared memory.
 template <class T, bool kCodes>
 AITER_DEVICE void write_plain(const FusedArgs& a) {
-  constexpr int N = HeadPacks<T, true>::N;
+  using Heads = PlainHeads<T, kCodes>;
+  using E = typename WordsOf<kCodes ? 1 : sizeof(T)>::Type;
+  constexpr int N = Heads::N, kThreads = Heads::kThreads;
+  AITER_SHARED PlainPlace places[2 * kThreads];
+  AITER_SHARED float* scales[kCodes ? 2 * kThreads : 1];
+  AITER_SHARED int64_t slots[kThreads], windows[kThreads / 4 + 2];
+  AITER_DYNAMIC_SHARED(stage_bytes);
   int part_index = 0, share = block_index_x();
   while (share >= a.parts[part_index].shares) share -= a.parts[part_index++].shares;
   const FusedArgs::Part& part = a.parts[part_index];
@@ -468,33 +453,66 @@ AITER_DEVICE void write_plain(const FusedArgs& a) {
   HeadStream<T, true> stream(packs, static_cast<const T*>(part.from) + t * part.from_token,
                              part.from_head, h,
                              there ? min(h + heads, static_cast<int>(part.heads)) : h);
-  const PlaceOfToken token(a, t, there);
+  int staged = -1;
+  bool by_slots = false;
+  AITER_NO_UNROLL
+  for (int k = 0; k < part.target_count; ++k) {
+    const FusedArgs::Target& target = a.targets[part.targets[k]];
+    if (target.staged) staged = part.targets[k];
+    by_slots = by_slots || target.to_slots || target.cached_only;
+  }
+  int64_t page = 0;
+  uint32_t slot = 0;
+  const bool found = by_slots && there && a.find(t, page, slot);
+  uint8_t* stage = reinterpret_cast<uint8_t*>(stage_bytes);
+  const int pitch = static_cast<int>(part.dim) * static_cast<int>(sizeof(E)) + 16;
+  const int rows = a.tokens_of_block * pitch;
+  const Heads its{a,
+                  part,
+                  group,
+                  packs,
+                  places + thread_index(),
+                  scales + (kCodes ? thread_index() : 0),
+                  stage + group.head * rows + group.row * pitch};
   AITER_NO_UNROLL
   for (int k = 0; k < part.target_count; ++k)
-    if (a.targets[part.targets[k]].staged) {  // such parts do not change on their way
-      PlainPlace<T> to[2] = {{a, part.targets[0], packs, token, h},
-                             {a, part.targets[1], packs, token, h}};
-      return write_turned<T, kCodes>(
-          a, part, a.targets[part.targets[k]].to, group, first,
-          token.found ? token.page * a.slots.block.divisor + token.slot : -1, packs, stream, to);
+    its.find(a.targets[part.targets[k]], k, t, there, found, page, slot, h);
+  Pack<T, N> now[2];
+  if (staged < 0) {
+    packs.prepare(head);
+    AITER_NO_UNROLL
+    for (int k = 0; k < heads; ++k) {
+      const bool its_there = stream.left > 0;
+      stream.take(now);
+      if (norms || pairs > 0) {
+        float v[2][N];
+        packs.to_floats(now, v);
+        packs.change(head, norms, v);
+        packs.from_floats(v, now);
+      }
+      its.put(k, its_there, now);
     }
-  packs.prepare(head);
-  PlainPlace<T> to(a, part.targets[0], packs, token, h);
+    return;
+  }
+  const CacheLayout& layout = a.targets[staged].to;
+  const int count = static_cast<int>(min<int64_t>(a.tokens_of_block, a.tokens - group.begin));
+  if (group.lane == 0 && group.head == 0)
+    slots[group.row] = found ? page * a.slots.block.divisor + slot : -1;
+  barrier();
+  StagedHeads<E> turned{layout,       static_cast<int>(part.dim), stage, pitch, count, slots,
+                        a.slots.block};
+  turned.find_windows(windows);
   AITER_NO_UNROLL
   for (int k = 0; k < heads; ++k) {
     const bool its_there = stream.left > 0;
-    Pack<T, N> now[2];
     stream.take(now);
-    if (norms || pairs > 0) {
-      float v[2][N];
-      packs.to_floats(now, v);
-      packs.change(head, norms, v);
-      packs.from_floats(v, now);
-    }
-    if (part.target_count > 1)  // rare, and it would take registers all the way
-      PlainPlace<T>(a, part.targets[1], packs, PlaceOfToken(a, t, there), h + k)
-          .template put<kCodes>(a, packs, group.lane, lanes, its_there, now, nullptr);
-    to.template put<kCodes>(a, packs, group.lane, lanes, its_there, now, nullptr);
+    its.put(k, its_there, now);
+    barrier();
+    turned.stage = stage;
+    for (int i = first + k; i < min(first + group.heads * heads, static_cast<int>(part.heads));
+         i += heads, turned.stage += rows)
+      turned.write_slots(i, windows);
+    barrier();
   }
 }
 

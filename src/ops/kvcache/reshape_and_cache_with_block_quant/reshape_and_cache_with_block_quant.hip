@@ -121,9 +121,9 @@ struct SlotNumbers {
     const T* from = static_cast<const T*>(rows.from) + head * rows.from_head + d;
     AITER_UNROLL
     for (int k = 0; k < kSlots; ++k) {
-      packs[k] = {};
       const int64_t token = k < slots ? token_of[k] : -1;
-      if (token >= 0 && d < rows.dim) packs[k] = load_pack<kDims>(from + token * rows.from_token);
+      packs[k] = load_pack<kDims>(from + max<int64_t>(token, 0) * rows.from_token);
+      if (token < 0) packs[k] = {};
     }
   }
   AITER_DEVICE float amax(float most) {
@@ -144,7 +144,7 @@ struct SlotNumbers {
       float its[kDims];
       packs[k].to_floats(its);
       v[k] = its[0];
-      uint32_t (&words)[Pack<T, kDims>::kWords] = packs[k].words;
+      uint32_t* words = packs[k].words;
       AITER_UNROLL
       for (int i = 0; i < Pack<T, kDims>::kWords; ++i) {
         const uint32_t next = i + 1 < Pack<T, kDims>::kWords ? words[i + 1] : 0;
@@ -161,6 +161,48 @@ struct SlotNumbers {
   }
 };
 
+// Their codes, where tokens are: `named` has a bit for each slot, `codes` is the head's in page 0.
+template <class T>
+AITER_DEVICE void write_codes(const BlockQuantArgs& a, const CacheLayout& to, bool turned,
+                              int64_t page, int s, uint32_t named, int d, uint8_t* codes,
+                              const AnyCodes& kind, float factor, SlotNumbers<T>& numbers) {
+  constexpr int kSlots = SlotNumbers<T>::kSlots, kDims = SlotNumbers<T>::kDims;
+  uint8_t* base = codes + a.at_slot(to, page, s);
+  if (turned && named == (1u << kSlots) - 1) {
+    AITER_NO_UNROLL
+    for (int i = 0; i < kDims; ++i) {
+      float v[kSlots];
+      numbers.take_dim(v);
+      Pack<uint32_t, kSlots / 4> words;
+      kind.encode(v, factor, words.words);
+      store_pack(reinterpret_cast<uint32_t*>(base + to.at_dim(d + i)), words);
+    }
+    return;
+  }
+  const bool even =
+      a.block.divisor % kSlots == 0 && (to.slot_bits == kNotSplit || 1 << to.slot_bits >= kSlots);
+  AITER_NO_UNROLL
+  for (int first = 0; first < kSlots; first += kDims) {
+    float v[kDims * kDims];
+    numbers.take_slots(v);
+    uint32_t words[kDims];
+    kind.encode(v, factor, words);
+    AITER_UNROLL
+    for (int k = 0; k < kDims; ++k) {
+      if (!(named >> (first + k) & 1)) continue;
+      uint8_t* its =
+          even ? base + (first + k) * to.slot_inner : codes + a.at_slot(to, page, s + first + k);
+      if (!turned) {
+        *reinterpret_cast<uint32_t*>(its + to.at_dim(d)) = words[k];
+        continue;
+      }
+      AITER_UNROLL
+      for (int i = 0; i < kDims; ++i)
+        its[to.at_dim(d + i)] = static_cast<uint8_t>(words[k] >> 8 * i);
+    }
+  }
+}
+
 template <class T>
 AITER_DEVICE void write_head_vec(const BlockQuantArgs& a, const CacheRows& rows, bool turned,
                                  int64_t head, int64_t page, const int32_t* token_of) {
@@ -171,10 +213,12 @@ AITER_DEVICE void write_head_vec(const BlockQuantArgs& a, const CacheRows& rows,
   SlotNumbers<T> numbers;
   float amax = 0;
   AITER_NO_UNROLL
-  for (int s = 0; s < slots; s += kSlots) AITER_NO_UNROLL
-  for (int d = lane * kDims; d < dim; d += kStep) {
-    numbers.load(rows, head, token_of + s, slots - s, d);
-    amax = numbers.amax(amax);
+  for (int s = 0; s < slots; s += kSlots) {
+    AITER_NO_UNROLL
+    for (int d = lane * kDims; d < dim; d += kStep) {
+      numbers.load(rows, head, token_of + s, slots - s, d);
+      amax = numbers.amax(amax);
+    }
   }
   const AnyCodes kind(a.spec.code);
   float* stored = rows.scale.data + page * rows.scale.page + head * rows.scale.head;
@@ -189,43 +233,14 @@ AITER_DEVICE void write_head_vec(const BlockQuantArgs& a, const CacheRows& rows,
   uint8_t* codes = static_cast<uint8_t*>(rows.to.data) + head * rows.to.head;
   const bool once = slots <= kSlots && dim <= kStep;  // the numbers are still there
   AITER_NO_UNROLL
-  for (int s = 0; s < slots; s += kSlots) AITER_NO_UNROLL
-  for (int d = lane * kDims; d < dim; d += kStep) {
-    if (!once) numbers.load(rows, head, token_of + s, slots - s, d);
-    uint32_t named = 0;  // slots
-    AITER_UNROLL
-    for (int k = 0; k < kSlots; ++k)
-      named |= (s + k < slots && token_of[s + k] >= 0 ? 1u : 0u) << k;
-    if (turned && named == (1u << kSlots) - 1) {
-      uint8_t* to = codes + a.at_slot(rows.to, page, s);
-      AITER_NO_UNROLL
-      for (int i = 0; i < kDims; ++i) {
-        float v[kSlots];
-        numbers.take_dim(v);
-        Pack<uint32_t, kSlots / 4> words;
-        kind.encode(v, factor, words.words);
-        store_pack(reinterpret_cast<uint32_t*>(to + rows.to.at_dim(d + i)), words);
-      }
-      continue;
-    }
+  for (int s = 0; s < slots; s += kSlots) {
+    uint32_t named = 0;
     AITER_NO_UNROLL
-    for (int first = 0; first < kSlots; first += kDims) {
-      float v[kDims * kDims];
-      numbers.take_slots(v);
-      uint32_t words[kDims];
-      kind.encode(v, factor, words);
-      AITER_UNROLL
-      for (int k = 0; k < kDims; ++k) {
-        if (!(named >> (first + k) & 1)) continue;
-        uint8_t* to = codes + a.at_slot(rows.to, page, s + first + k);
-        if (!turned) {
-          *reinterpret_cast<uint32_t*>(to + rows.to.at_dim(d)) = words[k];
-          continue;
-        }
-        AITER_UNROLL
-        for (int i = 0; i < kDims; ++i)
-          to[rows.to.at_dim(d + i)] = static_cast<uint8_t>(words[k] >> 8 * i);
-      }
+    for (int k = 0; k < min(kSlots, slots - s); ++k) named |= (token_of[s + k] >= 0 ? 1u : 0u) << k;
+    AITER_NO_UNROLL
+    for (int d = lane * kDims; d < dim; d += kStep) {
+      if (!once) numbers.load(rows, head, token_of + s, slots - s, d);
+      write_codes(a, rows.to, turned, page, s, named, d, codes, kind, factor, numbers);
     }
   }
   if (!raised) return;

@@ -59,7 +59,7 @@ static void fused_qk_rope_cache_hip(const FloatKernels& kernels, int64_t pack, F
          args);
 }
 
-static void fused_qk_rope_cache_plain(const FloatKernels& kernels, FusedArgs args,
+static void fused_qk_rope_cache_plain(const FloatKernels& kernels, bool codes, FusedArgs args,
                                       const Call& call) {
   const Device& device = device_of(call.device);
   int64_t threads = 0, shares = 0;
@@ -77,13 +77,16 @@ static void fused_qk_rope_cache_plain(const FloatKernels& kernels, FusedArgs arg
     FusedArgs::Part& part = args.parts[i];
     shares += part.shares = blocks.shares(part.heads, part.lanes, args.heads_at_once);
   }
+  // For each thread the places of its part's heads, and rows of heads that are turned.
   Grid grid = blocks.grid(shares);
-  for (int k = 0; k < args.target_count; ++k) {
-    if (!args.targets[k].staged) continue;
-    const FusedArgs::Part& part = args.parts[args.targets[k].part];
-    const int64_t bytes = args.targets[k].quant == CacheQuant::kNone ? dtype_bytes(args.dtype) : 1;
-    grid.shared_bytes = std::max(
-        grid.shared_bytes, static_cast<int>(grid.threads / part.lanes * (part.dim * bytes + 16)));
+  for (int i = 0; i < args.part_count; ++i) {
+    const FusedArgs::Part& part = args.parts[i];
+    int64_t bytes = part.target_count * grid.threads * (codes ? 32 : 16);
+    for (int k = 0; k < part.target_count; ++k)
+      if (args.targets[part.targets[k]].staged)
+        bytes +=
+            grid.threads / part.lanes * (part.dim * (codes ? 1 : dtype_bytes(args.dtype)) + 16);
+    grid.shared_bytes = std::max(grid.shared_bytes, static_cast<int>(bytes));
   }
   launch(kernels[args.dtype], call, grid, args);
 }
@@ -91,13 +94,13 @@ static void fused_qk_rope_cache_plain(const FloatKernels& kernels, FusedArgs arg
 static void fused_qk_rope_reshape_and_cache_hip_plain(const FusedArgs& args, const Call& call) {
   static constexpr FloatKernels kernels =
       AITER_FLOAT_KERNELS(fused_qk_rope_reshape_and_cache, hip_plain);
-  fused_qk_rope_cache_plain(kernels, args, call);
+  fused_qk_rope_cache_plain(kernels, false, args, call);
 }
 
 static void fused_qk_rope_reshape_and_cache_hip_codes(const FusedArgs& args, const Call& call) {
   static constexpr FloatKernels kernels =
       AITER_FLOAT_KERNELS(fused_qk_rope_reshape_and_cache, hip_codes);
-  fused_qk_rope_cache_plain(kernels, args, call);
+  fused_qk_rope_cache_plain(kernels, true, args, call);
 }
 
 static void fused_qk_rope_reshape_and_cache_hip_vec(const FusedArgs& args, const Call& call) {
@@ -162,37 +165,36 @@ bool lanes_share(FusedArgs* a) {
   return can;
 }
 
-// Whether parts are heads of tokens that turn plainly, and go as they are, or as codes of 8 bits with
-// one scale a head, to at most two places each; sets which. Heads that change on their way go where dims
-// stay together.
-bool is_plain(FusedArgs* a) {
-  const int64_t bytes = dtype_bytes(a->dtype);
+// Whether parts are heads of tokens that turn plainly, and go as they are, or as codes of 8 bits, to a
+// few places each; sets which. Heads that change on their way go where dims stay together.
+bool is_plain(FusedArgs* a, bool codes) {
   bool plain = heads_turn_plainly(a->angles, a->dtype) && !a->pool.plan && a->hadamard == 0;
   for (int i = 0; i < a->part_count; ++i)
     plain = plain && !a->parts[i].summed(a->dtype) && weighs_plainly(a->parts[i].norm, a->dtype);
-  for (int k = 0; k < a->target_count; ++k) {
+  for (int k = 0; k < a->target_count && plain; ++k) {
     FusedArgs::Target& target = a->targets[k];
     FusedArgs::Part& part = a->parts[target.part];
-    const bool codes = target.quant != CacheQuant::kNone;
-    const int64_t unit = codes ? 1 : bytes;
+    const bool its_codes = target.quant != CacheQuant::kNone;
     const CacheLayout& to = target.to;
+    plain = part.target_count < FusedArgs::plain_targets(codes) &&
+            (its_codes ? target.dtype != DType::kF4E2M1x2 &&
+                             target.order == FusedArgs::ScaleOrder::kStrided
+                       : target.dtype == a->dtype);
     target.staged = !target.whole;
-    plain = plain && part.target_count < 2 && target.begin == 0 && target.count == part.dim &&
-            (codes ? target.dtype != DType::kF4E2M1x2 && target.lanes_per_group == 0 &&
-                         target.scale_dtype == DType::kF32 && target.scale_bits == 0 &&
-                         target.order == FusedArgs::ScaleOrder::kStrided
-                   : target.dtype == a->dtype) &&
-            (!target.staged || (target.to_slots && !part.turns && !part.norm.on &&
-                                slots_by_16_bytes(to, a->slots, unit)));
+    if (target.staged)
+      plain = plain && its_codes == codes && target.to_slots && !part.turns && !part.norm.on &&
+              target.begin == 0 && target.count == part.dim && target.lanes_per_group == 0 &&
+              slots_by_16_bytes(to, a->slots, its_codes ? 1 : dtype_bytes(a->dtype));
+    for (int j = 0; j < part.target_count; ++j)
+      plain = plain && !(target.staged && a->targets[part.targets[j]].staged);
     // Where dims are is counted in 32 bits.
     const int64_t last = std::max<int64_t>(part.dim - 1, 0);
     const int64_t outer = to.dim_bits == kNotSplit ? 0 : last >> to.dim_bits;
     const int64_t inner = to.dim_bits == kNotSplit ? last : (int64_t{1} << to.dim_bits) - 1;
-    constexpr int64_t kMost = int64_t{1} << 28;
-    plain = plain && (outer == 0 || std::abs(to.dim_outer) <= kMost / outer) &&
-            (inner == 0 || std::abs(to.dim_inner) <= kMost / inner);
-    for (int j = 0; j < part.target_count && plain; ++j)
-      plain = !target.staged || !a->targets[part.targets[j]].staged;
+    const auto near = [](int64_t count, int64_t stride) {
+      return static_cast<double>(count) * std::abs(static_cast<double>(stride)) <= 1 << 28;
+    };
+    plain = plain && near(outer, to.dim_outer) && near(inner, to.dim_inner);
     if (plain) part.targets[part.target_count++] = k;
   }
   return plain;
@@ -312,7 +314,7 @@ void run(FusedArgs* args, const Arg& q, const Arg& cache, uint32_t flags, aiter_
       2 * args->angles.pairs,
       heads_aligned16(*args),
       in_registers,
-      is_plain(args),
+      is_plain(args, codes),
       codes,
   };
   dispatch(fused_qk_rope_reshape_and_cache_op, kRows, problem, *args, q.device(), stream, flags);

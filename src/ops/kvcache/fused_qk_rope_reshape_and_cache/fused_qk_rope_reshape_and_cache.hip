@@ -333,6 +333,11 @@ struct alignas(16) PlainPlace {
   uint8_t* to;        // of the first head
   int32_t offset[2];  // of the packs, in bytes
 };
+// Its scale, of the first head, which this lane is to store or which is given; null: none.
+struct alignas(16) PlainScale {
+  uint8_t* at;
+  int64_t step;  // to the next head
+};
 
 // The heads of a part that the lanes of a block have, neighbouring tokens side by side.
 template <class T, bool kCodes>
@@ -344,7 +349,7 @@ struct PlainHeads {
   const GroupOfBlock& group;
   const Packs& packs;
   PlainPlace* places;  // of this thread, kThreads from target to target
-  float** scales;      // the same
+  PlainScale* scales;  // the same
   uint8_t* stage_row;  // of this group, where heads are turned in shared memory
 
   AITER_DEVICE static int unit(const FusedArgs::Target& target) {
@@ -356,20 +361,34 @@ struct PlainHeads {
     const uint32_t slot = target.to_slots ? its_slot : 0;
     const bool goes = target.to_slots || target.cached_only ? found : there;
     const int bytes = unit(target);
+    int d[2];  // of the target
     PlainPlace place;
-    place.to = static_cast<uint8_t*>(target.to.data) +
-               (target.to.at_slot(row, slot) + head * target.to.head) * bytes;
-    if (target.staged) place.to = stage_row;
+    place.to = target.staged ? stage_row
+                             : static_cast<uint8_t*>(target.to.data) +
+                                   (target.to.at_slot(row, slot) + head * target.to.head) * bytes;
     AITER_UNROLL
     for (int i = 0; i < 2; ++i) {
-      const int at = target.staged ? packs.d[i] : static_cast<int>(target.to.at_dim(packs.d[i]));
-      place.offset[i] = goes && packs.has[i] ? at * bytes : PlainPlace::kNowhere;
+      d[i] = packs.d[i] - target.begin;
+      const int at = target.staged ? d[i] : static_cast<int>(target.to.at_dim(d[i]));
+      place.offset[i] = goes && packs.has[i] && d[i] >= 0 && d[i] < target.count
+                            ? at * bytes
+                            : PlainPlace::kNowhere;
     }
     places[k * kThreads] = place;
-    if constexpr (kCodes)
-      scales[k * kThreads] = goes ? target.scale.data + row * target.scale.page +
-                                        slot * target.scale.slot + head * target.scale.head
-                                  : nullptr;
+    if constexpr (kCodes) {
+      const int bits = 31 - __builtin_clz(static_cast<uint32_t>(target.group));
+      const bool groups = target.lanes_per_group > 0;
+      const bool stores =
+          groups ? place.offset[0] != PlainPlace::kNowhere && (d[0] & ((1 << bits) - 1)) == 0
+                 : group.lane == 0;
+      const int scale_bytes = power_scale(target) ? 1 : 4;
+      const int64_t at =
+          target.scale_at(row, slot, head, groups && stores ? d[0] >> bits : 0) * scale_bytes;
+      const bool its = target.quant == CacheQuant::kStatic ? target.scale.data != nullptr : stores;
+      scales[k * kThreads] = {
+          goes && its ? reinterpret_cast<uint8_t*>(target.scale.data) + at : nullptr,
+          target.scale.head * scale_bytes};
+    }
   }
   // The packs of head k of this group. All lanes of the wave must call it.
   AITER_DEVICE void put(int k, bool there, const Pack<T, N> (&head)[2]) const {
@@ -386,15 +405,18 @@ struct PlainHeads {
           if (there && place.offset[j] != PlainPlace::kNowhere)
             store_pack<N>(reinterpret_cast<T*>(to + place.offset[j]), head[j]);
       } else if constexpr (kCodes) {
-        float* scale = scales[i * kThreads];
-        if (scale) scale += k * target.scale.head;
-        put_codes(target, there ? scale : nullptr, there, place, to, head);
+        const PlainScale scale = scales[i * kThreads];
+        put_codes(target, there && scale.at ? scale.at + k * scale.step : nullptr, there, place, to,
+                  head);
       }
     }
   }
 
  private:
-  AITER_DEVICE void put_codes(const FusedArgs::Target& target, float* scale, bool there,
+  AITER_DEVICE static bool power_scale(const FusedArgs::Target& target) {
+    return target.scale_dtype == DType::kF8E8M0 && !target.whole_scale;
+  }
+  AITER_DEVICE void put_codes(const FusedArgs::Target& target, uint8_t* scale, bool there,
                               const PlainPlace& place, uint8_t* to,
                               const Pack<T, N> (&head)[2]) const {
     float v[2 * N];
@@ -403,13 +425,26 @@ struct PlainHeads {
     const AnyCodes kind(a.code);
     float factor = 1.0f;
     if (target.quant == CacheQuant::kDynamic) {
-      const float amax = lanes_reduce<Max>(max_magnitude(0.0f, v), part.lanes);
-      const QuantSpec spec{a.code, DType::kF32, MxRound::kUp, __builtin_inff(), 1.0f, nullptr};
+      float amax = 0;
+      AITER_UNROLL
+      for (int i = 0; i < 2; ++i)
+        if (place.offset[i] != PlainPlace::kNowhere)
+          amax = max_magnitude(amax, reinterpret_cast<const float (&)[N]>(v[i * N]));
+      amax = lanes_reduce<Max>(amax, target.lanes_per_group ? target.lanes_per_group : part.lanes);
+      const QuantSpec spec{a.code, target.scale_dtype, MxRound::kUp, __builtin_inff(), 1.0f,
+                           nullptr};
       const Scale its = cache_scale(amax, target.amax_floor, spec, kind);
       factor = its.factor;
-      if (scale && group.lane == 0) *scale = its.value;
-    } else if (target.scale.data && scale) {
-      factor = 1.0f / *scale;
+      if (scale) {
+        AITER_NO_UNROLL
+        for (int i = 0; i < 1 << target.scale_bits; ++i)
+          if (power_scale(target))
+            scale[i] = its.code;
+          else
+            reinterpret_cast<float*>(scale)[i] = its.value;
+      }
+    } else if (scale) {
+      factor = 1.0f / *reinterpret_cast<const float*>(scale);
     }
     uint32_t words[2 * N / 4];
     kind.encode(v, factor, words);
@@ -434,10 +469,8 @@ AITER_DEVICE void write_plain(const FusedArgs& a) {
   using Heads = PlainHeads<T, kCodes>;
   using E = typename WordsOf<kCodes ? 1 : sizeof(T)>::Type;
   constexpr int N = Heads::N, kThreads = Heads::kThreads;
-  AITER_SHARED PlainPlace places[2 * kThreads];
-  AITER_SHARED float* scales[kCodes ? 2 * kThreads : 1];
   AITER_SHARED int64_t slots[kThreads], windows[kThreads / 4 + 2];
-  AITER_DYNAMIC_SHARED(stage_bytes);
+  AITER_DYNAMIC_SHARED(shared);  // places, scales, stage
   int part_index = 0, share = block_index_x();
   while (share >= a.parts[part_index].shares) share -= a.parts[part_index++].shares;
   const FusedArgs::Part& part = a.parts[part_index];
@@ -445,6 +478,7 @@ AITER_DEVICE void write_plain(const FusedArgs& a) {
   const GroupOfBlock group(lanes, a.tokens_of_block);
   const int64_t t = group.begin + group.row, pairs = part.turns ? a.angles.pairs : 0;
   const int first = share * group.heads * heads, h = first + group.head * heads;
+  const int most = min(heads, static_cast<int>(part.heads) - first);  // of a group
   const bool there = t < a.tokens, norms = part.norm.on;
   const HeadOfToken head{
       part.norm,  a.angles, part.dim, t, pairs, part.first, part.first ? 0 : 2 * pairs,
@@ -464,7 +498,10 @@ AITER_DEVICE void write_plain(const FusedArgs& a) {
   int64_t page = 0;
   uint32_t slot = 0;
   const bool found = by_slots && there && a.find(t, page, slot);
-  uint8_t* stage = reinterpret_cast<uint8_t*>(stage_bytes);
+  const int mine = part.target_count * kThreads;
+  PlainPlace* places = reinterpret_cast<PlainPlace*>(shared);
+  PlainScale* scales = reinterpret_cast<PlainScale*>(places + mine);
+  uint8_t* stage = reinterpret_cast<uint8_t*>(scales + (kCodes ? mine : 0));
   const int pitch = static_cast<int>(part.dim) * static_cast<int>(sizeof(E)) + 16;
   const int rows = a.tokens_of_block * pitch;
   const Heads its{a,
@@ -472,7 +509,7 @@ AITER_DEVICE void write_plain(const FusedArgs& a) {
                   group,
                   packs,
                   places + thread_index(),
-                  scales + (kCodes ? thread_index() : 0),
+                  scales + thread_index(),
                   stage + group.head * rows + group.row * pitch};
   AITER_NO_UNROLL
   for (int k = 0; k < part.target_count; ++k)
@@ -481,7 +518,7 @@ AITER_DEVICE void write_plain(const FusedArgs& a) {
   if (staged < 0) {
     packs.prepare(head);
     AITER_NO_UNROLL
-    for (int k = 0; k < heads; ++k) {
+    for (int k = 0; k < most; ++k) {
       const bool its_there = stream.left > 0;
       stream.take(now);
       if (norms || pairs > 0) {
@@ -503,7 +540,7 @@ AITER_DEVICE void write_plain(const FusedArgs& a) {
                         a.slots.block};
   turned.find_windows(windows);
   AITER_NO_UNROLL
-  for (int k = 0; k < heads; ++k) {
+  for (int k = 0; k < most; ++k) {
     const bool its_there = stream.left > 0;
     stream.take(now);
     its.put(k, its_there, now);

@@ -96,6 +96,8 @@ struct PooledHeads {
 struct FusedQkRopeReshapeAndCacheArgs {
   static constexpr int64_t kMaxDim = 1024;  // of a head that is normalized or turns
   static constexpr int kMaxParts = 4, kMaxTargets = 6;
+  // Of a part, in hip_plain and hip_codes.
+  AITER_HOST_DEVICE static constexpr int plain_targets(bool codes) { return codes ? 4 : 2; }
 
   // The order of computed scales: by strides, or as matrix instructions read the e8m0 scales of 32
   // tokens, in tiles of 2 or 8 columns (gfx950) or of 4 (gfx1250), or those of 16 slots or heads.
@@ -164,7 +166,7 @@ struct FusedQkRopeReshapeAndCacheArgs {
     int32_t first;
     int32_t lanes;  // GPU: of a head, a power of two up to the wave
     // hip_plain: blocks that share the heads of some tokens; where the heads go
-    int32_t shares, target_count, targets[2];
+    int32_t shares, target_count, targets[4];
 
     AITER_HOST_DEVICE bool summed(DType dtype) const { return splits > 1 || from_dtype != dtype; }
     // Else it arrives as it is, and may be of any size.

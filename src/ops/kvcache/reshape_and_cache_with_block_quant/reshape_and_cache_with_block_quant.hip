@@ -205,7 +205,8 @@ AITER_DEVICE void write_codes(const BlockQuantArgs& a, const CacheLayout& to, bo
 
 template <class T>
 AITER_DEVICE void write_head_vec(const BlockQuantArgs& a, const CacheRows& rows, bool turned,
-                                 int64_t head, int64_t page, const int32_t* token_of) {
+                                 int64_t head, int64_t page, const int32_t* token_of,
+                                 const AnyCodes& kind) {
   constexpr int kSlots = SlotNumbers<T>::kSlots, kDims = SlotNumbers<T>::kDims;
   constexpr int kStep = kWave * kDims;
   const int lane = thread_index() % kWave, dim = static_cast<int>(rows.dim);
@@ -220,7 +221,6 @@ AITER_DEVICE void write_head_vec(const BlockQuantArgs& a, const CacheRows& rows,
       amax = numbers.amax(amax);
     }
   }
-  const AnyCodes kind(a.spec.code);
   float* stored = rows.scale.data + page * rows.scale.page + head * rows.scale.head;
   float scale = cache_scale(wave_reduce<Max>(amax), a.amax_floor, a.spec, kind).value;
   const float old = token_of[0] >= 0 ? scale : *stored;  // the page begins anew
@@ -234,9 +234,8 @@ AITER_DEVICE void write_head_vec(const BlockQuantArgs& a, const CacheRows& rows,
   const bool once = slots <= kSlots && dim <= kStep;  // the numbers are still there
   AITER_NO_UNROLL
   for (int s = 0; s < slots; s += kSlots) {
-    uint32_t named = 0;
-    AITER_NO_UNROLL
-    for (int k = 0; k < min(kSlots, slots - s); ++k) named |= (token_of[s + k] >= 0 ? 1u : 0u) << k;
+    const bool its = lane < min(kSlots, slots - s) && token_of[s + lane] >= 0;
+    const uint32_t named = wave_reduce<Sum>(its ? 1u << lane : 0u);
     AITER_NO_UNROLL
     for (int d = lane * kDims; d < dim; d += kStep) {
       if (!once) numbers.load(rows, head, token_of + s, slots - s, d);
@@ -322,6 +321,7 @@ AITER_DEVICE void write_pages_vec(const BlockQuantArgs& a) {
   barrier();
   const int waves = threads / kWave;
   const int64_t heads = a.rows[0].heads;
+  const AnyCodes kind(a.spec.code);
   int next = block_index_y() * waves + me / kWave;  // head of keys or of values
   AITER_NO_UNROLL
   for (int i = 0; i < own; ++i) {
@@ -330,7 +330,7 @@ AITER_DEVICE void write_pages_vec(const BlockQuantArgs& a) {
     for (; next < 2 * heads; next += grid_blocks_y() * waves) {
       const bool second = next >= heads;
       write_head_vec<T>(a, a.rows[second], a.turned[second], next - (second ? heads : 0), pages[i],
-                        token_of + i * slots);
+                        token_of + i * slots, kind);
     }
     next -= static_cast<int>(2 * heads);
   }

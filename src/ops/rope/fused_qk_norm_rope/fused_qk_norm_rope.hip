@@ -54,7 +54,8 @@ AITER_DEVICE void norm_rope_plain(const FusedQkNormRopeArgs& a) {
   HeadStream<T, true> stream(packs, in, side.in_head, h,
                              there ? min(h + heads, static_cast<int>(side.heads)) : h);
   packs.prepare(head);
-  change_heads(head, packs, stream, side.norm.on, heads, out, side.out_head);
+  const int most = static_cast<int>(side.heads) - share * group.heads * heads;
+  change_heads(head, packs, stream, side.norm.on, min(heads, most), out, side.out_head);
 }
 
 template <class T, bool kInRegisters>

@@ -40,10 +40,14 @@ def dtype_of(name):
     return np.dtype(short.get(name) or getattr(ml_dtypes, name, None) or name)
 
 
-def rows(op, target="CPU"):
-    """Names of an operator's rows whose targets mention `target`, best first."""
+def rows(op, *targets):
+    """Names of an operator's rows, best first, whose targets mention one of `targets`, or CPU."""
     table = [line.split("\t") for line in _aiter.dispatch_table().splitlines()]
-    return [row for _, name, row, targets, _ in table if name == op and target in targets]
+    return [
+        row
+        for _, name, row, text, _ in table
+        if name == op and any(target in text for target in targets or ("CPU",))
+    ]
 
 
 def isas():
@@ -61,7 +65,10 @@ def isas():
 def variants(op):
     """Where an operator is to be tested: (row, instruction set) on the CPU, (row, device) on GPUs."""
     cpu = [(row, isa) for row in rows(op) for isa in isas()]
-    return cpu + [(row, device) for device in gpus() for row in rows(op, "GPU")]
+    vendors = {"cuda": ("GPU", "NVIDIA", "SM"), "hip": ("GPU", "AMD", "GFX")}
+    return cpu + [
+        (row, device) for device in gpus() for row in rows(op, *vendors[device.split(":")[0]])
+    ]
 
 
 @contextlib.contextmanager

@@ -11,14 +11,15 @@ constexpr int kMaxTeam = 8;
 struct Team {
   int rank, size;
 
-  // That of this block. All its blocks have begun.
-  AITER_DEVICE static Team own() {
+  // That of this block. All its blocks have begun, or, if they shall not `meet` here, will have after the
+  // first barrier.
+  AITER_DEVICE static Team own(bool meet = true) {
 #if !defined(AITER_AMD) && __CUDA_ARCH__ >= 900
     uint32_t rank, size;
     asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
     asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(size));
     const Team team{static_cast<int>(rank), static_cast<int>(size)};
-    if (size > 1) team.barrier();
+    if (meet && size > 1) team.barrier();
     return team;
 #else
     return alone();
@@ -35,8 +36,12 @@ struct Team {
   AITER_DEVICE void barrier() const {
 #if !defined(AITER_AMD) && __CUDA_ARCH__ >= 900
     if (size > 1) {
+      // One wave makes what all threads of its block have written seen by the others: as a release of
+      // every thread, it would be a fence of each.
+      aiter::barrier();
+      if (thread_index() < kWave) asm volatile("fence.acq_rel.cluster;" ::: "memory");
       asm volatile(
-          "barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::
+          "barrier.cluster.arrive.relaxed.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::
               : "memory");
       return;
     }

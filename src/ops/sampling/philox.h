@@ -5,6 +5,18 @@
 
 namespace aiter {
 
+AITER_EVERYWHERE void multiply_wide(uint32_t a, uint32_t b, uint32_t& low, uint32_t& high) {
+#if defined(AITER_DEVICE_CODE) && !defined(AITER_AMD)
+  // nvcc adds 0 to the upper half of a shifted product.
+  asm("{ .reg .b64 p; mul.wide.u32 p, %2, %3; mov.b64 {%0, %1}, p; }"
+      : "=r"(low), "=r"(high)
+      : "r"(a), "r"(b));
+#else
+  const uint64_t product = uint64_t{a} * b;
+  low = static_cast<uint32_t>(product), high = static_cast<uint32_t>(product >> 32);
+#endif
+}
+
 // The stream of random numbers of (seed, offset, n): blocks of four words of 32 bits, or twice as
 // many numbers of 64 bits.
 struct Philox {
@@ -16,11 +28,11 @@ struct Philox {
     c[2] = n, c[3] = i;
     uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
     for (int round = 0; round < 10; ++round) {
-      const uint64_t a = uint64_t{0xd2511f53u} * c[0], b = uint64_t{0xcd9e8d57u} * c[2];
-      c[0] = static_cast<uint32_t>(b >> 32) ^ c[1] ^ k0;
-      c[1] = static_cast<uint32_t>(b);
-      c[2] = static_cast<uint32_t>(a >> 32) ^ c[3] ^ k1;
-      c[3] = static_cast<uint32_t>(a);
+      uint32_t a0, a1, b0, b1;
+      multiply_wide(0xd2511f53u, c[0], a0, a1);
+      multiply_wide(0xcd9e8d57u, c[2], b0, b1);
+      c[0] = b1 ^ c[1] ^ k0, c[1] = b0;
+      c[2] = a1 ^ c[3] ^ k1, c[3] = a0;
       k0 += 0x9e3779b9u, k1 += 0xbb67ae85u;
     }
   }

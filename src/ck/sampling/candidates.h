@@ -244,12 +244,13 @@ struct Candidates {
     uint32_t need = k;
     AITER_NO_UNROLL
     for (int shift = 32;; shift = 0) {  // first the keys, then the indices of the last one
-      const auto part = radix_select<32>(Team::alone(), need, radix, [&](auto&& f) {
-        AITER_NO_UNROLL
-        for (int i = thread_index(); i < count; i += block_threads())
-          if (shift || items[i] >> 32 == found >> 32)
-            f(static_cast<uint32_t>(items[i] >> shift), 1u);
-      });
+      const auto part =
+          radix_select<32>(Team::alone(), need, radix, [&](auto&& f, uint32_t, uint32_t) {
+            AITER_NO_UNROLL
+            for (int i = thread_index(); i < count; i += block_threads())
+              if (shift || items[i] >> 32 == found >> 32)
+                f(static_cast<uint32_t>(items[i] >> shift), 1u);
+          });
       const bool settled = part.above >= need;
       found |= static_cast<uint64_t>(settled ? part.key + 1 : part.key) << shift;
       if (settled || ties || shift == 0) return found;

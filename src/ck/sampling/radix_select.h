@@ -82,10 +82,10 @@ AITER_DEVICE Scan<T> block_scan(T value, T* scratch) {
   if (thread_index() % kWave == kWave - 1) scratch[wave] = sum;
   barrier();
   Scan<T> scan{sum - value, 0};
-  AITER_NO_UNROLL
   for (int i = 0; i < block_threads() / kWave; ++i) {
-    if (i < wave) scan.before += scratch[i];
-    scan.total += scratch[i];
+    const T part = scratch[i];
+    if (i < wave) scan.before += part;
+    scan.total += part;
   }
   barrier();
   return scan;
@@ -137,19 +137,22 @@ constexpr int kDigitBits = 11;
 template <class Total>
 struct RadixScratch {
   Total bins[1 << kDigitBits];
-  Total waves[kMaxWaves];
+  Total waves[kMaxWaves], ranks[kMaxTeam];
   Total above, in_digit;
   uint32_t digit;
 };
 
-// Weights of keys that are summed up from the largest key on reach `need`, more than 0, at key or
-// just above it; key is 0 if all together do not reach it. each(f) calls f(key, weight) for this
-// thread's part of the team's elements. Sums of integers: the result does not depend on their order.
+// Weights of keys that are summed up from the largest key on reach `need`, more than 0, at key or,
+// where they are counts, just above it; key is 0 if all together do not reach it. each(f, low, high)
+// calls f(key, weight) for this thread's part of the team's elements; of keys below `low` or above `high`
+// it need not. Sums of integers: the result does not depend on their order.
 template <int kKeyBits, class Total, class Each>
 AITER_DEVICE Selected<Total> radix_select(const Team& team, Total need,
                                           RadixScratch<Total>& scratch, Each&& each) {
   const int thread = thread_index();
   Selected<Total> found{0, 0};
+  // Where all together do not reach `need`, the compiler may read these all the same.
+  if (thread == 0) scratch.digit = 0, scratch.above = scratch.in_digit = 0;
   AITER_NO_UNROLL
   for (int shift = kKeyBits; shift > 0;) {
     const int bits = shift < kDigitBits ? shift : kDigitBits, above = shift;
@@ -157,42 +160,63 @@ AITER_DEVICE Selected<Total> radix_select(const Team& team, Total need,
     const int count = 1 << bits;
     for (int i = thread; i < count; i += block_threads()) scratch.bins[i] = 0;
     barrier();
-    const uint32_t prefix = found.key;
-    each([&](uint32_t key, Total weight) {
-      if (static_cast<uint64_t>(key) >> above == prefix)
-        shared_add(&scratch.bins[key >> shift & (count - 1)], weight);
-    });
+    const uint32_t prefix = found.key, low = above < 32 ? prefix << above : 0;
+    const uint32_t high = above < 32 ? low | ((1u << above) - 1) : ~0u;
+    each(
+        [&](uint32_t key, Total weight) {
+          if (key >= low && key <= high)
+            shared_add(&scratch.bins[key >> shift & (count - 1)], weight);
+        },
+        low, high);
     team.barrier();
-    auto bin = [&](int digit) {
-      Total sum = scratch.bins[digit];
-      for (int i = 1; i < team.size; ++i)
-        sum += *team.of_rank(&scratch.bins[digit], (team.rank + i) % team.size);
-      return sum;
-    };
-    // Each thread adds up some digits, the first one the largest.
-    const int part = (count + block_threads() - 1) / block_threads();
-    const int first = count - 1 - thread * part;
+    // Each block adds up a part of the digits, and each of its threads some of them, the largest first.
+    const int digits = max(count / team.size, 1);
+    const int last = count - 1 - (team.size - 1 - team.rank) * digits;
+    const int part = (digits + block_threads() - 1) / block_threads();
+    const int first = last - thread * part, end = max(first - part, max(last - digits, -1));
     Total own = 0;
     AITER_NO_UNROLL
-    for (int j = 0; j < part && j <= first; ++j) own += bin(first - j);
-    const Scan<Total> scan = block_scan(own, scratch.waves);
-    const Total left = need - found.above;
-    const bool enough = scan.total >= left;
-    if (enough && scan.before < left && left <= scan.before + own) {
-      Total sum = scan.before;
-      int digit = first;
-      Total in_digit = bin(digit);
-      while (sum + in_digit < left) sum += in_digit, in_digit = bin(--digit);
-      scratch.digit = digit;
-      scratch.above = found.above + sum;
-      scratch.in_digit = in_digit;
+    for (int digit = first; digit > end; --digit) {
+      Total sum = scratch.bins[digit];
+      if (team.size > 1) {
+        AITER_UNROLL
+        for (int i = 1; i < kMaxTeam; ++i)
+          if (i < team.size)
+            sum += *team.of_rank(&scratch.bins[digit], (team.rank + i) & (team.size - 1));
+        scratch.bins[digit] = sum;  // which nobody else reads
+      }
+      own += sum;
     }
-    team.barrier();  // after which nobody reads another one's bins
-    if (!enough) return {0, found.above + scan.total};
+    const Scan<Total> scan = block_scan(own, scratch.waves);
+    Total before = found.above, total = scan.total;  // of larger digits, and of all
+    if (team.size > 1) {
+      team.gather(scan.total, scratch.ranks);
+      total = 0;
+      for (int i = 0; i < team.size; ++i) {
+        if (i > team.rank) before += scratch.ranks[i];
+        total += scratch.ranks[i];
+      }
+    }
+    before += scan.before;
+    const bool enough = found.above + total >= need;
+    if (enough && before < need && need <= before + own) {
+      int digit = first;
+      Total in_digit = scratch.bins[digit];
+      while (before + in_digit < need) before += in_digit, in_digit = scratch.bins[--digit];
+      for (int i = 0; i < team.size; ++i) {
+        RadixScratch<Total>& to = team.size > 1 ? *team.of_rank(&scratch, i) : scratch;
+        to.digit = digit;
+        to.above = before;
+        to.in_digit = in_digit;
+      }
+    }
+    team.barrier();
+    if (!enough) return {0, found.above + total};
     found.above = scratch.above;
     found.key = prefix << bits | scratch.digit;
-    if (found.above + scratch.in_digit == need && found.key > 0) {
-      found.above = need;  // no need to look into it
+    // The elements of a digit that count all are no need to look into it.
+    if (is_same<Total, uint32_t> && found.above + scratch.in_digit == need && found.key > 0) {
+      found.above = need;
       found.key = (found.key << shift) - 1;
       break;
     }

@@ -15,6 +15,7 @@ constexpr int kOneBits = 28;  // the largest weight is 2^28
 struct Weights {
   bool probs;
   float largest, scale;
+  float nothing;  // elements below weigh 0
   int32_t least;  // weights below are 0
 
   // False if the row has no weights: the largest element decides.
@@ -29,8 +30,9 @@ struct Weights {
     if (probs) {
       const uint32_t exponent = bit_cast<uint32_t>(largest) >> 23;  // of 2^(e - 127)
       scale = bit_cast<float>((254 + kOneBits - 1 - (exponent > 28 ? exponent : 28)) << 23);
-      top = (*this)(largest);
+      top = of<true>(largest);
     }
+    nothing = probs ? largest * 0x1p-30f : largest - 30.0f / scale;
     if (min_p > 0) {
       const double w = static_cast<double>(min(min_p, 1.0f)) * top;
       least = static_cast<int32_t>(w);
@@ -39,26 +41,53 @@ struct Weights {
     return true;
   }
 
-  AITER_DEVICE int32_t operator()(float x) const {
+  AITER_DEVICE int32_t operator()(float x) const { return probs ? of<true>(x) : of<false>(x); }
+  // Of probabilities, or of logits: loops are for one of them, as branches in a loop cost more than the
+  // weights. NaN and -infinity weigh nothing.
+  template <bool kProbs>
+  AITER_DEVICE int32_t of(float x) const {
+    const int32_t q = whole<kProbs>(x);
+    return q >= least ? q : 0;
+  }
+  // Whatever `least` is.
+  template <bool kProbs>
+  AITER_DEVICE int32_t whole(float x) const {
     float w;
-    if (probs) {
-      w = x * scale;
-      w = w > 0 ? w : 0;  // NaN too
+    if constexpr (kProbs) {
+      w = fmax(x * scale, 0.0f);
     } else {
-      float y = (x - largest) * scale;
-      y = y > -30.0f ? y : -30.0f;  // NaN too
-      const float n = round_even(y), f = y - n;
+      const float y = fmax((x - largest) * scale, -30.0f);
+      // A sum of this size has no fraction: it is rounded, and its low bits are n + kOneBits.
+      constexpr float kInteger = 0x1.8p23f + kOneBits;
+      const float shifted = y + kInteger, n = shifted - kInteger, f = y - n;
       float p = 0.001326472731307149f * f + 0.009671512991189957f;
       p = p * f + 0.05550733581185341f;
       p = p * f + 0.24022242426872253f;
       p = p * f + 0.6931470036506653f;
       p = p * f + 1.0f;
-      w = bit_cast<float>(bit_cast<int32_t>(p) + (static_cast<int32_t>(n) + kOneBits) * (1 << 23));
+      w = bit_cast<float>(bit_cast<uint32_t>(p) + (bit_cast<uint32_t>(shifted) << 23));
     }
-    const int32_t q = static_cast<int32_t>(w + 0.5f);
-    return q >= least ? q : 0;
+    return static_cast<int32_t>(w + 0.5f);
   }
 };
+
+// The weights of elements of at least `floor`, or whole() of all of them.
+template <bool kProbs, bool kAll, int N>
+AITER_DEVICE uint32_t weigh(const Weights& weights, float floor, const float (&v)[N],
+                            uint32_t (&q)[N]) {
+  uint32_t sum = 0;  // has 32 bits
+  AITER_UNROLL
+  for (int k = 0; k < N; ++k) {
+#if defined(AITER_AMD)  // branches, which take fewer registers
+    q[k] = v[k] >= floor ? weights.of<kProbs>(v[k]) : 0;
+#else
+    const float x = kAll || v[k] >= floor ? v[k] : -kInfinity;
+    q[k] = kAll ? weights.whole<kProbs>(x) : weights.of<kProbs>(x);
+#endif
+    sum += q[k];
+  }
+  return sum;
+}
 
 // An element among those that candidates have become.
 struct Token {
@@ -67,13 +96,21 @@ struct Token {
 };
 AITER_DEVICE float to_float(Token token) { return token.value; }
 
-constexpr int kSegments = 512;  // of a block
-struct WeightScratch {
-  uint64_t masses[kSegments];
-  uint64_t waves[kMaxWaves];
-  uint64_t sums[kMaxWaves], ranks[kMaxTeam];
+// What drawing an element from a resident row needs in shared memory.
+struct DrawScratch {
+  uint64_t waves[kMaxWaves], before[kMaxWaves];
+  uint64_t totals[2][kMaxTeam];
+  float largest[kMaxTeam];
   uint64_t target;
   int64_t found;
+  uint32_t key;
+  int32_t rank;
+};
+constexpr int kSegments = 512;  // of a block
+struct WeightScratch {
+  uint64_t masses[kSegments], waves[kMaxWaves], target;
+  int64_t found;
+  uint64_t sums[kMaxWaves], ranks[kMaxTeam];
 };
 
 // A row cut into segments, each of them summed up by one wave.
@@ -81,6 +118,7 @@ template <class T, int N>
 struct WeightRow {
   using Element = T;
   static constexpr int kPack = N, kFlight = N == 8 || kInFlight<N> == 1 ? 1 : 2;
+  static constexpr bool kResident = false;
   Team team;
   const T* x;
   int64_t count;
@@ -100,6 +138,9 @@ struct WeightRow {
     begin = int64_t{team.rank} * segments * steps * kWave * N;
   }
 
+  AITER_DEVICE Best best(TeamScratch<Best>& scratch) const {
+    return row_argmax<N>(team, x, count, scratch);
+  }
   AITER_DEVICE static uint32_t key_of(float v) { return Key<float>::of(bit_cast<uint32_t>(v)); }
 
   AITER_DEVICE int64_t first(int32_t segment, int32_t step) const {
@@ -114,48 +155,41 @@ struct WeightRow {
 
     AITER_DEVICE Masses(const WeightRow& r, const Weights& w, uint32_t key)
         : row(r), weights(w), least(key ? float_of_key(key) : -kInfinity) {}
-    AITER_DEVICE uint32_t operator()(float v) const { return v >= least ? weights(v) : 0; }
-    // Of N elements; their sum has 32 bits.
+    // Of N elements.
     AITER_DEVICE uint32_t load(int64_t i, uint32_t (&q)[N]) const {
       float v[N];
       load_row(row.x, i, row.count, v);
-      uint32_t sum = 0;
-      AITER_UNROLL
-      for (int k = 0; k < N; ++k) sum += q[k] = (*this)(v[k]);
-      return sum;
+      return weights.probs ? weigh<true, false>(weights, least, v, q)
+                           : weigh<false, false>(weights, least, v, q);
     }
     // Of the elements that a lane has in a segment.
+    template <bool kProbs>
     AITER_DEVICE uint64_t lane(int32_t segment) const {
       uint64_t sum = 0;
       AITER_NO_UNROLL
       for (int32_t t = 0; t < row.steps; t += kFlight) {
-        if (kFlight > 1 && row.first(segment, t + kFlight - 1) + N <= row.count) {
-          Pack<T, N> packs[kFlight];
+        float v[kFlight][N];
+        const bool whole = row.first(segment, t + kFlight - 1) + N <= row.count;
+        AITER_UNROLL
+        for (int u = 0; u < kFlight; ++u)
+          if (whole)
+            load_floats(row.x + row.first(segment, t + u), v[u]);
+          else
+            load_row(row.x, row.first(segment, t + u), row.count, v[u]);
+        AITER_UNROLL
+        for (int u = 0; u < kFlight; ++u) {
+          bool any = false;  // those of one wave are often all too small
           AITER_UNROLL
-          for (int u = 0; u < kFlight; ++u)
-            packs[u] = load_pack<N>(row.x + row.first(segment, t + u));
-          AITER_UNROLL
-          for (int u = 0; u < kFlight; ++u) {
-            float v[N];
-            packs[u].to_floats(v);
-            bool any = false;  // those of one wave are often all too small
-            AITER_UNROLL
-            for (int k = 0; k < N; ++k) any |= v[k] >= least;
-            if (!any) continue;
-            uint32_t part = 0;
-            AITER_UNROLL
-            for (int k = 0; k < N; ++k) part += (*this)(v[k]);
-            sum += part;
-          }
-        } else {
-          AITER_NO_UNROLL
-          for (int u = 0; u < kFlight; ++u) {
-            uint32_t q[N];
-            sum += load(row.first(segment, t + u), q);
-          }
+          for (int k = 0; k < N; ++k) any |= v[u][k] >= least;
+          if (!any) continue;
+          uint32_t q[N];
+          sum += weigh<kProbs, false>(weights, least, v[u], q);
         }
       }
       return sum;
+    }
+    AITER_DEVICE uint64_t lane(int32_t segment) const {
+      return weights.probs ? lane<true>(segment) : lane<false>(segment);
     }
   };
 
@@ -202,22 +236,6 @@ struct WeightRow {
     each_pack<N, true, 1>(team, x, count, f);
   }
 
-  // The least key of the k largest and those equal to the last of them; NaN does not count.
-  template <class Total>
-  AITER_DEVICE uint32_t top_k(int64_t k, RadixScratch<Total>& scratch) const {
-    if (k >= count) return 0;
-    return least_key(static_cast<Total>(k), scratch, [](float) { return Total{1}; });
-  }
-
-  // The least key of those that are exceeded by less than this mass of keys of at least `least`.
-  AITER_DEVICE uint32_t top_p(uint64_t mass, uint32_t least, const Weights& weights,
-                              RadixScratch<uint64_t>& scratch) const {
-    const Masses masses(*this, weights, least);
-    const uint32_t found =
-        least_key(mass, scratch, [&](float v) { return static_cast<uint64_t>(masses(v)); });
-    return max(found, least);
-  }
-
  private:
   AITER_DEVICE void find_here(const Masses& masses, uint64_t target, WeightScratch& s) const {
     const int32_t part = (segments + block_threads() - 1) / block_threads();
@@ -260,24 +278,6 @@ struct WeightRow {
     }
     barrier();
   }
-
-  template <class Total, class WeightOf>
-  AITER_DEVICE uint32_t least_key(Total need, RadixScratch<Total>& scratch,
-                                  WeightOf&& weight_of) const {
-    // The lower bits of 16-bit elements as floats say nothing.
-    constexpr int kDrop = is_same<T, f16> ? 13 : is_same<T, bf16> ? 16 : 0;
-    const auto found = radix_select<32 - kDrop>(team, need, scratch, [&](auto&& f) {
-      each([&](int64_t, const float (&v)[N]) {
-        AITER_UNROLL
-        for (int k = 0; k < N; ++k) {
-          if (!(v[k] == v[k])) continue;
-          const Total weight = weight_of(v[k]);
-          if (weight != 0) f(key_of(v[k]) >> kDrop, weight);
-        }
-      });
-    });
-    return (found.above >= need ? found.key + 1 : found.key) << kDrop;
-  }
 };
 
 // How the elements of a row weigh.
@@ -289,10 +289,82 @@ struct Scale {
   template <class Row>
   AITER_DEVICE Scale(const Row& row, bool probs, float temperature, float min_p,
                      TeamScratch<Best>& scratch)
-      : best(row_argmax<Row::kPack>(row.team, row.x, row.count, scratch)) {
+      : best(row.best(scratch)) {
     normal = weights.prepare(probs, best.value, temperature, min_p) && best.index >= 0;
+    // Its place is of interest now.
+    if (Row::kResident && !normal)
+      best = row_argmax<Row::kPack>(row.team, row.x, row.count, scratch);
   }
 };
+
+// The lower bits of 16-bit elements as floats say nothing.
+template <class T>
+constexpr int kUnusedBits = is_same<T, f16>    ? 13
+                            : is_same<T, bf16> ? 16
+                                               : 0;
+
+// Calls f(v) for this thread's elements from `low` to `high`.
+template <class Row, class F>
+AITER_DEVICE void each_between(const Row& row, float low, float high, F&& f) {
+  row.each([&](int64_t, const float (&v)[Row::kPack]) {
+    bool any = false;
+    AITER_UNROLL
+    for (int k = 0; k < Row::kPack; ++k) any |= v[k] >= low && v[k] <= high;
+    if (!any) return;
+    AITER_UNROLL
+    for (int k = 0; k < Row::kPack; ++k)
+      if (v[k] >= low && v[k] <= high) f(v[k]);
+  });
+}
+
+// The least key of the k largest elements of a row and those equal to the last of them; NaN does not
+// count.
+template <class Row, class Total>
+AITER_DEVICE uint32_t top_k_key(const Row& row, int64_t k, RadixScratch<Total>& scratch) {
+  if (k >= row.count) return 0;
+  constexpr int kUnused = kUnusedBits<typename Row::Element>;
+  const Total need = static_cast<Total>(k);
+  const auto found = radix_select<32 - kUnused>(
+      row.team, need, scratch, [&](auto&& f, uint32_t low, uint32_t high) {
+        low = max(low << kUnused, Row::key_of(-kInfinity));
+        high = min(high << kUnused | ((1u << kUnused) - 1), Row::key_of(kInfinity));
+        if (low > high) return;
+        each_between(row, float_of_key(low), float_of_key(high),
+                     [&](float v) { f(Row::key_of(v) >> kUnused, Total{1}); });
+      });
+  return (found.above >= need ? found.key + 1 : found.key) << kUnused;
+}
+
+// The least key of those probabilities that are exceeded by a mass of less than `need`, all of keys of at
+// least `least`; so much mass that `spare` of it is not needed.
+template <class Row>
+AITER_DEVICE uint32_t top_p_key(const Row& row, uint64_t need, uint64_t spare, uint32_t least,
+                                const Weights& weights, RadixScratch<uint64_t>& scratch) {
+  constexpr int kUnused = kUnusedBits<typename Row::Element>;
+  // What weighs something is at most 29 binary orders below the largest. The bits that tell it from the
+  // largest are enough of a key, and their first digit spreads the elements over many bins.
+  constexpr int kBits = 28;
+  constexpr uint32_t kAll = (1u << kBits) - 1;
+  const uint32_t largest = bit_cast<uint32_t>(weights.largest);
+  const float floor = max(least ? float_of_key(least) : -kInfinity, weights.nothing);
+  // All that weigh this little can be left out: they have no more than the spare mass.
+  const int32_t small = static_cast<int32_t>(spare / static_cast<uint64_t>(row.count));
+  const auto found = radix_select<kBits - kUnused>(
+      row.team, need, scratch, [&](auto&& f, uint32_t low, uint32_t high) {
+        auto bound = [&](uint32_t key) {
+          const uint32_t below = kAll - key;
+          return bit_cast<float>(largest > below ? largest - below : 0);
+        };
+        const float from = max(bound(low << kUnused), floor);
+        each_between(row, from, bound(high << kUnused | ((1u << kUnused) - 1)), [&](float v) {
+          const int32_t weight = weights.of<true>(v);
+          if (weight > small)
+            f((kAll - (largest - bit_cast<uint32_t>(v))) >> kUnused, static_cast<uint64_t>(weight));
+        });
+      });
+  if (found.above < need && found.key == 0) return least;  // all of them together have less
+  return max(least, Row::key_of(weights.largest) - (kAll - ((found.key + 1) << kUnused) + 1));
+}
 
 // Such a row as Candidates take it.
 template <class Row>

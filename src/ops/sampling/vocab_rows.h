@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 #include "launch/launch.h"
-#include "ops/sampling/row_option.h"
+#include "ops/sampling/resident.h"
 
 namespace aiter {
 
@@ -39,6 +39,38 @@ inline Grid candidates_grid(const Call& call, int64_t rows, int64_t vocab, const
   const int64_t k = top_k.data ? 1 : top_k.value.integer;
   if (k <= 0 || k > kCapacity / 2) return vocab_grid(call, rows, vocab);
   return vocab_grid(call, rows, vocab, 256, static_cast<int>(std::min<int64_t>(kCapacity / k, 8)));
+}
+
+// Whether a team of blocks can keep a row in shared memory, up to 192 KB a block.
+inline bool fits_team(int64_t vocab, DType dtype) {
+  return vocab * dtype_bytes(dtype) <= int64_t{8} * 192 * 1024;
+}
+
+// Teams that keep a row each. Two blocks to a multiprocessor, as far as they fit, take turns in reading and
+// computing; few rows are shared by more.
+inline Grid resident_grid(const Call& call, int64_t rows, int64_t vocab, DType dtype) {
+  const int64_t packs = (vocab * dtype_bytes(dtype) + 15) / 16;
+  const int64_t multiprocessors = device_of(call.device).multiprocessors;
+  const int threads = packs < 1024 ? 256 : 512;
+  auto bytes = [&](int team) {
+    const int64_t part = (packs + team - 1) / team;
+    return int64_t{16} * threads * packs_of_thread(static_cast<uint32_t>(part), threads);
+  };
+  int team = 1;
+  while (team < largest_team(call) &&
+         (bytes(team) > 92 * 1024 || (packs >= 1024 * team && 2 * team * rows <= multiprocessors)))
+    team *= 2;
+  const int64_t x = std::min<int64_t>(rows, 1 << 20);
+  return {.x = x * team,
+          .threads = threads,
+          .shared_bytes = static_cast<int>(bytes(team)),
+          .team = team};
+}
+
+// Whether top_k leaves few tokens, which are found without keeping the row.
+inline bool leaves_candidates(const RowOption& top_k, int64_t vocab) {
+  return top_k.data ||
+         (top_k.value.integer > 0 && top_k.value.integer < vocab && top_k.value.integer <= 1024);
 }
 
 }  // namespace aiter

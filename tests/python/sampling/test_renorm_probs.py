@@ -27,6 +27,23 @@ def test_renorm(case, row):
     assert_close(got, want, terms=case.vocab)
 
 
+@pytest.mark.parametrize("filters", [*cases.FILTERS, {"top_k": 3000, "top_p": 0.6}], ids=str)
+@pytest.mark.parametrize("batch, vocab, dtype", [(1, 151936, "fp32"), (40, 8200, "bf16")])
+@pytest.mark.parametrize("row", [r for r in variants("renorm_probs") if "cuda" in r[1]] or [None])
+def test_rows_that_blocks_share(row, batch, vocab, dtype, filters):
+    if row is None:
+        pytest.skip("for NVIDIA GPUs")
+    case = cases._case("", batch=batch, vocab=vocab, dtype=dtype, **filters)
+    x = cases.make(case)
+    want = aiter.top_k_top_p_renorm_probs(x, **cases.options(case))
+    with using("renorm_probs", *row):
+        got = aiter.top_k_top_p_renorm_probs(x, **cases.options(case))
+        alone = aiter.top_k_top_p_renorm_probs(x[-1:], **cases.options(case))
+    assert_equal(got > 0, want > 0)
+    assert_close(got, want.astype(np.float64), terms=case.vocab)
+    assert_equal(alone, got[-1:])
+
+
 def test_names(row):
     x = cases.make(cases._case("", batch=3))
     assert_equal(aiter.top_k_renorm_probs(x, 7), aiter.top_k_top_p_renorm_probs(x, 7))

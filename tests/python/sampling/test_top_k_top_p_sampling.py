@@ -44,6 +44,20 @@ def test_bit_for_bit(case, row):
     assert_equal(got, wanted(case, x, seed, offset))
 
 
+@pytest.mark.parametrize("filters", [*cases.FILTERS, {"top_k": 3000}], ids=str)
+@pytest.mark.parametrize("batch, vocab, dtype", [(1, 151936, "fp32"), (40, 8200, "bf16")])
+@pytest.mark.parametrize("row", [r for r in ROWS if "cuda" in r[1]] or [None])
+def test_rows_that_blocks_share(row, batch, vocab, dtype, filters):
+    if row is None:
+        pytest.skip("for NVIDIA GPUs")
+    for kind in cases.KINDS:
+        case = cases._case("", kind=kind, batch=batch, vocab=vocab, dtype=dtype, **filters)
+        x = cases.make(case)
+        with using("top_k_top_p_sampling", *row):
+            got = FUNCTIONS[kind](x, seed=5, offset=2, **cases.options(case))
+        assert_equal(got, wanted(case, x, 5, 2))
+
+
 def test_philox_known_answers():
     """Random123's known answers for philox4x32-10."""
     known = [

@@ -30,6 +30,22 @@ def options(case):
     return {name: case[name] for name in ("largest", "sorted") if name in case}
 
 
+@pytest.mark.parametrize("values", ["normal", "ties"])
+@pytest.mark.parametrize("sort", [True, False])
+@pytest.mark.parametrize("k", [512, 1000, 2048])
+@pytest.mark.parametrize("row", [r for r in variants("topk") if "cuda" in r[1]] or [None])
+def test_rows_that_blocks_share(row, k, sort, values):
+    if row is None:
+        pytest.skip("for NVIDIA GPUs")
+    for rows, n, dtype in ((1, 128000, "fp32"), (40, 8200, "bf16"), (2, 4100, "int32")):
+        x = cases.make(cases._case("", n=n, k=k, rows=rows, dtype=dtype, values=values))
+        want = cases.reference(x, k, sorted=sort)
+        with using("topk", *row):
+            got = aiter.topk(x, k, sorted=sort)
+        for a, b in zip(got, want, strict=True):
+            assert_equal(a, b)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_topk(case, row):
     skip_slow(case, row)

@@ -9,7 +9,9 @@ namespace aiter {
 struct RenormProbsProblem {
   DType dtype;
   int64_t rows, vocab;
-  bool aligned16;  // rows begin at multiples of 16 bytes
+  bool aligned16;   // rows begin at multiples of 16 bytes
+  bool candidates;  // top_k leaves few
+  bool fits_team;   // a row in the shared memory of a team of blocks
 };
 
 AITER_CPU_ROW(renorm_probs_cpu_simd, RenormProbsArgs)
@@ -28,6 +30,11 @@ static void renorm_probs_hip_vec(const RenormProbsArgs& args, const Call& call) 
 static void renorm_probs_hip_any(const RenormProbsArgs& args, const Call& call) {
   static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(renorm_probs, hip_any);
   renorm_probs_hip(kernels, args, call);
+}
+
+static void renorm_probs_hip_resident(const RenormProbsArgs& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(renorm_probs, hip_resident);
+  launch(kernels[args.dtype], call, resident_grid(call, args.rows, args.vocab, args.dtype), args);
 }
 
 static constexpr Row<RenormProbsProblem, RenormProbsArgs> kRows[] = {
@@ -57,7 +64,12 @@ static void renorm_probs(const aiter_tensor* probs_, const aiter_tensor* top_k_,
   const int64_t bytes = dtype_bytes(args.dtype);
   const bool aligned16 = is_aligned16(args.probs) && args.probs_stride * bytes % 16 == 0 &&
                          is_aligned16(args.out) && args.out_stride * bytes % 16 == 0;
-  const RenormProbsProblem problem{args.dtype, rows, vocab, aligned16};
+  const RenormProbsProblem problem{args.dtype,
+                                   rows,
+                                   vocab,
+                                   aligned16,
+                                   leaves_candidates(args.top_k, vocab),
+                                   fits_team(vocab, args.dtype)};
   dispatch(renorm_probs_op, kRows, problem, args, probs.device(), stream, opts.flags);
 }
 

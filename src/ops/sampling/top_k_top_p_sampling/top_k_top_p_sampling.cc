@@ -9,8 +9,10 @@ namespace aiter {
 struct TopKTopPSamplingProblem {
   DType dtype;
   int64_t batch, vocab;
-  bool probs;
-  bool aligned16;  // rows begin at multiples of 16 bytes
+  bool probs, top_p;  // whether these are the input, this is below 1
+  bool aligned16;     // rows begin at multiples of 16 bytes
+  bool candidates;    // top_k leaves few
+  bool fits_team;     // a row in the shared memory of a team of blocks
 };
 
 AITER_CPU_ROW(top_k_top_p_sampling_cpu_simd, TopKTopPSamplingArgs)
@@ -30,6 +32,11 @@ static void top_k_top_p_sampling_hip_vec(const TopKTopPSamplingArgs& args, const
 static void top_k_top_p_sampling_hip_any(const TopKTopPSamplingArgs& args, const Call& call) {
   static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(top_k_top_p_sampling, hip_any);
   top_k_top_p_sampling_hip(kernels, args, call);
+}
+
+static void top_k_top_p_sampling_hip_resident(const TopKTopPSamplingArgs& args, const Call& call) {
+  static constexpr FloatKernels kernels = AITER_FLOAT_KERNELS(top_k_top_p_sampling, hip_resident);
+  launch(kernels[args.dtype], call, resident_grid(call, args.batch, args.vocab, args.dtype), args);
 }
 
 static constexpr Row<TopKTopPSamplingProblem, TopKTopPSamplingArgs> kRows[] = {
@@ -81,7 +88,14 @@ static void top_k_top_p_sampling(const aiter_tensor* input_, const aiter_tensor*
   args.top_k_first = opts.top_k_first != 0;
   const bool aligned16 =
       is_aligned16(args.input) && args.input_stride * dtype_bytes(args.dtype) % 16 == 0;
-  const TopKTopPSamplingProblem problem{input.dtype(), batch, vocab, args.probs != 0, aligned16};
+  const TopKTopPSamplingProblem problem{input.dtype(),
+                                        batch,
+                                        vocab,
+                                        args.probs != 0,
+                                        args.top_p.data || args.top_p.value.real < 1,
+                                        aligned16,
+                                        leaves_candidates(args.top_k, vocab),
+                                        fits_team(vocab, input.dtype())};
   dispatch(top_k_top_p_sampling_op, kRows, problem, args, input.device(), stream, opts.flags);
 }
 

@@ -14,6 +14,7 @@ struct TopkProblem {
   int64_t rows, n, k;
   bool sorted;
   bool aligned16;  // rows of neighbours that begin at multiples of 16 bytes
+  bool fits_team;  // a row in the shared memory of a team of blocks
 };
 
 AITER_CPU_ROW(topk_cpu_simd, TopkArgs)
@@ -46,6 +47,13 @@ static void topk_hip_any(const TopkArgs& args, const Call& call) {
   static constexpr TopkKernels kernels{AITER_FLOAT_KERNELS(topk, hip_any),
                                        {"topk", "topk_hip_any_i32"}};
   topk_hip(kernels, args, call);
+}
+
+static void topk_hip_resident(const TopkArgs& args, const Call& call) {
+  static constexpr TopkKernels kernels{AITER_FLOAT_KERNELS(topk, hip_resident),
+                                       {"topk", "topk_hip_resident_i32"}};
+  const Kernel& kernel = args.dtype == DType::kI32 ? kernels.i32 : kernels.floats[args.dtype];
+  launch(kernel, call, resident_grid(call, args.x_rows.count, args.n, args.dtype), args);
 }
 
 static constexpr Row<TopkProblem, TopkArgs> kRows[] = {
@@ -135,7 +143,8 @@ static void topk(const aiter_tensor* x_, const aiter_tensor* row_starts_,
   args.smallest = opts.smallest != 0, args.sorted = opts.sorted != 0;
   const bool aligned16 =
       (args.x_stride == 1 || n == 1) && is_aligned16(args.x, args.x_rows, dtype_bytes(args.dtype));
-  const TopkProblem problem{x.dtype(), rows, n, k, args.sorted != 0, aligned16};
+  const TopkProblem problem{
+      x.dtype(), rows, n, k, args.sorted != 0, aligned16, fits_team(n, x.dtype())};
   dispatch(topk_op, kRows, problem, args, x.device(), stream, opts.flags);
 }
 

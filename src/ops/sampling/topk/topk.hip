@@ -1,7 +1,9 @@
 // A team of blocks a row, which keeps the candidates of one reading. A large k takes one block three or
 // four passes, which the caches serve after the first: the k-th best element by radix selection, then
-// all up to it in the order of their indices. What is asked for sorted is sorted in shared memory.
+// all up to it in the order of their indices. What is asked for sorted is sorted in shared memory. A team
+// that can keep the row in shared memory takes these passes there.
 #include "ck/sampling/candidates.h"
+#include "ck/sampling/resident.h"
 #include "ops/sampling/topk/topk_args.h"
 
 namespace aiter {
@@ -88,7 +90,7 @@ AITER_DEVICE void topk_by_passes(const TopkArgs& a, const Row& row, uint32_t wan
     auto left = [&](uint32_t key, uint32_t i) { return row.valid(i) && candidate(key, i) < last; };
     const uint32_t some = a.sorted && want - done > kSorted ? kSorted : want - done;
     const Selected<uint32_t> found = radix_select<Key<typename Row::Element>::kBits>(
-        Team::alone(), some, scratch, [&](auto&& f) {
+        Team::alone(), some, scratch, [&](auto&& f, uint32_t, uint32_t) {
           for (uint32_t i = begin + thread_index() * N; i < row.end; i += chunk) {
             uint32_t key[N];
             row.keys(row.load_part(i), key);
@@ -169,6 +171,88 @@ AITER_DEVICE void topk(const TopkArgs& a) {
   }
 }
 
+#if !defined(AITER_AMD)
+struct ResidentTopkScratch {
+  RadixScratch<uint32_t> radix;
+  uint64_t waves[kMaxWaves], ranks[kMaxTeam];
+  uint64_t items[kSorted];
+};
+
+template <class T, int N>
+AITER_DEVICE void topk_resident(const TopkArgs& a, char* shared) {
+  AITER_SHARED ResidentTopkScratch s;
+  constexpr int kBits = Key<T>::kBits;
+  const Team team = Team::own(false);
+  for (int64_t r = team.first_row(); r < a.x_rows.count; r += team.row_step()) {
+    const TopkRow<T, N> row(a, r);
+    const int64_t want = min(a.k, int64_t{row.end} - row.begin);
+    if (want > 0) {
+      const uint32_t base = row.begin / N * N;
+      const ResidentPacks<T, N> near(team, row.x + base, row.end - base, T{}, shared);
+      auto each = [&](uint32_t i, const Pack<T, N>& pack, auto&& f) {
+        uint32_t key[N];
+        row.keys(pack, key);
+        AITER_UNROLL
+        for (uint32_t j = 0; j < N; ++j)
+          if (row.valid(base + i + j)) f(key[j], base + i + j);
+      };
+      Selected<uint32_t> found{0, 0};
+      if (want < row.end - row.begin)
+        found = radix_select<kBits>(team, static_cast<uint32_t>(want), s.radix,
+                                    [&](auto&& f, uint32_t, uint32_t) {
+                                      near.each_pack([&](uint32_t i, const Pack<T, N>& pack) {
+                                        each(i, pack, [&](uint32_t key, uint32_t) { f(key, 1u); });
+                                      });
+                                    });
+      // Larger keys, and in the upper half equal ones, of which the first are taken.
+      uint64_t count = 0;
+      near.each_of_run([&](uint32_t i, const Pack<T, N>& pack) {
+        each(i, pack, [&](uint32_t key, uint32_t) {
+          count += key > found.key ? 1 : key == found.key ? uint64_t{1} << 32 : 0;
+        });
+      });
+      const Scan<uint64_t> scan = block_scan(count, s.waves);
+      uint64_t before = scan.before;
+      team.gather(scan.total, s.ranks);
+      uint64_t above = 0;
+      for (int i = 0; i < team.size; ++i) {
+        if (i < team.rank) before += s.ranks[i];
+        above += s.ranks[i];
+      }
+      const uint32_t ties = static_cast<uint32_t>(want) - static_cast<uint32_t>(above);
+      uint32_t larger = static_cast<uint32_t>(before);
+      uint32_t equal = min(static_cast<uint32_t>(before >> 32), ties);
+      near.each_of_run([&](uint32_t i, const Pack<T, N>& pack) {
+        each(i, pack, [&](uint32_t key, uint32_t index) {
+          if (key < found.key || (key == found.key && equal >= ties)) return;
+          const uint32_t at = larger + equal;
+          if (a.sorted)
+            *team.of_rank(s.items + at, 0) = candidate(key, index);
+          else
+            row.set(at, index);
+          if (key == found.key)
+            ++equal;
+          else
+            ++larger;
+        });
+      });
+    }
+    team.barrier();
+    if (!team.leads()) continue;
+    if (want > 0 && a.sorted) {
+      int size = 1;
+      while (size < want) size *= 2;
+      for (int i = static_cast<int>(want) + thread_index(); i < size; i += block_threads())
+        s.items[i] = 0;
+      bitonic_sort(s.items, size);
+      for (int j = thread_index(); j < want; j += block_threads()) row.set(j, index_of(s.items[j]));
+    }
+    for (int64_t j = max(want, int64_t{0}) + thread_index(); j < a.k; j += block_threads())
+      row.set(j, -1);
+  }
+}
+#endif
+
 }  // namespace aiter
 
 #define AITER_TOPK(row, aligned, T)                               \
@@ -186,3 +270,16 @@ using i32 = int32_t;
 }
 AITER_TOPK_TYPES(hip_vec, 4, 8)
 AITER_TOPK_TYPES(hip_any, 1, 1)
+
+#if !defined(AITER_AMD)
+#define AITER_TOPK_RESIDENT(T, n)                                      \
+  AITER_KERNEL(topk_hip_resident_##T, 1024)(const aiter::TopkArgs a) { \
+    AITER_DYNAMIC_SHARED(shared);                                      \
+    aiter::wait_for_previous_kernel();                                 \
+    aiter::topk_resident<aiter::T, n>(a, shared);                      \
+  }
+AITER_TOPK_RESIDENT(f32, 4)
+AITER_TOPK_RESIDENT(f16, 8)
+AITER_TOPK_RESIDENT(bf16, 8)
+AITER_TOPK_RESIDENT(i32, 4)
+#endif

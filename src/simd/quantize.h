@@ -719,6 +719,35 @@ void decode_row(const QuantOut& q, const uint8_t* codes, int64_t scale_row, int6
 
 // ---- rows ---------------------------------------------------------------------------------------
 
+// Whether row r begins r steps after the first.
+AITER_INLINE bool evenly_apart(const Rows& rows, int64_t* step) {
+  *step = rows.inner == 1 ? rows.outer_stride : rows.inner_stride;
+  return rows.inner == 1 || rows.inner >= rows.count ||
+         rows.outer_stride == rows.inner * rows.inner_stride;
+}
+
+// Makes n neighbouring rows one, whose groups follow each other, as rows of few groups take long to
+// begin with; rows beyond the last n are not of it. False if they do not lie like that.
+inline bool join_rows(QuantOut& q, int64_t n) {
+  int64_t code_step, scale_step;
+  const int64_t groups = q.cols / q.group_cols, row_bits = q.cols * code_bits(q.spec.code);
+  if (n <= 1 || q.layout != ScaleLayout::kStrided || q.cols % q.group_cols || row_bits % 8 ||
+      !evenly_apart(q.codes_rows, &code_step) || code_step != row_bits / 8 ||
+      !evenly_apart(q.scale_rows, &scale_step))
+    return false;
+  if (q.static_scale && groups == 1 && scale_step == 0)
+    q.group_cols *= n;
+  else if (groups > 1 && scale_step != groups * q.scale_col_stride)
+    return false;
+  else
+    q.scale_col_stride = scale_step / groups;
+  const int64_t rows = q.codes_rows.count / n;
+  q.cols *= n;
+  q.codes_rows = {rows, rows, 0, code_step * n};
+  q.scale_rows = {rows, rows, 0, scale_step * n};
+  return true;
+}
+
 #if AITER_ISA_LEVEL == 2
 // E2M1 codes of 32 bf16 for the scale 2^(e - 127), 8 <= e <= 250, in 16-bit integers. The bits beyond those
 // of a quarter of the scale count 128 for each power of two; codes begin at 1, 192, 289, 352, 417,

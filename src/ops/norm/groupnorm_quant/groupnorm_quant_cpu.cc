@@ -22,39 +22,12 @@ AITER_INLINE void store_row(const GroupnormQuantArgs& a, int64_t r, float* v, P 
   quantize_row(a.out, r, v, codes_streamed);
 }
 
-// Whether row r begins r * step after the first.
-bool evenly_apart(const Rows& rows, int64_t step) {
-  if (rows.inner >= rows.count) return rows.inner_stride == step;
-  if (rows.inner == 1) return rows.outer_stride == step;
-  return rows.inner_stride == step && rows.outer_stride == rows.inner * step;
-}
-
-// Rows of a plane that follow each other, as groups of one row: beginning a row takes long.
-GroupnormQuantArgs with_long_rows(GroupnormQuantArgs a) {
-  QuantOut& q = a.out;
-  const int64_t groups = q.cols / q.group_cols, space = a.norm.space;
-  const bool one_scale = q.static_scale && groups == 1 && evenly_apart(q.scale_rows, 0);
-  const int64_t step = groups * (groups > 1 ? q.scale_col_stride : 1);
-  if (a.norm.channels_last || q.layout != ScaleLayout::kStrided || q.cols % q.group_cols ||
-      space > 65536 || !evenly_apart(q.codes_rows, q.cols * code_bits(q.spec.code) / 8) ||
-      (!one_scale && !evenly_apart(q.scale_rows, step)))
-    return a;
-  a.rows /= a.rows_of_plane;
-  q.codes_rows = {a.rows, a.rows, 0, space * code_bits(q.spec.code) / 8};
-  if (one_scale) {
-    q.group_cols = space;
-  } else {
-    q.scale_rows = {a.rows, a.rows, 0, step * a.rows_of_plane};
-    q.scale_col_stride = step / groups;
-  }
-  q.cols = space, a.rows_of_plane = 1;
-  return a;
-}
-
 template <class T, class W>
 void groupnorm_quant_rows(const GroupnormQuantArgs& given) {
-  const GroupnormQuantArgs a = with_long_rows(given);
+  GroupnormQuantArgs a = given;
   const GroupnormArgs& norm = a.norm;
+  if (!norm.channels_last && norm.space <= 65536 && join_rows(a.out, a.rows_of_plane))
+    a.rows /= a.rows_of_plane, a.rows_of_plane = 1;
   const int64_t cols = a.out.cols, numbers = a.rows * cols;
   const bool codes_streamed =
       worth_streaming(a.out.codes, numbers * code_bits(a.out.spec.code) / 8, 1);

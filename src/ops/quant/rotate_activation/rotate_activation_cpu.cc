@@ -29,18 +29,37 @@ void rotate_activation_cpu_simd(const RotateActivationArgs& a) {
     const bool lines = reinterpret_cast<uintptr_t>(out) % 64 == 0 && row_bytes % 64 == 0;
     const bool streamed = out != a.x && (lines || row_bytes >= 4096) &&
                           worth_streaming(out, bytes, bits < 8 ? 1 : bits / 8);
-    parallel_for(a.x_rows.count, 8192 / a.cols + 1, [&](int64_t begin, int64_t end) {
+    QuantOut joined = a.out;
+    int64_t together = a.out.codes ? 4096 / a.cols : 1;
+    if (!join_rows(joined, together)) together = 1;
+    const int64_t rows = a.x_rows.count, steps = (rows + together - 1) / together;
+    parallel_for(steps, 8192 / (a.cols * together) + 1, [&](int64_t begin, int64_t end) {
       alignas(64) float row[RotateActivationArgs::kMaxCols];
       const Vec scale = set1(a.scale);
-      for (int64_t r = begin; r < end; ++r) {
+      auto rotate = [&](int64_t r, float* to, auto* y) {
         const X* x = static_cast<const X*>(a.x) + a.x_rows.offset(r);
-        for_lanes(a.cols, [&](int64_t i, int n) { store_some(row + i, load_some(x + i, n), n); });
-        transform(row, a.cols);
-        Y* y = a.out.codes ? reinterpret_cast<Y*>(row) : static_cast<Y*>(a.y) + a.y_rows.offset(r);
+        for_lanes(a.cols, [&](int64_t i, int n) { store_some(to + i, load_some(x + i, n), n); });
+        transform(to, a.cols);
         map_lanes(
             y, a.cols, streamed && !a.out.codes, [&](Vec v) { return v * scale; }, NothingAhead{},
-            static_cast<const float*>(row));
-        if (a.out.codes) quantize_row(a.out, r, row, streamed);
+            static_cast<const float*>(to));
+      };
+      for (int64_t step = begin; step < end; ++step) {
+        const int64_t first = step * together;
+        const int64_t last = first + together < rows ? first + together : rows;
+        for (int64_t r = first; r < last; ++r) {
+          float* to = row + (r - first) * a.cols;
+          if (a.out.codes)
+            rotate(r, to, to);
+          else
+            rotate(r, to, static_cast<Y*>(a.y) + a.y_rows.offset(r));
+        }
+        if (!a.out.codes) continue;
+        if (together > 1 && last - first == together)
+          quantize_row(joined, step, row, streamed);
+        else
+          for (int64_t r = first; r < last; ++r)
+            quantize_row(a.out, r, row + (r - first) * a.cols, streamed);
       }
       if (streamed) stream_fence();
     });

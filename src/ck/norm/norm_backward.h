@@ -82,11 +82,17 @@ struct NormBackward {
     return !a.w || (a.w_dtype == a.dtype && (kLayer || !a.gemma));
   }
 
-  // The gains that are kept.
+  // The gains that are kept; what is not there is 0.
   AITER_DEVICE void load_gains() {
     AITER_UNROLL
     for (int c = 0; c < kChunks; ++c) {
       const int i = (c * threads + t) * N;
+      if constexpr (kFloatGains) {
+        AITER_UNROLL
+        for (int k = 0; k < N; ++k) float_gain[c][k] = 0;
+      } else if (kPackGains) {
+        gain[c] = {};
+      }
       if (i >= in_registers) continue;
       if constexpr (kFloatGains) {
         gains(i, float_gain[c]);

@@ -61,9 +61,13 @@ AITER_DEVICE void dequantize(const DequantizeArgs& a) {
 
 }  // namespace aiter
 
-AITER_KERNEL(dequantize_hip_any, 256)(const aiter::DequantizeArgs a) { aiter::dequantize(a); }
+AITER_KERNEL(dequantize_hip_any, 256)(const aiter::DequantizeArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::dequantize(a);
+}
 #define AITER_DEQUANTIZE_ROWS(T, kind, Codes)                                         \
   AITER_KERNEL(dequantize_hip_vec_##kind##_##T, 256)(const aiter::DequantizeArgs a) { \
+    aiter::wait_for_previous_kernel();                                                \
     aiter::dequantize_rows<aiter::T, aiter::Codes>(a);                                \
   }
 #define AITER_DEQUANTIZE(T)                                  \

@@ -130,32 +130,42 @@ AITER_DEVICE void tensor_amax(const QuantizeArgs& a) {
 }  // namespace aiter
 
 AITER_KERNEL(quantize_hip_tensor_zero, 64)(const aiter::QuantizeArgs a) {
+  aiter::wait_for_previous_kernel();
   if (aiter::thread_index() == 0 && a.valid_rows() > 0) *aiter::tensor_scale(a) = 0;
 }
 AITER_KERNEL(quantize_hip_tensor_scale, 64)(const aiter::QuantizeArgs a) {
+  aiter::wait_for_previous_kernel();
   if (aiter::thread_index() != 0 || a.valid_rows() == 0) return;
   const float amax = aiter::bit_cast<float>(*aiter::tensor_scale(a));
   aiter::with_codec(a.out.spec.code, [&] AITER_LAMBDA(auto codec) {
     aiter::store_scale(a.out, 0, aiter::scale_for<decltype(codec)>(amax, a.out.spec));
   });
 }
-AITER_KERNEL(quantize_hip_any, 256)(const aiter::QuantizeArgs a) { aiter::quantize(a); }
+AITER_KERNEL(quantize_hip_any, 256)(const aiter::QuantizeArgs a) {
+  aiter::wait_for_previous_kernel();
+  aiter::quantize(a);
+}
 #define AITER_QUANTIZE_ROWS(T, kind, Codes)                                      \
   AITER_KERNEL(quantize_hip_vec_one_##kind##_##T, 512)                           \
   (const aiter::QuantizeArgs a) {                                                \
+    aiter::wait_for_previous_kernel();                                           \
     aiter::quantize_rows<aiter::T, aiter::Codes, aiter::RowGroups::kOne, 2>(a);  \
   }                                                                              \
   AITER_KERNEL(quantize_hip_vec_many_##kind##_##T, 512)                          \
   (const aiter::QuantizeArgs a) {                                                \
+    aiter::wait_for_previous_kernel();                                           \
     aiter::quantize_rows<aiter::T, aiter::Codes, aiter::RowGroups::kMany, 2>(a); \
   }
-#define AITER_QUANTIZE(T)                                            \
-  AITER_KERNEL(quantize_hip_tensor_amax_##T, 256)                    \
-  (const aiter::QuantizeArgs a) { aiter::tensor_amax<aiter::T>(a); } \
-  AITER_QUANTIZE_ROWS(T, i8, Codes<aiter::IntCode<8>>)               \
-  AITER_QUANTIZE_ROWS(T, e4m3fn, Codes<aiter::E4M3FN>)               \
-  AITER_QUANTIZE_ROWS(T, e4m3fnuz, Codes<aiter::E4M3FNUZ>)           \
-  AITER_QUANTIZE_ROWS(T, e2m1, E2m1Of<aiter::T>)                     \
+#define AITER_QUANTIZE(T)                                  \
+  AITER_KERNEL(quantize_hip_tensor_amax_##T, 256)          \
+  (const aiter::QuantizeArgs a) {                          \
+    aiter::wait_for_previous_kernel();                     \
+    aiter::tensor_amax<aiter::T>(a);                       \
+  }                                                        \
+  AITER_QUANTIZE_ROWS(T, i8, Codes<aiter::IntCode<8>>)     \
+  AITER_QUANTIZE_ROWS(T, e4m3fn, Codes<aiter::E4M3FN>)     \
+  AITER_QUANTIZE_ROWS(T, e4m3fnuz, Codes<aiter::E4M3FNUZ>) \
+  AITER_QUANTIZE_ROWS(T, e2m1, E2m1Of<aiter::T>)           \
   AITER_QUANTIZE_ROWS(T, any, AnyCodes)
 AITER_QUANTIZE(f32)
 AITER_QUANTIZE(f16)

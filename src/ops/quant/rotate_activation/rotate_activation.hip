@@ -229,12 +229,15 @@ AITER_DEVICE void rotate_activation(const RotateActivationArgs& a) {
 
 #define AITER_ROTATE_ACTIVATION(T)                                                              \
   AITER_KERNEL(rotate_activation_hip_vec_##T, 256)(const aiter::RotateActivationArgs a) {       \
+    aiter::wait_for_previous_kernel();                                                          \
     aiter::rotate_rows<aiter::T, false>(a);                                                     \
   }                                                                                             \
   AITER_KERNEL(rotate_activation_hip_vec_codes_##T, 256)(const aiter::RotateActivationArgs a) { \
+    aiter::wait_for_previous_kernel();                                                          \
     aiter::rotate_rows<aiter::T, true>(a);                                                      \
   }                                                                                             \
   AITER_KERNEL(rotate_activation_hip_any_##T, 512)(const aiter::RotateActivationArgs a) {       \
+    aiter::wait_for_previous_kernel();                                                          \
     aiter::rotate_activation<aiter::T>(a);                                                      \
   }
 AITER_ROTATE_ACTIVATION(f32)

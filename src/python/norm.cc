@@ -87,6 +87,15 @@ nb::object add_rmsnorm(nb::handle x, nb::handle residual_in, nb::handle w, float
   return call.result();
 }
 
+// The result before its quantization, where an array or a dtype asks for it.
+const aiter_tensor* unquantized_out(OpCall& call, const char* name, nb::handle array,
+                                    nb::handle dtype, const aiter_tensor* x) {
+  if (array.is_none() && dtype.is_none()) return nullptr;
+  Spec copy = like(x);
+  copy.dtype = parse_dtype(dtype, x->dtype);
+  return call.out(name, array, copy);
+}
+
 nb::object norm_quant(nb::handle x, nb::handle x_bias, nb::handle residual_in, nb::handle w,
                       nb::handle b, nb::handle gate, nb::handle smooth, int kind, float eps,
                       bool gemma, bool model_sensitive, bool flatten, nb::handle quant_choice,
@@ -109,12 +118,8 @@ nb::object norm_quant(nb::handle x, nb::handle x_bias, nb::handle residual_in, n
   QuantResult quant(call, quant_choice);
   const aiter_tensor* ty = quant.codes("out", out, &rows, columns);
   const aiter_tensor* tscale = quant.scale("out_scale", out_scale, &rows, columns);
-  const aiter_tensor* tunquantized = nullptr;
-  if (!unquantized.is_none() || !unquantized_dtype.is_none()) {
-    Spec copy = like(tx);
-    copy.dtype = parse_dtype(unquantized_dtype, tx->dtype);
-    tunquantized = call.out("unquantized", unquantized, copy);
-  }
+  const aiter_tensor* tunquantized =
+      unquantized_out(call, "unquantized", unquantized, unquantized_dtype, tx);
   const aiter_tensor* tout =
       tin || !residual_out.is_none() ? call.out("residual_out", residual_out, like(tx)) : nullptr;
   aiter_norm_quant_opts opts = AITER_NORM_QUANT_OPTS_INIT;
@@ -146,12 +151,8 @@ nb::object qk_rmsnorm(nb::handle q, nb::handle q_residual_in, nb::handle q_w, nb
   const aiter_tensor* tq_out =
       quant ? quant.codes("q_out", q_out, tq) : call.out("q_out", q_out, like(tq));
   const aiter_tensor* tscale = quant ? quant.scale("q_scale", q_scale, tq) : nullptr;
-  const aiter_tensor* tunquantized = nullptr;
-  if (!q_unquantized.is_none() || !unquantized_dtype.is_none()) {
-    Spec copy = like(tq);
-    copy.dtype = parse_dtype(unquantized_dtype, tq->dtype);
-    tunquantized = call.out("q_unquantized", q_unquantized, copy);
-  }
+  const aiter_tensor* tunquantized =
+      unquantized_out(call, "q_unquantized", q_unquantized, unquantized_dtype, tq);
   const aiter_tensor* tq_residual_out =
       tin ? call.out("q_residual_out", q_residual_out, like(tq)) : nullptr;
   const aiter_tensor* tk_out = tk ? call.out("k_out", k_out, like(tk)) : nullptr;
@@ -221,12 +222,8 @@ nb::object groupnorm_quant(nb::handle x, nb::handle residual_in, nb::handle w, n
   QuantResult quant(call, quant_choice);
   const aiter_tensor* ty = quant.codes("out", out, tx);
   const aiter_tensor* tscale = quant.scale("out_scale", out_scale, tx);
-  const aiter_tensor* tunquantized = nullptr;
-  if (!unquantized.is_none() || !unquantized_dtype.is_none()) {
-    Spec copy = like(tx);
-    copy.dtype = parse_dtype(unquantized_dtype, tx->dtype);
-    tunquantized = call.out("unquantized", unquantized, copy);
-  }
+  const aiter_tensor* tunquantized =
+      unquantized_out(call, "unquantized", unquantized, unquantized_dtype, tx);
   const aiter_tensor* tout =
       tin || !residual_out.is_none() ? call.out("residual_out", residual_out, like(tx)) : nullptr;
   const aiter_dtype f32{AITER_CODE_FLOAT, 32, 1};

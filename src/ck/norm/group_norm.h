@@ -120,9 +120,7 @@ struct GroupNorm {
                               (block_threads() * N * static_cast<int>(sizeof(T))) / kLoads * kLoads
                         : 0),
         team(Team::own()),
-        of_bundle(kPlaces && grid_blocks_y() == 1
-                      ? static_cast<int>(a.batch * a.groups) / static_cast<int>(team.row_step())
-                      : 1),
+        of_bundle(kPlaces ? a.bundle : 1),
         group((block_index_y() * team.row_step() + team.first_row()) * of_bundle),
         channel(group % a.groups * (a.channels / a.groups)),
         steps(a, a.channels / a.groups * of_bundle, team),

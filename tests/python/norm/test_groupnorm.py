@@ -63,6 +63,17 @@ def test_residual(shape, dtype, last, row):
     np.testing.assert_array_equal(y, want)
 
 
+@pytest.mark.parametrize("last", [0, 1])
+def test_images_do_not_depend_on_batch(last, row):
+    """Nor on how full it makes a GPU, which could be shared in other ways."""
+    shape = (36, 132, 256) if last else (36, 256, 132)
+    x = np.random.default_rng(2).standard_normal(shape).astype(np.float16)
+    whole = run(x, None, None, 16, channels_last=bool(last))
+    for i in (0, 35):
+        alone = run(x[i : i + 1], None, None, 16, channels_last=bool(last))
+        np.testing.assert_array_equal(alone[0].view(np.uint16), whole[i].view(np.uint16))
+
+
 def test_residual_into_x(row):
     x, residual = np.random.default_rng(1).standard_normal((2, 2, 8, 500)).astype(np.float32)
     sums = x + residual

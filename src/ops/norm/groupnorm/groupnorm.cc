@@ -19,53 +19,55 @@ struct GroupnormProblem {
 AITER_CPU_ROW(groupnorm_cpu_simd, GroupnormArgs)
 AITER_CPU_ROW(groupnorm_cpu_ref, GroupnormArgs)
 
-constexpr int64_t kWidth = 1 << 20;  // of a grid, in bundles
+// How the work on a group is shared is chosen for so many images, or the bits of one would depend on
+// how many there are.
+constexpr int64_t kImages = 4;
 
 // Groups that a block takes together. With channels last a group's part of a place can be less than a
 // line of memory, which blocks then read several times: so there are as many as fill one, unless
 // most of the GPU would be idle.
-static int64_t groupnorm_bundle(const GroupnormArgs& args, int64_t pack, int64_t most_team,
-                                int64_t multiprocessors) {
+static int groupnorm_bundle(const GroupnormArgs& args, int64_t pack, int64_t most_team,
+                            int64_t multiprocessors) {
   const int64_t in_group = args.channels / args.groups, bytes = in_group * dtype_bytes(args.dtype);
-  const int64_t groups = args.batch * args.groups;
-  int64_t bundle = 1;
-  for (int64_t b = 2; bundle * bytes < 128 && b <= 32; ++b) {
+  const int64_t groups = kImages * args.groups;
+  int bundle = 1;
+  for (int b = 2; bundle * bytes < 128 && b <= 32; ++b) {
     if (args.groups % b || b * in_group / pack > GroupnormArgs::kThreads) continue;
     if (bundle * bytes >= 32 && groups / b * most_team < multiprocessors) break;
     bundle = b;
   }
-  return groups / bundle <= kWidth ? bundle : 1;  // kernels find it from the grid
+  return bundle;
 }
 
 // `places` is for channels last, with threads that keep to their channels; either may be null.
 static void groupnorm_hip(const FloatKernels* groups, const FloatKernels* places, int64_t pack,
-                          const GroupnormArgs& args, const Call& call) {
-  if (args.channels == 0 || args.space == 0) return;
+                          const GroupnormArgs& given, const Call& call) {
+  if (given.channels == 0 || given.space == 0) return;
+  GroupnormArgs args = given;
   const Device& device = device_of(call.device);
   const int64_t in_group = args.channels / args.groups, most_team = largest_team(call);
   const bool by_places =
       places && (!groups || (args.channels_last && in_group / pack <= GroupnormArgs::kThreads));
-  const int64_t bundle =
-      by_places ? groupnorm_bundle(args, pack, most_team, device.multiprocessors) : 1;
-  const int64_t bundles = args.batch * args.groups / bundle;
-  const int64_t packs = bundle * in_group * args.space / pack;
+  args.bundle = by_places ? groupnorm_bundle(args, pack, most_team, device.multiprocessors) : 1;
+  const int64_t of_image = args.groups / args.bundle, bundles = args.batch * of_image;
+  const int64_t packs = args.bundle * in_group * args.space / pack;
   const int64_t pack_bytes = pack * dtype_bytes(args.dtype);
   const int64_t kept_bytes = GroupnormArgs::kThreads * GroupnormArgs::kPacks * 1024 / device.wave;
   // A team that keeps it all and fills the GPU.
   constexpr int64_t most_threads = 256;  // more take longer in step
-  const int64_t fill =
-      std::min(packs, device.multiprocessors * 1024 / std::max<int64_t>(bundles, 1));
+  const int64_t fill = std::min(packs, device.multiprocessors * 1024 / (kImages * of_image));
   int64_t team = 1;
   while (team < most_team && (packs * pack_bytes > team * kept_bytes || fill > team * most_threads))
     team *= 2;
   const int64_t of_block = (packs + team - 1) / team;  // packs
-  const int64_t least = by_places ? bundle * in_group / pack : 1;
+  const int64_t least = by_places ? args.bundle * in_group / pack : 1;
   const int64_t threads = std::min<int64_t>(
       (std::max(std::min(of_block, std::max(least, most_threads)), least) + 63) / 64 * 64,
       GroupnormArgs::kThreads);
   const int64_t a_step = (by_places ? threads / least * least : threads) * team;
   const int64_t in_thread = (packs + a_step - 1) / a_step;
   const int kept = static_cast<int>(std::min(kept_bytes, threads * in_thread * pack_bytes));
+  constexpr int64_t kWidth = 1 << 20;  // of a grid, in bundles
   launch((by_places ? *places : *groups)[args.dtype], call,
          {.x = std::min(bundles, kWidth) * team,
           .y = (bundles + kWidth - 1) / kWidth,

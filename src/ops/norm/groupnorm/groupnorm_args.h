@@ -20,6 +20,7 @@ struct GroupnormArgs {
   float eps;
   int32_t channels_last;
   int32_t silu;
+  int32_t bundle;  // GPU, channels last: neighbouring groups that a block takes together
 };
 
 }  // namespace aiter

@@ -32,12 +32,41 @@ AITER_INLINE Vec stages_of_a_vector(Vec v) {
   return v;
 }
 
+// The stages of distances from h vectors up, of vectors in registers.
+template <int h, int kVectors>
+AITER_INLINE void stages_of_vectors(Vec (&v)[kVectors]) {
+  if constexpr (h < kVectors) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kVectors / 2; ++i) {
+      const int j = i / h * 2 * h + i % h;
+      const Vec a = v[j], b = v[j + h];
+      v[j] = a + b, v[j + h] = a - b;
+    }
+    stages_of_vectors<2 * h>(v);
+  }
+}
+template <int kVectors>
+AITER_INLINE void transform_block(float* block) {
+  Vec v[kVectors];
+#pragma GCC unroll 16
+  for (int k = 0; k < kVectors; ++k) v[k] = stages_of_a_vector(load(block + k * kLanes));
+  stages_of_vectors<1>(v);
+#pragma GCC unroll 16
+  for (int k = 0; k < kVectors; ++k) store(block + k * kLanes, v[k]);
+}
+
 // row *= the Walsh-Hadamard matrix; n is a power of two.
 inline void transform(float* row, int64_t n) {
   int64_t h = 1;
   if (n >= kLanes) {
-    for (int64_t i = 0; i < n; i += kLanes) store(row + i, stages_of_a_vector(load(row + i)));
-    h = kLanes;
+    constexpr int kVectors = 8;  // registers hold them
+    if (n >= kVectors * kLanes) {
+      h = kVectors * kLanes;
+      for (int64_t i = 0; i < n; i += h) transform_block<kVectors>(row + i);
+    } else {
+      h = kLanes;
+      for (int64_t i = 0; i < n; i += h) transform_block<1>(row + i);
+    }
     for (; 4 * h <= n; h *= 4)  // two stages at a time
       for (int64_t i = 0; i < n; i += 4 * h)
         for (int64_t j = i; j < i + h; j += kLanes) {

@@ -29,6 +29,18 @@ CASES = [
     *(Case("perf", shape=(1, 128, 512, 512), groups=32, dtype="bf16", last=c) for c in (0, 1)),
 ]  # fmt: skip
 
+# Arguments in place of x (2, 8, 4) f32 in 2 groups, and what is said of them.
+BAD_INPUT = [
+    ({"num_groups": 3}, "x has 8 channels, expected a multiple of opts.num_groups = 3"),
+    ({"num_groups": 0}, "opts.num_groups is 0, expected at least 1"),
+    ({"weight": np.ones(7, np.float32)}, r"w has shape \(7,\), expected \(8,\)"),
+    ({"bias": np.ones(8, np.float16)}, "b has dtype float16, expected x's float32"),
+    ({"eps": -1.0}, "opts.eps is -1, expected at least 0"),
+    ({"x": np.ones(8, np.float32)}, "x has rank 1, expected at least 2"),
+    ({"x": np.ones((2, 8, 8), np.float32)[..., ::2]}, "x has stride 2 in dimension 2"),
+    ({"x": np.ones((2, 8, 4))}, "x has dtype float64, expected float32, float16 or bfloat16"),
+]
+
 
 def make(case, seed=0):
     """Inputs (x, w, b) as NumPy arrays, x in its order in memory; what is not there is None."""

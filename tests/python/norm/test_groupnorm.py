@@ -142,20 +142,7 @@ def test_the_bound_would_notice():
         check((want * 1.01).astype(np.float32), want, scale, case)
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ({"num_groups": 3}, "x has 8 channels, expected a multiple of opts.num_groups = 3"),
-        ({"num_groups": 0}, "opts.num_groups is 0, expected at least 1"),
-        ({"weight": np.ones(7, np.float32)}, r"w has shape \(7,\), expected \(8,\)"),
-        ({"bias": np.ones(8, np.float16)}, "b has dtype float16, expected x's float32"),
-        ({"eps": -1.0}, "opts.eps is -1, expected at least 0"),
-        ({"x": np.ones(8, np.float32)}, "x has rank 1, expected at least 2"),
-        ({"x": np.ones((2, 8, 8), np.float32)[..., ::2]}, "x has stride 2 in dimension 2"),
-        ({"x": np.ones((2, 8, 4))}, "x has dtype float64, expected float32, float16 or bfloat16"),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("arguments, message", cases.BAD_INPUT, ids=str)
 def test_bad_input(arguments, message):
     out = np.full((2, 8, 4), 7, np.float32)
     call = {"x": np.ones((2, 8, 4), np.float32), "num_groups": 2, "out": out} | arguments

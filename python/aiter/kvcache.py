@@ -1237,13 +1237,12 @@ def fused_compress_attn(
     rms_weight: (head_dim,) f32; cos_cache, sin_cache: (max_position, R / 2), of which row p - p % ratio
         turns the last R dims.
     kv_cache: the line goes to slot c % block of page block_tables[sequence, c // block], where c is
-        p // ratio.
-        quant_mode "none": (pages, block, head_dim) of floats; "fp8": of codes, with cache_scale (pages,
-        block) f32, powers of two with use_ue8m0, and with preshuffle in tiles of 16 slots x 16 dims;
-        "group_fp8": codes and e8m0 scales of quant_group_size dims side by side, and the dims that turn
-        in k_rope_buff (pages, block, R), as in `fused_qk_norm_rope_group_quant`; "fp4": with
-        cache_scale,
-        as in `rmsnorm_rope_rotate_activation_fp4quant_kvcache`, preshuffle for shuffle_scale.
+        p // ratio. quant_mode "none": (pages, block, head_dim) of floats; "fp8": of codes, with
+        cache_scale (pages, block) f32, powers of two with use_ue8m0, and with preshuffle in tiles of
+        16 slots x 16 dims; "group_fp8": codes and e8m0 scales of quant_group_size dims side by side,
+        and the dims that turn in k_rope_buff (pages, block, R), as in
+        `fused_qk_norm_rope_group_quant`; "fp4": with cache_scale, as in
+        `rmsnorm_rope_rotate_activation_fp4quant_kvcache`, preshuffle for shuffle_scale.
     cache_dtype: what a cache of uint8 holds. Source: AITER fused_compress_attn.
     """
     modes = ("none", "fp8", "group_fp8", "fp4")

@@ -26,6 +26,12 @@ def problems(rows):
     e8m0 = empty(rows, COLUMNS // 32, dtype=torch.uint8)
     size = x.nbytes
     groups_fp8 = aiter.Quant("float8_e4m3fn", 128)
+    images = (max(rows // 512, 1), 512, COLUMNS)  # groups of 16 channels
+    image = torch.randn(images, device="cuda", dtype=bf16)
+    planes = empty(*images, dtype=torch.int8), empty(*images[:2], 1, dtype=torch.float32)
+    pixels = tuple(a.reshape(images[0], COLUMNS, -1) for a in (image, planes[0])) + (
+        empty(images[0], COLUMNS, 1, dtype=torch.float32),
+    )
     return {
         "int8 per token": (
             1.5 * size,
@@ -56,6 +62,16 @@ def problems(rows):
         "rms_norm fp8 1 x 128": (
             1.5 * size,
             lambda: aiter.norm_quant(x, w, quant=groups_fp8, out=fp8, out_scale=groups),
+        ),
+        "groupnorm int8": (
+            1.5 * image.nbytes,
+            lambda: aiter.groupnorm_quant(image, 32, out=planes[0], out_scale=planes[1]),
+        ),
+        "groupnorm int8, NHWC": (
+            1.5 * image.nbytes,
+            lambda: aiter.groupnorm_quant(
+                pixels[0], 32, channels_last=True, out=pixels[1], out_scale=pixels[2]
+            ),
         ),
         "silu_and_mul fp8 1 x 128": (
             2.5 * size,

@@ -98,9 +98,12 @@ static void fused_qk_rope_reshape_and_cache_hip_plain(const FusedArgs& args, con
 }
 
 static void fused_qk_rope_reshape_and_cache_hip_codes(const FusedArgs& args, const Call& call) {
-  static constexpr FloatKernels kernels =
-      AITER_FLOAT_KERNELS(fused_qk_rope_reshape_and_cache, hip_codes);
-  fused_qk_rope_cache_plain(kernels, true, args, call);
+  static constexpr FloatKernels kernels[] = {
+      AITER_FLOAT_KERNELS(fused_qk_rope_reshape_and_cache, hip_codes),
+      AITER_FLOAT_KERNELS(fused_qk_rope_reshape_and_cache, hip_codes_e4m3fn),
+      AITER_FLOAT_KERNELS(fused_qk_rope_reshape_and_cache, hip_codes_e4m3fnuz)};
+  const int kind = args.code == DType::kF8E4M3FN ? 1 : args.code == DType::kF8E4M3FNUZ ? 2 : 0;
+  fused_qk_rope_cache_plain(kernels[kind], true, args, call);
 }
 
 static void fused_qk_rope_reshape_and_cache_hip_vec(const FusedArgs& args, const Call& call) {

@@ -340,8 +340,11 @@ struct alignas(16) PlainScale {
 };
 
 // The heads of a part that the lanes of a block have, neighbouring tokens side by side.
-template <class T, bool kCodes>
+// Kind: AnyCodes, a kind that is known when the kernel is compiled, which takes fewer registers, or
+// void where there are no codes.
+template <class T, class Kind>
 struct PlainHeads {
+  static constexpr bool kCodes = !is_same<Kind, void>;
   static constexpr int N = HeadPacks<T, true>::N, kThreads = 256;
   using Packs = HeadPacks<T, true>;
   const FusedArgs& a;
@@ -422,7 +425,7 @@ struct PlainHeads {
     float v[2 * N];
     AITER_UNROLL
     for (int i = 0; i < 2; ++i) head[i].to_floats(reinterpret_cast<float (&)[N]>(v[i * N]));
-    const AnyCodes kind(a.code);
+    const Kind kind(a.code);
     float factor = 1.0f;
     if (target.quant == CacheQuant::kDynamic) {
       float amax = 0;
@@ -464,9 +467,10 @@ struct PlainHeads {
 
 // A block has heads of one part of neighbouring tokens. Those that go to a cache which has neighbouring
 // slots together do not change on their way, but are turned in shared memory.
-template <class T, bool kCodes>
+template <class T, class Kind>
 AITER_DEVICE void write_plain(const FusedArgs& a) {
-  using Heads = PlainHeads<T, kCodes>;
+  using Heads = PlainHeads<T, Kind>;
+  constexpr bool kCodes = Heads::kCodes;
   using E = typename WordsOf<kCodes ? 1 : sizeof(T)>::Type;
   constexpr int N = Heads::N, kThreads = Heads::kThreads;
   AITER_SHARED int64_t slots[kThreads], windows[kThreads / 4 + 2];
@@ -573,18 +577,24 @@ AITER_DEVICE void write_shares(const FusedArgs& a) {
     aiter::wait_for_previous_kernel();                           \
     aiter::write_shares<aiter::T, in_registers>(a);              \
   }
-#define AITER_FUSED_QK_ROPE_CACHE_PLAIN(row, codes, T)           \
+#define AITER_FUSED_QK_ROPE_CACHE_PLAIN(row, kind, T)            \
   AITER_KERNEL(fused_qk_rope_reshape_and_cache_##row##_##T, 256) \
   (const aiter::FusedQkRopeReshapeAndCacheArgs a) {              \
     aiter::wait_for_previous_kernel();                           \
-    aiter::write_plain<aiter::T, codes>(a);                      \
+    aiter::write_plain<aiter::T, kind>(a);                       \
   }
-AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_plain, false, f32)
-AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_plain, false, f16)
-AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_plain, false, bf16)
-AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes, true, f32)
-AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes, true, f16)
-AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes, true, bf16)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_plain, void, f32)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_plain, void, f16)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_plain, void, bf16)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes, aiter::AnyCodes, f32)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes, aiter::AnyCodes, f16)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes, aiter::AnyCodes, bf16)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes_e4m3fn, aiter::Codes<aiter::E4M3FN>, f32)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes_e4m3fn, aiter::Codes<aiter::E4M3FN>, f16)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes_e4m3fn, aiter::Codes<aiter::E4M3FN>, bf16)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes_e4m3fnuz, aiter::Codes<aiter::E4M3FNUZ>, f32)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes_e4m3fnuz, aiter::Codes<aiter::E4M3FNUZ>, f16)
+AITER_FUSED_QK_ROPE_CACHE_PLAIN(hip_codes_e4m3fnuz, aiter::Codes<aiter::E4M3FNUZ>, bf16)
 AITER_FUSED_QK_ROPE_CACHE(hip_vec, true, f32)
 AITER_FUSED_QK_ROPE_CACHE(hip_vec, true, f16)
 AITER_FUSED_QK_ROPE_CACHE(hip_vec, true, bf16)

@@ -91,7 +91,7 @@ void for_pieces(const ElementwiseArgs& a, F&& f) {
   const int64_t blocks = (rows + block - 1) / block;
   const int64_t units = outer * blocks * pieces;
   const int64_t unit_size = (cols < piece ? cols : piece) * (rows < block ? rows : block);
-  parallel_for(units, 16384 / unit_size + 1, [&](int64_t begin, int64_t end) {
+  parallel_for(units, row_grain(unit_size), [&](int64_t begin, int64_t end) {
     ElementwiseArgs operands = turned(a);
     TurnedTile tiles[kOperands - 1] = {};
     uint8_t* memory = turns ? scratch((kOperands - 1) * TurnedTile::kMaxBytes) : nullptr;

@@ -135,8 +135,7 @@ AITER_INLINE void groups_of_columns(const GroupnormArgs& a, float* group_moments
   };
   for (int64_t n = 0; n < a.batch; ++n) {
     const T* x = group_numbers<T>(a) + n * a.space * channels;
-    const int64_t grain = 16384 / (places * channels + 1) + 1;
-    parallel_for(blocks, grain, [&](int64_t begin, int64_t end) {
+    parallel_for(blocks, row_grain(places * channels), [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
         const int64_t last = (k + 1) * places < a.space ? (k + 1) * places : a.space;
         add_residual<T>(a, (n * a.space + k * places) * channels, (last - k * places) * channels);

@@ -140,12 +140,6 @@ AITER_INLINE bool norm_streamed(const RowNormArgs& a, const void* out) {
   return out && out != a.x && out != a.residual_in && worth_streaming(out, bytes, sizeof(T));
 }
 
-// Pieces of rows of `elements` each that are worth a thread of their own.
-AITER_INLINE int64_t row_pieces(int64_t rows, int64_t elements) {
-  const int64_t pieces = rows / (16384 / (elements + 1) + 1);
-  return pieces > num_threads() ? num_threads() : pieces < 1 ? 1 : pieces;
-}
-
 // f(begin, end, buffer) over all rows, of `elements` each, with `floats` floats for each thread.
 template <class F>
 AITER_INLINE void for_rows(int64_t rows, int64_t elements, int64_t floats, F&& f) {

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <mutex>
@@ -137,6 +138,12 @@ int num_threads() {
     wanted.store(n, std::memory_order_relaxed);
   }
   return n;
+}
+
+int64_t row_grain(int64_t elements) { return 16384 / (elements + 1) + 1; }
+
+int64_t row_pieces(int64_t rows, int64_t elements) {
+  return std::clamp<int64_t>(rows / row_grain(elements), 1, num_threads());
 }
 
 void run_tasks(int64_t tasks, void (*body)(void*, int64_t, int), void* context) {

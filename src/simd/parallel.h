@@ -8,6 +8,11 @@ namespace aiter {
 
 int num_threads();
 
+// Rows, of `elements` each, that are worth a thread of their own: parallel_for's grain.
+int64_t row_grain(int64_t elements);
+// The pieces that so many rows are worth, where each needs memory of its own; 1 at least.
+int64_t row_pieces(int64_t rows, int64_t elements);
+
 // Runs body(context, task, thread) for every task in [0, tasks), on at most num_threads() threads,
 // handing out tasks in order. `thread` is in [0, num_threads()). Returns when all have finished.
 // Nested and concurrent calls run on the calling thread alone. The body must not throw.

@@ -126,7 +126,7 @@ struct Row {
   // f(first, last) for ranges of blocks.
   template <class F>
   void each_blocks(F&& f) const {
-    parallel_for(blocks, alone ? 16384 / block + 1 : blocks, f);
+    parallel_for(blocks, alone ? row_grain(block) : blocks, f);
   }
 
   int64_t end_of(int64_t b) const { return (b + 1) * block < count ? (b + 1) * block : count; }

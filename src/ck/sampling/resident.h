@@ -31,7 +31,7 @@ struct ResidentPacks {
     const uint32_t part = (all + team.size - 1) >> log2_of(team.size);
     const uint32_t first = min(team.rank * part, all);
     size = static_cast<int32_t>(min(part, all - first));
-    run = static_cast<int32_t>((part + block_threads() - 1) >> log2_of(block_threads()) | 1);
+    run = static_cast<int32_t>(packs_of_thread(part, log2_of(block_threads())));
     begin = first * N;
     // All loads of a thread are under way at once.
     const uint32_t there = min(static_cast<uint32_t>(n) - begin, static_cast<uint32_t>(size * N));

@@ -100,7 +100,6 @@ AITER_DEVICE float to_float(Token token) { return token.value; }
 struct DrawScratch {
   uint64_t waves[kMaxWaves], before[kMaxWaves];
   uint64_t totals[2][kMaxTeam];
-  float largest[kMaxTeam];
   uint64_t target;
   int64_t found;
   uint32_t key;

@@ -51,10 +51,10 @@ inline bool fits_team(int64_t vocab, DType dtype) {
 inline Grid resident_grid(const Call& call, int64_t rows, int64_t vocab, DType dtype) {
   const int64_t packs = (vocab * dtype_bytes(dtype) + 15) / 16;
   const int64_t multiprocessors = device_of(call.device).multiprocessors;
-  const int threads = packs < 1024 ? 256 : 512;
+  const int log2_threads = packs < 1024 ? 8 : 9, threads = 1 << log2_threads;
   auto bytes = [&](int team) {
     const int64_t part = (packs + team - 1) / team;
-    return int64_t{16} * threads * packs_of_thread(static_cast<uint32_t>(part), threads);
+    return int64_t{16} * threads * packs_of_thread(static_cast<uint32_t>(part), log2_threads);
   };
   int team = 1;
   while (team < largest_team(call) &&

@@ -368,11 +368,10 @@ void write_tokens(const Args& args, int64_t begin, int64_t end, const Ways& ways
 }  // namespace
 
 void fused_qk_rope_reshape_and_cache_cpu_simd(const Args& a) {
-  int64_t dims = 1;
+  int64_t dims = 0;
   for (int i = 0; i < a.part_count; ++i) dims += a.parts[i].heads * a.parts[i].dim;
   if (a.tokens == 0) return;
-  int64_t pieces = a.tokens / (16384 / dims + 1);
-  pieces = pieces < 1 ? 1 : pieces < num_threads() ? pieces : num_threads();
+  const int64_t pieces = row_pieces(a.tokens, dims);
   const Ways ways(a);
   const int64_t bytes = ways.stage_bytes() + 64;
   uint8_t* stages = scratch(pieces * bytes);

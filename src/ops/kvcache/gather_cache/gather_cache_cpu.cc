@@ -76,7 +76,7 @@ void gather_head(const GatherCacheArgs& a, const Side& s, int64_t token, int64_t
 
 template <bool kPlain>
 void gather(const GatherCacheArgs& a) {
-  int64_t dims = 1;
+  int64_t dims = 0;
   bool streamed[2] = {};
   for (int i = 0; i < a.side_count; ++i) {
     const Side& s = a.sides[i];
@@ -84,7 +84,7 @@ void gather(const GatherCacheArgs& a) {
     dims += numbers;
     streamed[i] = !kPlain && worth_streaming(s.to, a.tokens * numbers * bytes, bytes);
   }
-  const int64_t end = a.begin_of(a.sequences), grain = kPlain ? end : 16384 / dims + 1;
+  const int64_t end = a.begin_of(a.sequences), grain = kPlain ? end : row_grain(dims);
   parallel_for(end, grain, [&](int64_t first, int64_t last) {
     LineStream streams[2];
     int64_t sequence = 0;

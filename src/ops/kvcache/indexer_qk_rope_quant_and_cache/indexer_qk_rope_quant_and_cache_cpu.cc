@@ -66,7 +66,7 @@ template <class Row>
 void write_tokens(const Args& a, bool parallel) {
   with_float_type(a.dtype, [&]<class T>(T) {
     with_cache_codec(a.spec.code, [&]<class Codec>(Codec) {
-      const int64_t grain = parallel ? 16384 / ((a.heads + 1) * a.dim + 1) + 1 : a.tokens;
+      const int64_t grain = parallel ? row_grain((a.heads + 1) * a.dim) : a.tokens;
       parallel_for(a.tokens, grain, [&](int64_t begin, int64_t end) {
         RopeFactors factors;
         T head[Args::kMaxDim], turned[Args::kMaxDim];

@@ -140,6 +140,11 @@ static void check_cache_dtype(const Arg& tokens, const Arg& cache, bool scaled,
 constexpr int64_t kMostTokens =
     1 << 23;  // so that blocks of 256 threads are no more than a grid takes
 
+// Whether all heads, of numbers of so many bytes, begin at multiples of 16 bytes.
+static bool heads_aligned16(const CacheRows& rows, int64_t bytes) {
+  return is_aligned16(rows.from) && (rows.from_token | rows.from_head) * bytes % 16 == 0;
+}
+
 // Whether hip_quant can work on this, and how it shares the work.
 static bool share_packs(ReshapeAndCacheArgs* args) {
   const bool dynamic = args->quant == CacheQuant::kDynamic;
@@ -153,7 +158,7 @@ static bool share_packs(ReshapeAndCacheArgs* args) {
     const CacheRows& rows = args->rows[i];
     const int64_t group = dynamic ? std::min(args->group, rows.dim) : 16;
     if (rows.dim == 0 || rows.dim % 16 || group % 16 || rows.dim % group ||
-        !is_aligned16(rows.from) || (rows.from_token | rows.from_head) * bytes % 16)
+        !heads_aligned16(rows, bytes))
       return false;
     args->head_groups[i] = divisor(rows.dim / group);
     args->whole[i] = moves_by_16_bytes({nullptr, 0, 0, rows.heads, rows.dim, rows.to, {}}, 1);
@@ -172,8 +177,7 @@ static bool share_tiles(ReshapeAndCacheArgs* args) {
   args->team_bits = 0;
   for (int i = 0; i < args->row_count; ++i) {
     const CacheRows& rows = args->rows[i];
-    if (rows.dim == 0 || rows.dim % 16 || rows.dim > kMostDims || !is_aligned16(rows.from) ||
-        (rows.from_token | rows.from_head) * bytes % 16 ||
+    if (rows.dim == 0 || rows.dim % 16 || rows.dim > kMostDims || !heads_aligned16(rows, bytes) ||
         (args->quant == CacheQuant::kDynamic && args->group < rows.dim))
       return false;
     args->whole[i] =
@@ -193,8 +197,8 @@ static bool share_groups(const ReshapeAndCacheArgs& args) {
   for (int i = 0; i < args.row_count; ++i) {
     const CacheRows& rows = args.rows[i];
     const CacheLayout& to = rows.to;
-    can = can && is_aligned16(rows.from) && (rows.from_token | rows.from_head) * bytes % 16 == 0 &&
-          to.dim_inner == 1 && (to.dim_bits == kNotSplit || to.dim_bits >= 3) &&
+    can = can && heads_aligned16(rows, bytes) && to.dim_inner == 1 &&
+          (to.dim_bits == kNotSplit || to.dim_bits >= 3) &&
           reinterpret_cast<uintptr_t>(to.data) % 8 == 0;
     for (int64_t n : {to.page, to.head, to.slot_outer, to.slot_inner,
                       to.dim_bits == kNotSplit ? 0 : to.dim_outer})

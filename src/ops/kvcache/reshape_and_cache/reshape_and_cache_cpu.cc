@@ -30,8 +30,8 @@ AITER_INLINE void each_head(const Args& a, int64_t begin, int64_t end, F&& f) {
 // their bytes, where their scales begin, layout of them).
 template <class T, class F>
 void each_nvfp4_head(const Args& a, F&& f) {
-  const int64_t dims = 1 + a.rows[0].heads * (a.rows[0].dim + a.rows[1].dim);
-  parallel_for(a.slots.count, 16384 / dims + 1, [&](int64_t begin, int64_t end) {
+  const int64_t dims = a.rows[0].heads * (a.rows[0].dim + a.rows[1].dim);
+  parallel_for(a.slots.count, row_grain(dims), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       int64_t page;
       uint32_t slot;
@@ -176,7 +176,7 @@ void write_side(const CacheRows& rows, const CacheRun& run, const Convert& conve
 template <class E, class Convert>
 void write_tokens(const Args& a, const Convert& convert) {
   constexpr int64_t kBytes = sizeof(E);
-  int64_t dims = 1, stage_bytes = kTileBytes;
+  int64_t dims = 0, stage_bytes = kTileBytes;
   uint32_t at_once = 64;
   bool streamed[2] = {};
   for (int i = 0; i < a.row_count; ++i) {
@@ -189,8 +189,7 @@ void write_tokens(const Args& a, const Convert& convert) {
     streamed[i] =
         worth_streaming(rows.to.data, a.slots.count * rows.heads * rows.dim * kBytes, kBytes);
   }
-  int64_t pieces = a.slots.count / (16384 / dims + 1);
-  pieces = pieces < 1 ? 1 : pieces < num_threads() ? pieces : num_threads();
+  const int64_t pieces = row_pieces(a.slots.count, dims);
   uint8_t* memory = __is_same(Convert, Copying) ? nullptr : scratch(pieces * stage_bytes);
   parallel_tasks(pieces, [&](int64_t piece, int) {
     LineStream streams[2];

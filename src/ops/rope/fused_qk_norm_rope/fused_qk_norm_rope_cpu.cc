@@ -36,9 +36,9 @@ void run(const Args& args, int64_t begin, int64_t end) {
 
 void fused_qk_norm_rope_cpu_simd(const Args& a) {
   with_float_type(a.dtype, [&]<class T>(T) {
-    int64_t elements = 1;
+    int64_t elements = 0;
     for (const FusedHeads& s : a.sides) elements += s.heads * s.dim;
-    parallel_for(a.tokens, 16384 / elements + 1,
+    parallel_for(a.tokens, row_grain(elements),
                  [&](int64_t begin, int64_t end) { run<VectorHead, T>(a, begin, end); });
   });
 }

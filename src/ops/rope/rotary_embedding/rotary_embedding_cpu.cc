@@ -134,10 +134,9 @@ void turn_plain(const RotaryEmbeddingArgs& a) {
 void rotary_embedding_cpu_simd(const RotaryEmbeddingArgs& a) {
   with_float_type(a.dtype, [&]<class T>(T) {
     const int64_t elements = (a.sides[0].heads + a.sides[1].heads) * head_size(a);
-    const int64_t grain = 16384 / (elements + 1) + 1;  // tokens worth a thread of their own
     const bool streamed[2] = {is_streamed<T>(a, a.sides[0]),
                               a.side_count > 1 && is_streamed<T>(a, a.sides[1])};
-    parallel_for(a.tokens, grain,
+    parallel_for(a.tokens, row_grain(elements),
                  [&](int64_t begin, int64_t end) { turn_tokens<T>(a, streamed, begin, end); });
   });
 }

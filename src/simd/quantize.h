@@ -704,6 +704,9 @@ void decode_row(const QuantOut& q, const uint8_t* codes, int64_t scale_row, int6
     if (cols == kLanes)
       for (; k + 1 < count && (first + k + 2) * cols <= end; k += 2)
         put_pair((first + k) * cols, scales[k], scales[k + 1]);
+    if (cols == 2 * kLanes && first * cols >= begin)
+      for (; (first + k + 1) * cols <= end && k < count; ++k)
+        put_pair((first + k) * cols, scales[k], scales[k]);
     for (; k < count; ++k) {
       const int64_t from = (first + k) * cols, to = from + cols;
       int64_t i = from > begin ? from : begin;

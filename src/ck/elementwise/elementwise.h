@@ -62,13 +62,16 @@ AITER_DEVICE C call(Op op, const C (&x)[3]) {
 }
 
 // All operands are of T, their innermost rows of whole 16-byte vectors, or one number each. A block
-// works on a piece of a row, with several loads of each thread under way at a time.
+// works on a piece of a row, with several loads of each thread under way at a time, or one where the
+// grid has a thread for every pack.
 template <class T, int kInputs, class Op>
 AITER_DEVICE void elementwise_vec(const ElementwiseArgs& a, Op op) {
   constexpr int N = kPackSize<T, true>, kPacks = 4;
   const int64_t rows = rows_of(a), cols = a.extent[a.rank - 1];
   const int threads = block_threads();
-  const int64_t piece = static_cast<int64_t>(threads) * N * kPacks;
+  const int packs_of_thread =
+      cols <= static_cast<int64_t>(grid_blocks_y()) * threads * N ? 1 : kPacks;
+  const int64_t piece = static_cast<int64_t>(threads) * N * packs_of_thread;
   const int64_t row_step = grid_blocks(), step = piece * grid_blocks_y();
   for (int64_t r = block_index_x(); r < rows; r += row_step) {
     const RowOffsets<kInputs> offsets(a, r);
@@ -92,13 +95,13 @@ AITER_DEVICE void elementwise_vec(const ElementwiseArgs& a, Op op) {
         AITER_UNROLL
         for (int c = 0; c < kPacks; ++c) {
           const int64_t i = first + static_cast<int64_t>(c) * threads * N;
-          if (i < cols) packs[k][c] = load_pack<N>(in[k] + i);
+          if (c < packs_of_thread && i < cols) packs[k][c] = load_pack<N>(in[k] + i);
         }
       }
       AITER_UNROLL
       for (int c = 0; c < kPacks; ++c) {
         const int64_t i = first + static_cast<int64_t>(c) * threads * N;
-        if (i >= cols) continue;
+        if (c >= packs_of_thread || i >= cols) continue;
         float v[kInputs][N], y[N];
         AITER_UNROLL
         for (int k = 0; k < kInputs; ++k) {

@@ -124,10 +124,14 @@ int64_t rows_of(const ElementwiseArgs& args) {
 void elementwise_hip_vec(const FloatKernels& kernels, const ElementwiseArgs& args,
                          const Call& call) {
   const int64_t packs = args.extent[args.rank - 1] * dtype_bytes(args.out_dtype) / 16;
-  const int64_t threads = std::clamp<int64_t>((packs / 4 + 63) / 64 * 64, 64, 256);
-  const int64_t pieces = (packs + threads * 4 - 1) / (threads * 4);
+  const int64_t rows = rows_of(args);
+  // Few are shared by as many threads as there are, or one would do one pack after the other.
+  const bool few = rows * packs <= device_of(call.device).multiprocessors * 256;
+  const int64_t in_thread = few ? 1 : 4, most = few ? 128 : 256;
+  const int64_t threads = std::clamp<int64_t>((packs / in_thread + 63) / 64 * 64, 64, most);
+  const int64_t pieces = (packs + threads * in_thread - 1) / (threads * in_thread);
   launch(kernels[args.out_dtype], call,
-         {.x = std::min(rows_of(args), kMaxBlocks),
+         {.x = std::min(rows, kMaxBlocks),
           .y = std::min<int64_t>(pieces, 1 << 15),
           .threads = static_cast<int>(threads)},
          args);

@@ -521,22 +521,42 @@ AITER_INLINE Words max_parts(Words a, Words b) {  // of parts of 2h lanes: those
 #undef AITER_FROM8
 #undef AITER_FROM
 }
-// Of the first `count`; the other lanes are any of theirs.
-template <bool kHalves>
+// Of the first `count`; the other lanes are any of theirs. kEach: of as many neighbours a vector, for
+// which there is a maximum each.
+template <bool kHalves, int kEach = 1>
 AITER_INLINE Words max_of_each(Words (&v)[kLanes], int count) {
   constexpr int h = kLanes / 2;
-  for (int i = 0; 2 * i < count; ++i) v[i] = max_parts<kHalves, h>(v[2 * i], v[2 * i + 1]);
+  if constexpr (kEach == 1)
+    for (int i = 0; 2 * i < count; ++i) v[i] = max_parts<kHalves, h>(v[2 * i], v[2 * i + 1]);
   for (int i = 0; 4 * i < count; ++i) v[i] = max_parts<kHalves, h / 2>(v[2 * i], v[2 * i + 1]);
   for (int i = 0; 8 * i < count; ++i) v[i] = max_parts<kHalves, h / 4>(v[2 * i], v[2 * i + 1]);
   if constexpr (kLanes == 16) v[0] = max_parts<kHalves, 1>(v[0], v[1]);
   return v[0];
 }
 
-// The amax of `count` groups from what range_magnitudes() gave for each. Where there are special
-// numbers, which is the result, again(k) gives that of group k.
+// Lane k of the result: the largest magnitude in group k of kGroup numbers from `begin` on, or words or
+// halves as range_magnitudes() gives them.
+template <int kGroup, class X>
+AITER_INLINE Words magnitudes_of_each(int64_t begin, const X& x) {
+  typedef NumbersOf<X> Numbers;
+  constexpr bool kHalves = Numbers::kHalves;
+  constexpr int kStep = kHalves ? 2 * kLanes : kLanes, kEach = kGroup < kStep ? kStep / kGroup : 1;
+  Words v[kLanes];
+#pragma GCC unroll 16
+  for (int k = 0; k < kLanes / kEach; ++k) {
+    const int64_t i = begin + k * kEach * kGroup;
+    v[k] = Numbers::magnitudes(x, i);
+    for (int j = kStep; j < kGroup; j += kStep)
+      v[k] = max_words<kHalves>(v[k], Numbers::magnitudes(x, i + j));
+  }
+  return max_of_each<kHalves, kEach>(v, kLanes);
+}
+
+// The amax of `count` groups from the largest magnitude of each, words or halves. Where there are
+// special numbers, which is the result, again(k) gives that of group k.
 template <bool kHalves, class Again>
-AITER_INLINE bool amax_of_each(Words (&most)[kLanes], int count, Again&& again, Vec* amax) {
-  *amax = to_vec(joined<kHalves>(max_of_each<kHalves>(most, count)));
+AITER_INLINE bool amax_of_each(Words most, int count, Again&& again, Vec* amax) {
+  *amax = to_vec(joined<kHalves>(most));
   const bool special = any_special(to_words(*amax));
   if (__builtin_expect(special, 0)) {
     float found[kLanes] = {};
@@ -545,6 +565,11 @@ AITER_INLINE bool amax_of_each(Words (&most)[kLanes], int count, Again&& again, 
   }
   *amax = finite(*amax);
   return special;
+}
+// The same from what range_magnitudes() gave for each.
+template <bool kHalves, class Again>
+AITER_INLINE bool amax_of_each(Words (&most)[kLanes], int count, Again&& again, Vec* amax) {
+  return amax_of_each<kHalves>(max_of_each<kHalves>(most, count), count, again, amax);
 }
 
 // mx_scale() of kLanes groups.
@@ -776,6 +801,17 @@ AITER_INLINE void store_mxfp4(uint8_t* p, __m512i x, uint32_t e, bool streamed) 
 }
 #endif
 
+// The first halves of two vectors.
+AITER_INLINE Vec first_halves(Vec a, Vec b) {
+#if AITER_ISA_LEVEL == 2
+  return {_mm512_shuffle_f32x4(a.v, b.v, 0x44)};
+#else
+  Vec both = a;
+  for (int i = 0; i < kLanes / 2; ++i) both.v[i + kLanes / 2] = b.v[i];
+  return both;
+#endif
+}
+
 // Codes of kLanes groups of kGroup numbers from `begin` on, kGroup a power of two, without NaN among them.
 template <class Codec, int kGroup, class X>
 AITER_INLINE void encode_groups(int64_t begin, const QuantSpec& spec, const Scales& s,
@@ -798,18 +834,17 @@ AITER_INLINE void encode_groups(int64_t begin, const QuantSpec& spec, const Scal
 #endif
   (void)spec;
   for (int i = 0; i < kLanes * kGroup; i += kPair) {
+    // As the lanes of the pair lie: with even ones first, half a vector to a group of kLanes.
+    Vec f = set1(s.factor[i / kGroup]), g = f;
     if constexpr (kGroup < kPair) {
-      const Vec f = set1(s.factor[i / kGroup]), g = set1(s.factor[i / kGroup + 1]);
-      store_code_pair<kBits, false>(
-          codes + i * kBits / 8, encode_lanes<false>(Codec{}, x(begin + i, kLanes) * f),
-          encode_lanes<false>(Codec{}, x(begin + i + kLanes, kLanes) * g), streamed);
-    } else {
-      const Vec f = set1(s.factor[i / kGroup]);
-      const Pair v = Numbers::pair(x, begin + i);
-      store_code_pair<kBits, Numbers::kEvenFirst>(codes + i * kBits / 8,
-                                                  encode_lanes<false>(Codec{}, v.a * f),
-                                                  encode_lanes<false>(Codec{}, v.b * f), streamed);
+      static_assert(kGroup == kLanes);
+      g = set1(s.factor[i / kGroup + 1]);
+      if constexpr (Numbers::kEvenFirst) f = g = first_halves(f, g);
     }
+    const Pair v = Numbers::pair(x, begin + i);
+    store_code_pair<kBits, Numbers::kEvenFirst>(codes + i * kBits / 8,
+                                                encode_lanes<false>(Codec{}, v.a * f),
+                                                encode_lanes<false>(Codec{}, v.b * g), streamed);
   }
 }
 
@@ -822,15 +857,27 @@ template <class Codec, int kGroup, class X, class Ahead>
 AITER_INLINE void quantize_rows_by(const QuantOut& q, int64_t group_row, int64_t row,
                                    int64_t row_end, bool streamed, X&& x, Ahead&& ahead) {
   constexpr bool kHalves = NumbersOf<decltype(x(row, row, row))>::kHalves;
+  // Of short groups, scales take longer to come than codes: several vectors of them at a time.
+  constexpr int kTogether = kGroup ? 4 : 1;
   const int64_t group_cols = kGroup ? kGroup : q.group_cols;
   const int64_t groups = (q.cols + group_cols - 1) / group_cols;
   const int64_t scale_row = q.scale_row(group_row);
-  for (int64_t first = 0; first < groups; first += kLanes) {
-    const int count = groups - first < kLanes ? static_cast<int>(groups - first) : kLanes;
-    const bool whole = kGroup && (first + kLanes) * kGroup <= q.cols;
-    const int64_t first_col = first * group_cols, some = first_col + count * group_cols;
-    const int64_t last_col = some < q.cols ? some : q.cols;
-    auto each = [&](auto&& f) {  // f(k, columns)
+  for (int64_t block = 0; block < groups; block += kTogether * kLanes) {
+    const int64_t block_col = block * group_cols,
+                  some = block_col + kTogether * kLanes * group_cols;
+    const int64_t block_end = some < q.cols ? some : q.cols;
+    auto numbers_of = [&](int64_t r) { return x(r, block_col, block_end); };
+    Scales scales[kTogether];
+    bool specials[kTogether];           // numbers of which products may be NaN
+    auto each_vector = [&](auto&& f) {  // f(vector of scales, the first group, groups, all of them)
+      for (int j = 0; j < kTogether; ++j) {
+        const int64_t first = block + j * kLanes, left = groups - first;
+        if (left <= 0) return;
+        f(j, first, left < kLanes ? static_cast<int>(left) : kLanes,
+          kGroup && (first + kLanes) * kGroup <= q.cols);
+      }
+    };
+    auto each = [&](int64_t first, int count, bool whole, auto&& f) {  // f(k, columns)
       if (whole) {
         for (int k = 0; k < kLanes; ++k) f(k, (first + k) * kGroup, (first + k) * kGroup + kGroup);
         return;
@@ -840,58 +887,72 @@ AITER_INLINE void quantize_rows_by(const QuantOut& q, int64_t group_row, int64_t
         f(k, begin, end < q.cols ? end : q.cols);
       }
     };
-    Scales s{};
-    bool special = q.static_scale;  // numbers of which products may be NaN
-    if (q.static_scale) {
-      load_scales(q, scale_row, first, count, s.factor);
-      for (int k = 0; k < kLanes; ++k) s.factor[k] = 1.0f / s.factor[k], s.code[k] = 0;
-    } else {
+    each_vector([&](int j, int64_t first, int count, bool whole) {
+      Scales& s = scales[j];
+      if (q.static_scale) {
+        s = {};
+        load_scales(q, scale_row, first, count, s.factor);
+        for (int k = 0; k < kLanes; ++k) s.factor[k] = 1.0f / s.factor[k];
+        specials[j] = true;
+        return;
+      }
       // Many groups at a time, so that none waits for the last step of another.
-      Words most[kLanes] = {};
-      for (int64_t r = row; r < row_end; ++r) {
-        if (row_end - row > 1)
-          for (int64_t i = first_col; i < last_col; i += kAhead) ahead(r, i);
-        each([&, numbers = x(r, first_col, last_col)](int k, int64_t begin, int64_t end) {
-          most[k] = max_words<kHalves>(most[k], range_magnitudes(begin, end, numbers));
-        });
+      Words largest;
+      if (kGroup && whole && row_end - row == 1) {
+        if constexpr (kGroup > 0)
+          largest = magnitudes_of_each<kGroup>(first * kGroup, numbers_of(row));
+      } else {
+        Words most[kLanes] = {};
+        for (int64_t r = row; r < row_end; ++r) {
+          const int64_t last = (first + count) * group_cols, end = last < q.cols ? last : q.cols;
+          if (row_end - row > 1)
+            for (int64_t i = first * group_cols; i < end; i += kAhead) ahead(r, i);
+          each(first, count, whole, [&, numbers = numbers_of(r)](int k, int64_t begin, int64_t to) {
+            most[k] = max_words<kHalves>(most[k], range_magnitudes(begin, to, numbers));
+          });
+        }
+        largest = max_of_each<kHalves>(most, count);
       }
       auto again = [&](int k) {
         const int64_t begin = (first + k) * group_cols, end = begin + group_cols;
         float found = 0;
         for (int64_t r = row; r < row_end; ++r) {
-          const auto numbers = x(r, first_col, last_col);
           const float here =
-              reduce_max(range_amax_but_nan(begin, end < q.cols ? end : q.cols, numbers));
+              reduce_max(range_amax_but_nan(begin, end < q.cols ? end : q.cols, numbers_of(r)));
           found = here > found ? here : found;
         }
         return found;
       };
       Vec amax;
-      special = amax_of_each<kHalves>(most, whole ? kLanes : count, again, &amax);
+      specials[j] = amax_of_each<kHalves>(largest, count, again, &amax);
       scales_for<Codec>(amax, q.spec, &s);
       store_scales(q, scale_row, first, count, s);
-    }
+    });
     for (int64_t r = row; r < row_end; ++r) {
       uint8_t* codes = static_cast<uint8_t*>(q.codes) + q.codes_rows.offset(r);
-      const auto numbers = x(r, first_col, last_col);
+      const bool aligned = reinterpret_cast<uintptr_t>(codes) % 32 == 0;
+      const auto numbers = numbers_of(r);
       auto prefetch_ahead = [&](int64_t i) {
         if (row_end - row == 1) ahead(r, i);
       };
-      auto encode = [&]<bool kNan>() {
-        each([&](int k, int64_t begin, int64_t end) {
-          encode_range<Codec, kNan>(begin, end, s.factor[k], codes, streamed, numbers,
-                                    prefetch_ahead);
-        });
-      };
-      if (special || (kGroup && !whole)) {
-        encode.template operator()<true>();
-      } else if constexpr (kGroup == 0) {
-        encode.template operator()<AITER_ISA_LEVEL == 0>();  // portable: compiled once
-      } else {
-        for (int64_t i = first_col; i < last_col; i += kAhead) prefetch_ahead(i);
-        const bool aligned = reinterpret_cast<uintptr_t>(codes) % 32 == 0;
-        encode_groups<Codec, kGroup>(first_col, q.spec, s, codes, streamed && aligned, numbers);
-      }
+      each_vector([&](int j, int64_t first, int count, bool whole) {
+        auto encode = [&]<bool kNan>() {
+          each(first, count, whole, [&](int k, int64_t begin, int64_t end) {
+            encode_range<Codec, kNan>(begin, end, scales[j].factor[k], codes, streamed, numbers,
+                                      prefetch_ahead);
+          });
+        };
+        if (specials[j] || (kGroup && !whole)) {
+          encode.template operator()<true>();
+        } else if constexpr (kGroup == 0) {
+          encode.template operator()<AITER_ISA_LEVEL == 0>();  // portable: compiled once
+        } else {
+          const int64_t begin = first * kGroup, end = begin + kLanes * kGroup;
+          for (int64_t i = begin; i < end; i += kAhead) prefetch_ahead(i);
+          encode_groups<Codec, kGroup>(begin, q.spec, scales[j], codes, streamed && aligned,
+                                       numbers);
+        }
+      });
     }
   }
 }

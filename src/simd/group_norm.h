@@ -84,56 +84,111 @@ AITER_INLINE void combine(ChannelMoments to, float count, ChannelMoments other, 
   });
 }
 
-// Of places [begin, end) of x, which are few enough to stay in the cache from one pass to the next.
+// Of places [begin, end) of x.
 template <class T>
 void channel_moments(const T* x, int64_t channels, int64_t begin, int64_t end, ChannelMoments to) {
+  constexpr bool kEvenFirst = kAllBf16<T>;
+  constexpr int kChannels = 1024, kPlaces = 4, kPair = 2 * kLanes;
   const Vec share = set1(1.0f / static_cast<float>(end - begin));
-  // Several vectors at a time, whose sums do not wait for each other.
-  auto together = [&]<int kVectors>(int64_t i, int n) {
-    Vec mean[kVectors], squares[kVectors];
-    for (int k = 0; k < kVectors; ++k) mean[k] = squares[k] = zero();
-    for (int64_t s = begin; s < end; ++s)
-      for (int k = 0; k < kVectors; ++k)
-        mean[k] = mean[k] + load_some(x + s * channels + i + k * kLanes, n);
-    for (int k = 0; k < kVectors; ++k) mean[k] = mean[k] * share;
-    for (int64_t s = begin; s < end; ++s)
-      for (int k = 0; k < kVectors; ++k) {
-        const Vec v = load_some(x + s * channels + i + k * kLanes, n) - mean[k];
-        squares[k] = fma(v, v, squares[k]);
+  // Sums of what is beyond the shift, as pairs lie: memory is read in its order.
+  alignas(64) float shift[kChannels], sum[kChannels], squares[kChannels];
+  for (int64_t first = 0; first < channels; first += kChannels) {
+    const int64_t n = channels - first < kChannels ? channels - first : kChannels;
+    const int64_t paired = n - n % kPair;
+    const T* row = x + first;
+    auto each_place = [&]<int kTogether>(int64_t s) {
+      auto add = [&](int64_t i, const Vec(&v)[kTogether]) {
+        Vec total = load(sum + i), power = load(squares + i);
+        for (int k = 0; k < kTogether; ++k) {
+          const Vec d = v[k] - load(shift + i);
+          total = total + d;
+          power = fma(d, d, power);
+        }
+        store(sum + i, total), store(squares + i, power);
+      };
+      for (int64_t i = 0; i < paired; i += kPair) {
+        Vec a[kTogether], b[kTogether];
+        for (int k = 0; k < kTogether; ++k) {
+          const Pair v = load_pair<kEvenFirst>(row + (s + k) * channels + i);
+          a[k] = v.a, b[k] = v.b;
+        }
+        add(i, a), add(i + kLanes, b);
       }
-    for (int k = 0; k < kVectors; ++k) {
-      store_some(to.mean + i + k * kLanes, mean[k], n);
-      store_some(to.squares + i + k * kLanes, squares[k], n);
+      for_lanes(n - paired, [&](int64_t i, int lanes) {
+        Vec v[kTogether];
+        for (int k = 0; k < kTogether; ++k)
+          v[k] = load_some(row + (s + k) * channels + paired + i, lanes);
+        add(paired + i, v);
+      });
+    };
+    auto each_vector = [&](auto&& f) {
+      for (int64_t i = 0; i < n; i += kLanes) f(i);
+    };
+    for (int64_t i = 0; i < paired; i += kPair) {
+      const Pair v = load_pair<kEvenFirst>(row + begin * channels + i);
+      store(shift + i, v.a), store(shift + i + kLanes, v.b);
     }
-  };
-  constexpr int kMany = 4;
-  int64_t i = 0;
-  for (; i + kMany * kLanes <= channels; i += kMany * kLanes)
-    together.template operator()<kMany>(i, kLanes);
-  for_lanes(channels - i, [&](int64_t j, int n) { together.template operator()<1>(i + j, n); });
+    for_lanes(n - paired, [&](int64_t i, int lanes) {
+      store(shift + paired + i, load_some(row + begin * channels + paired + i, lanes));
+    });
+    for (bool again = false;; again = true) {
+      each_vector([&](int64_t i) { store(sum + i, zero()), store(squares + i, zero()); });
+      int64_t s = begin;
+      for (; s + kPlaces <= end; s += kPlaces) each_place.template operator()<kPlaces>(s);
+      for (; s < end; ++s) each_place.template operator()<1>(s);
+      // A shift far from the mean has cost bits: the mean is known well enough to go again.
+      Vec far = zero();
+      each_vector([&](int64_t i) {
+        const Vec mean = load(sum + i) * share;
+        const Vec variance = load(squares + i) * share - mean * mean;
+        far = max(far, mean * mean - set1(16.0f) * variance);
+        store(sum + i, mean);
+        store(shift + i, load(shift + i) + mean);
+        store(squares + i, max(variance, zero()) * set1(static_cast<float>(end - begin)));
+      });
+      if (again || !(reduce_max(far) > 0)) break;
+    }
+    for (int64_t i = 0; i < paired; i += kPair) {
+      auto in_order = [&](const float* from, float* out) {
+        Pair v = {load(from + i), load(from + i + kLanes)};
+        if (kEvenFirst && AITER_ISA_LEVEL == 2) v = interleave(v);
+        store(out + first + i, v.a), store(out + first + i + kLanes, v.b);
+      };
+      in_order(shift, to.mean), in_order(squares, to.squares);
+    }
+    for_lanes(n - paired, [&](int64_t i, int lanes) {
+      store_some(to.mean + first + paired + i, load(shift + paired + i), lanes);
+      store_some(to.squares + first + paired + i, load(squares + paired + i), lanes);
+    });
+  }
 }
 
 // (batch, space, channels): the moments of blocks of places, channel by channel, are put together
-// in their order, whatever the threads; then those of the channels of a group. write(row, x,
-// affine, buffer) takes the channels of a place; the rest as above.
+// in their order, whatever the threads; then those of the channels of a group. write(row, rows, x,
+// affine, buffer) takes the channels of `together` places, or of the last ones of an image; the affine
+// repeats for each of them. The rest as above.
 template <class T, class W, class Write>
-AITER_INLINE void groups_of_columns(const GroupnormArgs& a, float* group_moments, int64_t floats,
-                                    Write&& write) {
+AITER_INLINE void groups_of_columns(const GroupnormArgs& a, float* group_moments, int64_t together,
+                                    int64_t floats, Write&& write) {
   const int64_t channels = a.channels, in_group = channels / a.groups;
-  const int64_t padded = (channels + 15) & -16;
+  const int64_t padded = (channels + 15) & -16, repeated = (channels * together + 15) & -16;
   int64_t places = 32768 / (channels * static_cast<int64_t>(sizeof(T)) + 1) + 1;
   if (places < a.space / 1024 + 1) places = a.space / 1024 + 1;
   const int64_t blocks = (a.space + places - 1) / places;
   const int64_t pieces = row_pieces(a.space, channels);
   floats = (floats + 15) & -16;
-  float* moments =
-      reinterpret_cast<float*>(scratch(((blocks * 2 + 3) * padded + pieces * floats) * 4));
-  float* affine = moments + blocks * 2 * padded;  // mean, gain and bias of each channel
-  float* buffers = affine + 3 * padded;
-  auto of_block = [&](int64_t k) {
-    return ChannelMoments{moments + 2 * k * padded, moments + (2 * k + 1) * padded};
-  };
-  for (int64_t n = 0; n < a.batch; ++n) {
+  // Threads take images or, where those are few, places of one after the other.
+  const bool images = row_pieces(a.batch, a.space * channels) == num_threads();
+  const int64_t threads = images ? num_threads() : 1;
+  const int64_t of_image = blocks * 2 * padded + 3 * repeated + pieces * floats;
+  float* memory = reinterpret_cast<float*>(scratch(threads * of_image * 4));
+  auto image = [&](int64_t n, int64_t thread) {
+    float* moments = memory + thread * of_image;
+    float* affine = moments + blocks * 2 * padded;  // mean, gain and bias of each channel
+    float* buffers = affine + 3 * repeated;
+    auto of_block = [&](int64_t k) {
+      return ChannelMoments{moments + 2 * k * padded, moments + (2 * k + 1) * padded};
+    };
     const T* x = group_numbers<T>(a) + n * a.space * channels;
     parallel_for(blocks, row_grain(places * channels), [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
@@ -147,7 +202,7 @@ AITER_INLINE void groups_of_columns(const GroupnormArgs& a, float* group_moments
       const int64_t more = a.space - k * places < places ? a.space - k * places : places;
       combine(all, static_cast<float>(k * places), of_block(k), static_cast<float>(more), channels);
     }
-    float *mean = affine, *gain = mean + padded, *bias = gain + padded;
+    float *mean = affine, *gain = mean + repeated, *bias = gain + repeated;
     for (int64_t g = 0; g < a.groups; ++g) {
       const int64_t first = g * in_group;
       double sum = 0, squares = 0;
@@ -169,13 +224,22 @@ AITER_INLINE void groups_of_columns(const GroupnormArgs& a, float* group_moments
         bias[c] = a.b ? to_float(static_cast<const W*>(a.b)[c]) : 0.0f;
       }
     }
+    for (int64_t i = channels; i < channels * together; ++i)
+      mean[i] = mean[i - channels], gain[i] = gain[i - channels], bias[i] = bias[i - channels];
+    const int64_t steps = (a.space + together - 1) / together;
     parallel_tasks(pieces, [&](int64_t piece, int) {
-      for (int64_t s = a.space * piece / pieces; s < a.space * (piece + 1) / pieces; ++s)
-        write(n * a.space + s, x + s * channels, Affine<const float*>{mean, gain, bias},
+      for (int64_t k = steps * piece / pieces; k < steps * (piece + 1) / pieces; ++k) {
+        const int64_t s = k * together, rows = a.space - s < together ? a.space - s : together;
+        write(n * a.space + s, rows, x + s * channels, Affine<const float*>{mean, gain, bias},
               buffers + piece * floats);
+      }
       stream_fence();
     });
-  }
+  };
+  if (images)
+    parallel_tasks(a.batch, [&](int64_t n, int thread) { image(n, thread); });
+  else
+    for (int64_t n = 0; n < a.batch; ++n) image(n, 0);
 }
 
 // By obvious code: the sum with the residual, and found(group, mean, scale, each) for each group;

@@ -7,15 +7,19 @@ void groupnorm_cpu_simd(const GroupnormArgs& a) {
   with_groupnorm_types(a, [&]<class T, class W>(T, W) {
     const int64_t bytes = a.batch * a.channels * a.space * static_cast<int64_t>(sizeof(T));
     const bool streamed = a.y != a.x && worth_streaming(a.y, bytes, sizeof(T));
-    auto write = [&](int64_t columns) {
-      return [&a, columns, streamed](int64_t row, const T* x, const auto& affine, float*) {
-        normalize_columns(a, columns, x, affine, static_cast<T*>(a.y) + row * columns, streamed);
-      };
+    auto write = [&](int64_t first, int64_t count, const T* x, const auto& affine) {
+      normalize_columns(a, count, x, affine, static_cast<T*>(a.y) + first, streamed);
     };
-    if (a.channels_last)
-      groups_of_columns<T, W>(a, nullptr, 0, write(a.channels));
-    else
-      groups_of_rows<T, W>(a, nullptr, 0, write(a.space));
+    if (!a.channels_last)
+      return groups_of_rows<T, W>(a, nullptr, 0,
+                                  [&](int64_t plane, const T* x, const auto& affine, float*) {
+                                    write(plane * a.space, a.space, x, affine);
+                                  });
+    const int64_t together = 1024 / a.channels + 1;
+    groups_of_columns<T, W>(a, nullptr, together, 0,
+                            [&](int64_t row, int64_t rows, const T* x, const auto& affine, float*) {
+                              write(row * a.channels, rows * a.channels, x, affine);
+                            });
   });
 }
 

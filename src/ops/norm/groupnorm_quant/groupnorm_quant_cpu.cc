@@ -28,6 +28,14 @@ void groupnorm_quant_rows(const GroupnormQuantArgs& given) {
   const GroupnormArgs& norm = a.norm;
   if (!norm.channels_last && norm.space <= 65536 && join_rows(a.out, a.rows_of_plane))
     a.rows /= a.rows_of_plane, a.rows_of_plane = 1;
+  int64_t together = 1;  // places whose channels make one row
+  if (norm.channels_last && !a.smooth) {
+    while (norm.space % (2 * together) == 0 && 2 * together * norm.channels <= 4096) together *= 2;
+    if (join_rows(a.out, together))
+      a.rows /= together;
+    else
+      together = 1;
+  }
   const int64_t cols = a.out.cols, numbers = a.rows * cols;
   const bool codes_streamed =
       worth_streaming(a.out.codes, numbers * code_bits(a.out.spec.code) / 8, 1);
@@ -38,10 +46,9 @@ void groupnorm_quant_rows(const GroupnormQuantArgs& given) {
     store_row<T>(a, r, v, factor, y_streamed, codes_streamed);
   };
   if (norm.channels_last)
-    return groups_of_columns<T, W>(norm, a.moments, cols,
-                                   [&](int64_t r, const T* x, const auto& affine, float* v) {
-                                     write(r, x, affine, v, a.smooth);
-                                   });
+    return groups_of_columns<T, W>(norm, a.moments, together, cols,
+                                   [&](int64_t r, int64_t, const T* x, const auto& affine,
+                                       float* v) { write(r / together, x, affine, v, a.smooth); });
   groups_of_rows<T, W>(norm, a.moments, cols,
                        [&](int64_t plane, const T* x, const auto& affine, float* v) {
                          const float factor = a.smooth ? a.smooth[plane % norm.channels] : 1.0f;

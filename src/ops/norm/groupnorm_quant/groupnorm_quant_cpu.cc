@@ -30,7 +30,7 @@ void groupnorm_quant_rows(const GroupnormQuantArgs& given) {
     a.rows /= a.rows_of_plane, a.rows_of_plane = 1;
   int64_t together = 1;  // places whose channels make one row
   if (norm.channels_last && !a.smooth) {
-    while (norm.space % (2 * together) == 0 && 2 * together * norm.channels <= 4096) together *= 2;
+    while (norm.space % (2 * together) == 0 && 2 * together * norm.channels <= 1536) together *= 2;
     if (join_rows(a.out, together))
       a.rows /= together;
     else

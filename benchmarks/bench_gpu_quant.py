@@ -16,7 +16,7 @@ def empty(*shape, dtype=bf16):
 
 
 def problems(rows):
-    """name: (bytes of memory that are needed, call)"""
+    """name: (bytes of memory that are needed, call[, separate calls for the same])"""
     x, w = (torch.randn(s, device="cuda", dtype=bf16) for s in ((rows, COLUMNS), (COLUMNS,)))
     y, gate_up = empty(rows, COLUMNS), torch.randn(rows, 2 * COLUMNS, device="cuda", dtype=bf16)
     short = x.view(-1, 128)
@@ -32,6 +32,12 @@ def problems(rows):
     pixels = tuple(a.reshape(images[0], COLUMNS, -1) for a in (image, planes[0])) + (
         empty(images[0], COLUMNS, 1, dtype=torch.float32),
     )
+    image_out, last_out = torch.empty_like(image), torch.empty_like(pixels[0])
+
+    def apart(x, out, codes, scale, last):
+        aiter.groupnorm_run(x, 32, channels_last=last, out=out)
+        aiter.quantize(out, (1, 0), "int8", out=codes, out_scale=scale)
+
     return {
         "int8 per token": (
             1.5 * size,
@@ -66,12 +72,14 @@ def problems(rows):
         "groupnorm int8": (
             1.5 * image.nbytes,
             lambda: aiter.groupnorm_quant(image, 32, out=planes[0], out_scale=planes[1]),
+            lambda: apart(image, image_out, *planes, last=False),
         ),
         "groupnorm int8, NHWC": (
             1.5 * image.nbytes,
             lambda: aiter.groupnorm_quant(
                 pixels[0], 32, channels_last=True, out=pixels[1], out_scale=pixels[2]
             ),
+            lambda: apart(pixels[0], last_out, *pixels[1:], last=True),
         ),
         "silu_and_mul fp8 1 x 128": (
             2.5 * size,
@@ -90,13 +98,14 @@ def main():
     copy = statistics.median(copy_rate() for _ in range(3))
     print(f"copy {copy / 1e9:.0f} GB/s")
     for rows in (1, 64, 1024, 32768):
-        for name, (moved, call) in problems(rows).items():
+        for name, (moved, call, *apart) in problems(rows).items():
             try:
                 time = measure(call, [()])
+                peers = "".join(f"  {measure(f, [()]) / time:.2f}x apart" for f in apart)
             except Exception as e:  # the others are still of interest
                 print(f"{rows:6} {name:30} {type(e).__name__}: {e}")
                 continue
-            print(f"{rows:6} {name:30} {time * 1e6:8.1f} us {moved / time / copy:6.1%}")
+            print(f"{rows:6} {name:30} {time * 1e6:8.1f} us {moved / time / copy:6.1%}{peers}")
 
 
 if __name__ == "__main__":

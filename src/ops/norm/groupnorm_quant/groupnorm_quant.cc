@@ -3,6 +3,7 @@
 #include "aiter/norm.h"
 #include "dispatch/dispatch.h"
 #include "launch/launch.h"
+#include "ops/norm/groupnorm/groupnorm_moments.h"
 #include "ops/norm/groupnorm_checks.h"
 #include "ops/norm/groupnorm_quant/groupnorm_quant_args.h"
 #include "ops/quant/quantize_checks.h"
@@ -20,55 +21,37 @@ struct GroupnormQuantProblem {
 AITER_CPU_ROW(groupnorm_quant_cpu_simd, GroupnormQuantArgs)
 AITER_CPU_ROW(groupnorm_quant_cpu_ref, GroupnormQuantArgs)
 
-// The first launch, a block for each group: its moments, and its sum with the residual.
-static void group_moments(const GroupnormQuantArgs& args, bool packed, const Call& call) {
-  static constexpr FloatKernels vec = AITER_FLOAT_KERNELS(groupnorm_quant, hip_vec_moments);
-  static constexpr FloatKernels any = AITER_FLOAT_KERNELS(groupnorm_quant, hip_any_moments);
-  const GroupnormArgs& norm = args.norm;
-  const int64_t in_group = norm.channels / norm.groups, bytes = dtype_bytes(norm.dtype);
-  const int64_t packs = in_group * norm.space * (packed ? bytes : 16) / 16;
-  const int64_t threads = (packs + GroupnormQuantArgs::kPacks - 1) / GroupnormQuantArgs::kPacks;
-  constexpr int64_t kWidth = 1 << 20;
-  const int64_t blocks = norm.batch * norm.groups;
-  launch((packed ? vec : any)[norm.dtype], call,
-         {.x = std::min(blocks, kWidth),
-          .y = (blocks + kWidth - 1) / kWidth,
-          .threads = static_cast<int>(
-              std::clamp<int64_t>((threads + 63) / 64 * 64, 64, GroupnormQuantArgs::kThreads))},
-         args);
-}
-
-// The second, for rows.
+// Two launches: the moments of all groups, then rows.
 static void groupnorm_quant_hip_vec(const GroupnormQuantArgs& given, const Call& call) {
-  static constexpr QuantKernels kernels = AITER_QUANT_KERNELS(groupnorm_quant, hip_vec);
+  static constexpr QuantKernels first = AITER_QUANT_KERNELS(groupnorm_quant, hip_vec),
+                                last = AITER_QUANT_KERNELS(groupnorm_quant, hip_vec_last);
   if (given.rows == 0 || given.out.cols == 0) return;
   const GroupnormArgs& norm = given.norm;
-  const int64_t in_group = norm.channels / norm.groups;
-  // The neighbours in memory that share a group, or a channel, come in packs.
-  const int64_t together = norm.channels_last ? in_group : norm.space;
-  const bool packed =
-      together * dtype_bytes(norm.dtype) % 16 == 0 && in_group * norm.space <= INT32_MAX;
-  group_moments(given, packed, call);
+  groupnorm_moments(norm, given.moments, false, call);
   GroupnormQuantArgs args = given;
   const Device& device = device_of(call.device);
-  const int64_t wave = device.wave;
-  args.threads_per_row = quant_threads_per_row(args.out, GroupnormQuantArgs::kColumns, 1, wave);
+  constexpr int64_t kColumns = GroupnormQuantArgs::kColumns;
+  const int64_t wave = device.wave, packs = (args.out.cols + kColumns - 1) / kColumns;
+  const int64_t most =
+      norm.channels_last ? GroupnormQuantArgs::kChunksLast : GroupnormQuantArgs::kChunks;
+  // Neighbouring lanes have neighbouring packs, as far as there are any.
+  args.threads_per_row = quant_threads_per_row(
+      args.out, kColumns, std::min<int64_t>(most, (packs + wave - 1) / wave), wave);
   const int64_t parallel = args.threads_per_row <= wave ? 128 / args.threads_per_row : 1;
-  // Channels last, rows share what a thread knows of its columns; yet blocks fill the GPU.
+  // Rows share what a thread knows of its columns; yet blocks fill the GPU.
   const int64_t fill = device.multiprocessors * 16 * parallel;
-  args.rows_of_thread = args.norm.channels_last
-                            ? static_cast<int32_t>(std::clamp<int64_t>(args.rows / fill, 1, 8))
-                            : 1;
+  args.rows_of_thread =
+      norm.channels_last ? static_cast<int32_t>(std::clamp<int64_t>(args.rows / fill, 1, 8)) : 1;
   const int64_t slots = (args.rows + args.rows_of_thread - 1) / args.rows_of_thread;
   const bool plain = !norm.y && !args.smooth;
-  launch(kernels.of(args.out, norm.dtype, plain), call,
+  launch((norm.channels_last ? last : first).of(args.out, norm.dtype, plain), call,
          quant_grid(slots, args.threads_per_row, wave), args);
 }
 
 static void groupnorm_quant_hip_any(const GroupnormQuantArgs& args, const Call& call) {
   static constexpr Kernel kernel{"groupnorm_quant", "groupnorm_quant_hip_any"};
   if (args.rows == 0 || args.out.cols == 0) return;
-  group_moments(args, false, call);
+  groupnorm_moments(args.norm, args.moments, true, call);
   const QuantOut& q = args.out;
   const int64_t groups = args.rows * ((q.cols + q.group_cols - 1) / q.group_cols);
   const bool by_wave = q.group_cols <= GroupnormQuantArgs::kWaveGroup;

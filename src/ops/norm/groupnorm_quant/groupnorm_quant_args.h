@@ -10,9 +10,9 @@ namespace aiter {
 // channel.
 struct GroupnormQuantArgs {
   static constexpr int kThreads = 512;  // GPU: of a block at most
-  static constexpr int kPacks = 4;      // GPU, moments: of a thread, in registers
-  static constexpr int kColumns = 8;    // GPU, hip_vec: neighbouring columns of a thread
-  static constexpr int kMaxCols = kColumns * kThreads;
+  static constexpr int kColumns = 16;   // GPU, hip_vec: neighbouring columns of a thread, which has
+  static constexpr int kChunks = 2, kChunksLast = 1;  // so many times those; or with channels last
+  static constexpr int kMaxCols = 4096;               // GPU, hip_vec
   static constexpr int kWaveGroup = 2048;  // GPU, hip_any: numbers that a wave takes alone
 
   GroupnormArgs norm;   // its y is the unquantized copy, or null
@@ -23,7 +23,7 @@ struct GroupnormQuantArgs {
   int64_t rows_of_plane;    // of an image or, channels first, of a channel of an image
   DType y_dtype;            // norm.dtype or f32
   int32_t threads_per_row;  // GPU, hip_vec: a power of two up to the wave, or the block
-  int32_t rows_of_thread;   // GPU, hip_vec: one after the other
+  int32_t rows_of_thread;   // GPU, hip_vec, channels last: one after the other
 };
 
 }  // namespace aiter

@@ -24,6 +24,9 @@ struct HeadOfToken {
     AITER_UNROLL
     for (int mask = kWave / 2; mask > 0; mask /= 2)
       if (mask < lanes) squares += shuffle_xor(squares, mask);
+    return scale_of_sum(squares);
+  }
+  AITER_DEVICE float scale_of_sum(float squares) const {
     return rsqrt_fast(fma(squares, reciprocal_fast(static_cast<float>(dim)), norm.eps));
   }
   // The N dims from d on, normalized and rounded to T.
@@ -120,13 +123,17 @@ struct HeadPacks {
     has[1] = head.there && (turns || rest + N < still_dims);
   }
 
-  AITER_DEVICE void prepare(const HeadOfToken& head) {
-    int64_t rows[3] = {0, 0, 0};
+  // The row of the tables that turns the head, which may be known before the rest is needed.
+  AITER_DEVICE int64_t row_of(const HeadOfToken& head) const {
+    return turns && head.there ? rope_integer(head.angles.positions, head.angles.positions_dtype,
+                                              head.token * head.angles.positions_rows.inner_stride)
+                               : 0;
+  }
+  // `row`: row_of(head); kPlain alone needs it.
+  AITER_DEVICE void prepare(const HeadOfToken& head, int64_t row = 0) {
+    int64_t rows[3] = {row, 0, 0};
     turns = turns && head.there;
     if constexpr (kPlain) {
-      if (turns)
-        rows[0] = rope_integer(head.angles.positions, head.angles.positions_dtype,
-                               head.token * head.angles.positions_rows.inner_stride);
       turns = turns &&
               static_cast<uint64_t>(rows[0]) < static_cast<uint64_t>(head.angles.tables[0].rows);
     }
@@ -171,35 +178,40 @@ struct HeadPacks {
   // Norm and rotation; what comes of it is yet to be rounded to T. All lanes of the wave must call it.
   // `norms`: some head of the wave is normalized.
   AITER_DEVICE void change(const HeadOfToken& head, bool norms, float (&v)[2][N]) const {
-    if (norms) {
-      float squares[2];  // side by side
+    if (norms) normalize(head.scale(squares(v)), v);
+    turn(v);
+  }
+  AITER_DEVICE static float squares(const float (&v)[2][N]) {
+    float sums[2];  // side by side
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      sums[i] = v[i][0] * v[i][0];
       AITER_UNROLL
-      for (int i = 0; i < 2; ++i) {
-        squares[i] = v[i][0] * v[i][0];
-        AITER_UNROLL
-        for (int k = 1; k < N; ++k) squares[i] = fma(v[i][k], v[i][k], squares[i]);
-      }
-      const float factor = head.scale(squares[0] + squares[1]);
-      if (normalizes) {
-        AITER_UNROLL
-        for (int i = 0; i < 2; ++i) {
-          float its[N];
-          if constexpr (kPlain) {
-            Pack<T, N> its_weight = weight[i];
-            its_weight.forget();
-            its_weight.to_floats(its);
-            if (adds_one) {
-              AITER_UNROLL
-              for (int k = 0; k < N; ++k) its[k] += 1.0f;
-            }
-          }
-          AITER_UNROLL
-          for (int k = 0; k < N; ++k)
-            v[i][k] = v[i][k] * factor * (kPlain ? its[k] : gain[kPlain ? 0 : i][kPlain ? 0 : k]);
-        }
-        if (turns) round(v);
-      }
+      for (int k = 1; k < N; ++k) sums[i] = fma(v[i][k], v[i][k], sums[i]);
     }
+    return sums[0] + sums[1];
+  }
+  AITER_DEVICE void normalize(float factor, float (&v)[2][N]) const {
+    if (!normalizes) return;
+    AITER_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      float its[N];
+      if constexpr (kPlain) {
+        Pack<T, N> its_weight = weight[i];
+        its_weight.forget();
+        its_weight.to_floats(its);
+        if (adds_one) {
+          AITER_UNROLL
+          for (int k = 0; k < N; ++k) its[k] += 1.0f;
+        }
+      }
+      AITER_UNROLL
+      for (int k = 0; k < N; ++k)
+        v[i][k] = v[i][k] * factor * (kPlain ? its[k] : gain[kPlain ? 0 : i][kPlain ? 0 : k]);
+    }
+    if (turns) round(v);
+  }
+  AITER_DEVICE void turn(float (&v)[2][N]) const {
     if (!turns) return;
     if (near)
       factors.template turn<true>(v[0], v[1]);

@@ -20,6 +20,7 @@ struct FusedQkRopeReshapeAndCacheProblem {
   bool aligned16;     // heads, their parts, weights and tables in units of 16 bytes
   bool in_registers;  // a wave holds a head, whose scales are for all dims
   bool plain, codes;  // see is_plain; some target has codes
+  bool pool;          // see pools_by_packs
 };
 
 AITER_CPU_ROW(fused_qk_rope_reshape_and_cache_cpu_simd, FusedArgs)
@@ -112,6 +113,27 @@ static void fused_qk_rope_reshape_and_cache_hip_vec(const FusedArgs& args, const
   fused_qk_rope_cache_hip(kernels, 16 / dtype_bytes(args.dtype), args, call);
 }
 
+static void fused_qk_rope_reshape_and_cache_hip_pool(const FusedArgs& given, const Call& call) {
+  static constexpr FloatKernels kernels =
+      AITER_FLOAT_KERNELS(fused_qk_rope_reshape_and_cache, hip_pool);
+  constexpr int64_t kThreads = 256, kMostThreads = 512, kLinesAtOnce = 4, kPartsOfLane = 24;
+  FusedArgs args = given;
+  const int64_t lanes = head_lanes(units(args, args.parts[0], 4), kMostThreads);
+  // Groups of lanes that share the lines of a head, where there are few heads.
+  int64_t shares = 1;
+  while (2 * shares * lanes <= kMostThreads && shares * kLinesAtOnce < args.pool.count &&
+         args.tokens * lanes * shares < int64_t{1024} * device_of(call.device).multiprocessors)
+    shares *= 2;
+  args.parts[0].lanes = static_cast<int32_t>(lanes);
+  const int64_t heads = std::max<int64_t>(kThreads / (lanes * shares), 1);
+  args.tokens_of_block = static_cast<int32_t>(heads);
+  launch(kernels[args.pool.kv.dtype], call,
+         {.x = (args.tokens + heads - 1) / heads,
+          .threads = static_cast<int>(heads * lanes * shares),
+          .shared_bytes = static_cast<int>((shares - 1) * heads * lanes * kPartsOfLane * 4)},
+         args);
+}
+
 static void fused_qk_rope_reshape_and_cache_hip_any(const FusedArgs& args, const Call& call) {
   static constexpr FloatKernels kernels =
       AITER_FLOAT_KERNELS(fused_qk_rope_reshape_and_cache, hip_any);
@@ -201,6 +223,25 @@ bool is_plain(FusedArgs* a, bool codes) {
     if (plain) part.targets[part.target_count++] = k;
   }
   return plain;
+}
+
+// Whether lanes can hold two packs of 4 dims of heads that are means of lines, numbers and scores of one
+// dtype.
+bool pools_by_packs(const FusedArgs& a) {
+  const PooledHeads& pool = a.pool;
+  const FusedArgs::Part& part = a.parts[0];
+  bool can = pool.plan && part.dim % 8 == 0 && is_aligned16(part.norm.weight) &&
+             (a.angles.pairs == 0 || (rope_tables_aligned16(a.angles) && a.angles.second == 0 &&
+                                      a.angles.pairs % 4 == 0)) &&
+             (pool.bias.dtype == DType::kF32 || pool.bias.dtype == pool.kv.dtype) &&
+             (pool.kv_state.dtype == DType::kF32 || pool.kv_state.dtype == pool.kv.dtype);
+  for (const PooledHeads::Lines& lines :
+       {pool.kv, pool.score, pool.kv_state, pool.score_state, pool.bias}) {
+    const int64_t bytes = dtype_bytes(lines.dtype);
+    can = can && is_aligned16(lines.data) && pool.second * bytes % 16 == 0;
+    for (int64_t stride : {lines.row, lines.line}) can = can && stride * bytes % 16 == 0;
+  }
+  return can;
 }
 
 // The parts of a call, and where they go.
@@ -301,7 +342,11 @@ RopeTurn turn_of(const aiter_fused_qk_rope_cache_opts& opts) {
 }
 
 void run(FusedArgs* args, const Arg& q, const Arg& cache, uint32_t flags, aiter_stream stream) {
-  bool in_registers = lanes_share(args) && !args->pool.plan;
+  const bool shared = lanes_share(args);
+  bool pool = shared && pools_by_packs(*args);
+  for (int k = 0; k < args->target_count; ++k)
+    pool = pool && args->targets[k].lanes_per_group <= 32;  // that reach each other
+  bool in_registers = shared && !args->pool.plan;
   for (int i = 0; i < args->part_count; ++i)
     in_registers =
         in_registers && units(*args, args->parts[i], 16 / dtype_bytes(args->dtype)) <= 32;
@@ -319,6 +364,7 @@ void run(FusedArgs* args, const Arg& q, const Arg& cache, uint32_t flags, aiter_
       in_registers,
       is_plain(args, codes),
       codes,
+      pool,
   };
   dispatch(fused_qk_rope_reshape_and_cache_op, kRows, problem, *args, q.device(), stream, flags);
 }

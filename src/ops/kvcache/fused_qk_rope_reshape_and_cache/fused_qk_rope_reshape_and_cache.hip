@@ -1,7 +1,9 @@
 // Some lanes of a wave, a power of two, take a head of a token. In hip_vec they hold it in registers,
 // in hip_any, if it changes on its way, in shared memory. hip_plain and hip_codes are hip_vec for what
-// most models have, in kernels that know more of what there is to do.
+// most models have, in kernels that know more of what there is to do. hip_pool has heads that are means
+// of lines in registers, of several waves if they are long, or if they have many lines.
 #include "ck/kvcache/cache_write.h"
+#include "ck/kvcache/pooled_dims.h"
 #include "ck/rope/head_norm_rope.h"
 #include "ops/kvcache/fused_qk_rope_reshape_and_cache/fused_qk_rope_reshape_and_cache_args.h"
 
@@ -85,10 +87,11 @@ AITER_DEVICE void put_codes(const Place& place, int64_t d, const float (&v)[N], 
     codes[to.at_dim(first + i)] = static_cast<uint8_t>(packed.words[i / 4] >> i % 4 * 8);
 }
 
-// The head is in registers. All lanes of the wave must call it.
-template <class T>
+// The head is in registers. All lanes of the wave must call it, or, as most_of(amax, lanes), the largest
+// of so many lanes, has it.
+template <class T, class Most>
 AITER_DEVICE void put(const Place& place, const HeadOfToken& head, const HeadPacks<T>& packs,
-                      const float (&v)[2][HeadPacks<T>::N], bool goes) {
+                      const float (&v)[2][HeadPacks<T>::N], bool goes, Most&& most_of) {
   const FusedArgs::Target& target = place.target;
   const bool dynamic = target.quant == CacheQuant::kDynamic;
   const int lanes = target.lanes_per_group ? target.lanes_per_group : head.lanes;
@@ -104,7 +107,7 @@ AITER_DEVICE void put(const Place& place, const HeadOfToken& head, const HeadPac
     AITER_UNROLL
     for (int i = 0; i < 2; ++i)
       if (has[i]) amax = max_magnitude(amax, v[i]);
-    amax = lanes_reduce<Max>(amax, lanes);
+    amax = most_of(amax, lanes);
   }
   if (!goes) return;
   if (target.quant == CacheQuant::kNone) {
@@ -277,7 +280,9 @@ AITER_DEVICE void write_share(const FusedArgs& a, const FusedArgs::Part& part, i
       packs.round(v);
       if (a.hadamard != 0.0f) packs.rotate(head, a.hadamard, v);
       each_target(h < end, [&] AITER_LAMBDA(const Place& place, bool goes) {
-        put(place, head, packs, v, goes);
+        put(place, head, packs, v, goes, [] AITER_LAMBDA(float amax, int its_lanes) {
+          return lanes_reduce<Max>(amax, its_lanes);
+        });
       });
     }
   } else {
@@ -322,6 +327,138 @@ AITER_DEVICE void write_share(const FusedArgs& a, const FusedArgs::Part& part, i
       put_dims(place, head, goes, [&] AITER_LAMBDA(int64_t d) {
         return changed ? row[d] * scale : to_float(from[d]);
       });
+    });
+  }
+}
+
+// Both packs of a lane in one store, rounded to 16 bits, if they go so.
+AITER_DEVICE bool put_pair(const Place& place, const HeadPacks<f32>& packs,
+                           const float (&v)[2][4]) {
+  const FusedArgs::Target& target = place.target;
+  const int d = packs.d[0] - target.begin;
+  if (target.quant != CacheQuant::kNone || target.dtype == DType::kF32 || !target.whole ||
+      !packs.has[1] || packs.d[1] != packs.d[0] + 4 || d < 0 || d + 8 > target.count)
+    return false;
+  const int64_t at = place.at + target.to.at_dim(static_cast<uint32_t>(d));
+  uint16_t* to = static_cast<uint16_t*>(target.to.data) + at;
+  if (reinterpret_cast<uint64_t>(to) % 16 ||
+      place.at + target.to.at_dim(static_cast<uint32_t>(d + 4)) != at + 4)
+    return false;
+  float both[8];
+  AITER_UNROLL
+  for (int k = 0; k < 8; ++k) both[k] = v[k / 4][k % 4];
+  if (target.dtype == DType::kBF16)
+    store_floats<8>(reinterpret_cast<bf16*>(to), both);
+  else
+    store_floats<8>(reinterpret_cast<f16*>(to), both);
+  return true;
+}
+
+// The result over neighbouring lanes, a power of two, of one or of several waves of the block, all of whose
+// threads must call it.
+template <class Op>
+AITER_DEVICE float reduce_lanes(float x, int lanes, float* scratch) {
+  x = lanes_reduce<Op>(x, min(lanes, kWave));
+  if (lanes <= kWave) return x;
+  const int waves = lanes / kWave, wave = thread_index() / kWave, begin = wave & -waves;
+  if (thread_index() % kWave == 0) scratch[wave] = x;
+  barrier();
+  x = scratch[begin];
+  AITER_NO_UNROLL
+  for (int i = 1; i < waves; ++i) x = Op::combine(x, scratch[begin + i]);
+  barrier();
+  return x;
+}
+
+// The lines [first, kept) of a head, numbers of T in a state.
+template <class T>
+AITER_DEVICE void add_kept(const PooledHeads& pool, const PooledHeads::Plan& plan, int64_t state,
+                           int first, int kept, int share, int shares, PooledDims& dims) {
+  PooledLines<T, true> lines;
+  AITER_NO_UNROLL
+  for (int k = first + share * lines.kLines; k < kept; k += shares * lines.kLines) {
+    lines.load(pool, plan, state, k, kept, dims);
+    lines.add_to(pool, k, dims);
+  }
+}
+
+// Heads that are means of lines, of T in this call, in kept states of T or f32. Some neighbouring lanes of
+// a block have a head; where it has many lines, several such groups share them.
+template <class T>
+AITER_DEVICE void write_pooled(const FusedArgs& a) {
+  constexpr int kMostWaves = 512 / kWave;
+  AITER_SHARED float scratch[kMostWaves];
+  AITER_DYNAMIC_SHARED(shared);  // what the groups but the first of a head have found
+  const FusedArgs::Part& part = a.parts[0];
+  const PooledHeads& pool = a.pool;
+  const int lanes = part.lanes, bits = 31 - __builtin_clz(static_cast<uint32_t>(lanes));
+  const int heads = a.tokens_of_block, head_bits = 31 - __builtin_clz(static_cast<uint32_t>(heads));
+  const int group = thread_index() >> bits, share = group >> head_bits;
+  const int shares = block_threads() >> (bits + head_bits);
+  const int64_t t = static_cast<int64_t>(block_index_x()) * heads + (group & (heads - 1));
+  PooledHeads::Plan plan{0, 0, -1, 0};
+  if (t < a.tokens) plan = pool.plan_of(t);
+  const int64_t pairs = part.turns ? a.angles.pairs : 0;
+  const HeadOfToken head{
+      part.norm,
+      a.angles,
+      part.dim,
+      plan.position - static_cast<int64_t>(static_cast<uint32_t>(plan.position) % pool.ratio),
+      pairs,
+      part.first,
+      part.first ? 0 : 2 * pairs,
+      thread_index() & (lanes - 1),
+      lanes,
+      plan.position >= 0};
+  HeadPacks<f32> packs(head);
+  PooledDims dims(packs.d, packs.has[0]);
+  int64_t page = 0;
+  uint32_t slot = 0;
+  const int first = pool.first(plan),
+            kept = static_cast<int>(min<int64_t>(plan.window, pool.count));
+  bool found;
+  {
+    PooledLines<T, false> lines;
+    int k = max(first, kept) + share * lines.kLines;
+    lines.load(pool, plan, -1, k, pool.count, dims);
+    found = head.there && a.find(t, page, slot);  // while lines are under way
+    AITER_NO_UNROLL
+    while (true) {
+      lines.add_to(pool, k, dims);
+      k += shares * lines.kLines;
+      if (k >= pool.count) break;
+      lines.load(pool, plan, -1, k, pool.count, dims);
+    }
+  }
+  const int64_t state = first < kept ? pool.state_of(plan) : -1;
+  if (pool.kv_state.dtype == DType::kF32)
+    add_kept<f32>(pool, plan, state, first, kept, share, shares, dims);
+  else
+    add_kept<T>(pool, plan, state, first, kept, share, shares, dims);
+  if (shares > 1) {
+    const int own = heads * lanes, me = thread_index() & (own - 1), others = own * (shares - 1);
+    float* parts = reinterpret_cast<float*>(shared) + me;
+    if (share > 0)
+      dims.each_part(
+          [&] AITER_LAMBDA(int q, float x) { parts[q * others + (share - 1) * own] = x; });
+    barrier();
+    AITER_NO_UNROLL
+    for (int i = 0; share == 0 && i < shares - 1; ++i)
+      dims.merge([&] AITER_LAMBDA(int q) { return parts[q * others + i * own]; });
+  }
+  float v[2][4];
+  dims.means(v);
+  packs.prepare(head);
+  const float squares = reduce_lanes<Sum>(packs.squares(v), lanes, scratch);
+  packs.normalize(head.scale_of_sum(squares), v);
+  packs.turn(v);
+  found = found && share == 0;
+  AITER_NO_UNROLL
+  for (int k = a.target_count - 1; k >= 0; --k) {
+    const Place place(a, a.targets[k], page, slot, 0);
+    const bool goes = found && !put_pair(place, packs, v);
+    put(place, head, packs, v, goes, [&] AITER_LAMBDA(float amax, int its_lanes) {
+      return reduce_lanes<Max>(amax, its_lanes, scratch);
     });
   }
 }
@@ -491,6 +628,7 @@ AITER_DEVICE void write_plain(const FusedArgs& a) {
   HeadStream<T, true> stream(packs, static_cast<const T*>(part.from) + t * part.from_token,
                              part.from_head, h,
                              there ? min(h + heads, static_cast<int>(part.heads)) : h);
+  const int64_t row = packs.row_of(head);
   int staged = -1;
   bool by_slots = false;
   AITER_NO_UNROLL
@@ -520,7 +658,7 @@ AITER_DEVICE void write_plain(const FusedArgs& a) {
     its.find(a.targets[part.targets[k]], k, t, there, found, page, slot, h);
   Pack<T, N> now[2];
   if (staged < 0) {
-    packs.prepare(head);
+    packs.prepare(head, row);
     AITER_NO_UNROLL
     for (int k = 0; k < most; ++k) {
       const bool its_there = stream.left > 0;
@@ -577,6 +715,12 @@ AITER_DEVICE void write_shares(const FusedArgs& a) {
     aiter::wait_for_previous_kernel();                           \
     aiter::write_shares<aiter::T, in_registers>(a);              \
   }
+#define AITER_FUSED_QK_ROPE_CACHE_POOL(T)                         \
+  AITER_KERNEL(fused_qk_rope_reshape_and_cache_hip_pool_##T, 512) \
+  (const aiter::FusedQkRopeReshapeAndCacheArgs a) {               \
+    aiter::wait_for_previous_kernel();                            \
+    aiter::write_pooled<aiter::T>(a);                             \
+  }
 #define AITER_FUSED_QK_ROPE_CACHE_PLAIN(row, kind, T)            \
   AITER_KERNEL(fused_qk_rope_reshape_and_cache_##row##_##T, 256) \
   (const aiter::FusedQkRopeReshapeAndCacheArgs a) {              \
@@ -601,3 +745,6 @@ AITER_FUSED_QK_ROPE_CACHE(hip_vec, true, bf16)
 AITER_FUSED_QK_ROPE_CACHE(hip_any, false, f32)
 AITER_FUSED_QK_ROPE_CACHE(hip_any, false, f16)
 AITER_FUSED_QK_ROPE_CACHE(hip_any, false, bf16)
+AITER_FUSED_QK_ROPE_CACHE_POOL(f32)
+AITER_FUSED_QK_ROPE_CACHE_POOL(f16)
+AITER_FUSED_QK_ROPE_CACHE_POOL(bf16)

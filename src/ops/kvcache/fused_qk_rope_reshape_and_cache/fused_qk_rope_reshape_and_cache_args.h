@@ -76,19 +76,25 @@ struct PooledHeads {
     bool kept;  // in a state
     int64_t kv, score, bias;
   };
+  AITER_HOST_DEVICE int64_t bias_of(int k) const {
+    return k >= ratio ? (k - ratio) * bias.row + second : k * bias.row;
+  }
   AITER_HOST_DEVICE bool find(const Plan& p, int64_t state, int k, At& at) const {
-    const int64_t dims = k >= ratio ? second : 0;
     at.kept = k < p.window;
-    if (at.kept) {
-      const uint32_t position = static_cast<uint32_t>(p.position - count + 1 + k);
-      const int64_t line = position - ring.divide(position) * ring.divisor;
-      at.kv = state * kv_state.row + line * kv_state.line + dims;
-      at.score = state * score_state.row + line * score_state.line + dims;
-      return state >= 0;
-    }
-    const int64_t row = p.row - (count - 1 - k);
+    return at.kept ? find_kept(p, state, k, at) : find_here(p, k, at);
+  }
+  AITER_HOST_DEVICE bool find_kept(const Plan& p, int64_t state, int k, At& at) const {
+    const int64_t dims = k >= ratio ? second : 0;
+    const uint32_t position = static_cast<uint32_t>(p.position - count + 1 + k);
+    const int64_t line = position - ring.divide(position) * ring.divisor;
+    at.kv = state * kv_state.row + line * kv_state.line + dims;
+    at.score = state * score_state.row + line * score_state.line + dims;
+    return state >= 0;
+  }
+  AITER_HOST_DEVICE bool find_here(const Plan& p, int k, At& at) const {
+    const int64_t dims = k >= ratio ? second : 0, row = p.row - (count - 1 - k);
     at.kv = row * kv.row + dims, at.score = row * score.row + dims;
-    at.bias = (k >= ratio ? k - ratio : k) * bias.row + dims;
+    at.bias = bias_of(k);
     return row >= 0 && row < rows;
   }
 };

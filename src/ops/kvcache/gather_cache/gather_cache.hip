@@ -1,4 +1,4 @@
-// A wave for each token: 16 bytes, an element or a code at a time.
+// Some lanes of a wave, a power of two, for each token: 16 bytes, an element or a code at a time.
 #include "ck/kvcache/cache_write.h"
 #include "ops/kvcache/gather_cache/gather_cache_args.h"
 
@@ -6,13 +6,13 @@ namespace aiter {
 
 AITER_DEVICE void gather_side(const GatherCacheArgs& a, const GatherCacheArgs::Side& s,
                               int64_t token, int64_t page, uint32_t slot, bool there) {
-  const int lane = thread_index() % kWave;
+  const int lane = thread_index() & (a.lanes - 1);
   const int bytes = element_bytes(s.dtype);
   const bool copied = s.dtype == s.cache_dtype;
   const int unit = s.by_16_bytes ? 16 / bytes : 1;
   const int dim = static_cast<int>(s.dim.divisor), count = static_cast<int>(s.heads) * dim;
   const int64_t from_slot = there ? s.from.at_slot(page, slot) : 0;
-  for (int i = lane * unit; i < count; i += kWave * unit) {
+  for (int i = lane * unit; i < count; i += a.lanes * unit) {
     const int head = static_cast<int>(s.dim.divide(static_cast<uint32_t>(i))), d = i - head * dim;
     const int64_t to = token * s.to_token + head * s.to_head + d;
     const int64_t from = from_slot + head * s.from.head + s.from.at_dim(d);
@@ -40,10 +40,11 @@ AITER_DEVICE void gather_side(const GatherCacheArgs& a, const GatherCacheArgs::S
 }
 
 AITER_DEVICE void gather(const GatherCacheArgs& a) {
-  const int waves = block_threads() / kWave;
+  const int bits = 31 - __builtin_clz(static_cast<uint32_t>(a.lanes));
+  const int tokens = block_threads() >> bits;
   const int64_t end = min<int64_t>(a.begin_of(a.sequences), a.tokens);
-  for (int64_t token = static_cast<int64_t>(block_index_x()) * waves + thread_index() / kWave;
-       token < end; token += static_cast<int64_t>(grid_blocks()) * waves) {
+  for (int64_t token = static_cast<int64_t>(block_index_x()) * tokens + (thread_index() >> bits);
+       token < end; token += static_cast<int64_t>(grid_blocks()) * tokens) {
     // The last sequence that begins at the token or before it; empty ones begin with the next.
     int64_t low = 0, high = a.sequences;
     while (high - low > 1) {

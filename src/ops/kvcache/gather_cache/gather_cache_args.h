@@ -16,6 +16,7 @@ struct GatherCacheArgs {
     int32_t by_16_bytes;       // may they be moved so
   } sides[2];
   int32_t side_count;
+  int32_t lanes;                     // GPU: of a token, a power of two up to the wave
   int32_t wide_table, wide_lengths;  // int64, else int32
   const void* table;
   const void* cu_seqlens;

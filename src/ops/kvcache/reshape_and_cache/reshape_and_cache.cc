@@ -55,11 +55,26 @@ static void reshape_and_cache_hip_vec(const ReshapeAndCacheArgs& given, const Ca
          args);
 }
 
+// A kernel for any codes, and some for one kind of them.
+struct CodesKernels {
+  FloatKernels any, e4m3fn, e4m3fnuz;
+
+  const FloatKernels& operator[](DType code) const {
+    return code == DType::kF8E4M3FN ? e4m3fn : code == DType::kF8E4M3FNUZ ? e4m3fnuz : any;
+  }
+};
+#define AITER_CODES_KERNELS(row)                         \
+  {AITER_FLOAT_KERNELS(reshape_and_cache, row##_codes),  \
+   AITER_FLOAT_KERNELS(reshape_and_cache, row##_e4m3fn), \
+   AITER_FLOAT_KERNELS(reshape_and_cache, row##_e4m3fnuz)}
+
 static void reshape_and_cache_hip_tiles(const ReshapeAndCacheArgs& args, const Call& call) {
-  static const FloatKernels kernels = AITER_FLOAT_KERNELS(reshape_and_cache, hip_tiles);
+  static constexpr FloatKernels floats = AITER_FLOAT_KERNELS(reshape_and_cache, hip_tiles);
+  static constexpr CodesKernels codes = AITER_CODES_KERNELS(hip_tiles);
   constexpr int kThreads = 256;
   if (!args.slots.capacity) return;
   const int64_t tokens = kThreads >> args.team_bits;
+  const FloatKernels& kernels = args.quant == CacheQuant::kNone ? floats : codes[args.spec.code];
   launch(
       kernels[args.dtype], call,
       {.x = (args.slots.count + tokens - 1) / tokens, .y = token_heads(args), .threads = kThreads},
@@ -67,7 +82,7 @@ static void reshape_and_cache_hip_tiles(const ReshapeAndCacheArgs& args, const C
 }
 
 static void reshape_and_cache_hip_quant(const ReshapeAndCacheArgs& given, const Call& call) {
-  static const FloatKernels kernels = AITER_FLOAT_KERNELS(reshape_and_cache, hip_quant);
+  static constexpr CodesKernels kernels = AITER_CODES_KERNELS(hip_quant);
   constexpr int kThreads = 256;
   ReshapeAndCacheArgs args = given;
   if (!args.slots.capacity) return;
@@ -78,7 +93,7 @@ static void reshape_and_cache_hip_quant(const ReshapeAndCacheArgs& given, const 
   while (threads < lanes && threads < kThreads) threads *= 2;
   args.threads_per_token = threads;
   const int64_t tokens = kThreads / threads;
-  launch(kernels[args.dtype], call,
+  launch(kernels[args.spec.code][args.dtype], call,
          {.x = lanes ? (args.slots.count + tokens - 1) / tokens : 0,
           .y = args.row_count,
           .threads = kThreads},

@@ -64,14 +64,14 @@ AITER_DEVICE void cache_vectors(const ReshapeAndCacheArgs& a) {
 }
 
 // The codes of 16 numbers of a head, of which the lanes of a team have a scale in common. All lanes of
-// the wave must call it.
-template <class T>
+// the wave must call it. Kind: AnyCodes, or a kind that is known when the kernel is compiled.
+template <class Kind>
 AITER_DEVICE void encode_numbers(const ReshapeAndCacheArgs& a, const float (&v)[16],
                                  float* scale_at, int lane, bool there, uint32_t (&words)[4]) {
   const bool dynamic = a.quant == CacheQuant::kDynamic;
   float amax = 0;
   if (dynamic) amax = lanes_reduce<Max>(max_magnitude(amax, v), 1 << a.team_bits);
-  const AnyCodes kind(a.spec.code);
+  const Kind kind(a.spec.code);
   float factor = 1.0f;
   if (dynamic) {
     const Scale scale = cache_scale(amax, a.amax_floor, a.spec, kind);
@@ -90,22 +90,24 @@ AITER_DEVICE float* scale_of(const CacheScales& scale, int64_t page, uint32_t sl
                     : nullptr;
 }
 
-template <class T>
+template <class T, class Kind>
 AITER_DEVICE void cache_packs(const ReshapeAndCacheArgs& a) {
   constexpr int N = 16;
   const int side = block_index_y();
   const CacheRows& rows = a.rows[side];
   const Divisor head_groups = a.head_groups[side];
   const int dim = static_cast<int>(rows.dim), lanes = 1 << a.team_bits;
-  const int group = dim / static_cast<int>(head_groups.divisor);
+  const int group = static_cast<int>(head_groups.divide(static_cast<uint32_t>(dim)));
   const int count = static_cast<int>(rows.heads * head_groups.divisor) << a.team_bits;
-  const int threads = a.threads_per_token, tokens = block_threads() / threads;
-  const int64_t token = static_cast<int64_t>(block_index_x()) * tokens + thread_index() / threads;
+  const int threads = a.threads_per_token,
+            bits = 31 - __builtin_clz(static_cast<uint32_t>(threads));
+  const int64_t token =
+      static_cast<int64_t>(block_index_x()) * (block_threads() >> bits) + (thread_index() >> bits);
   int64_t page = 0;
   uint32_t slot = 0;
   bool goes = false;
   for (int first = 0; first < count; first += threads) {
-    const int i = first + thread_index() % threads, lane = i & (lanes - 1);
+    const int i = first + (thread_index() & (threads - 1)), lane = i & (lanes - 1);
     const uint32_t team = i >> a.team_bits, head = head_groups.divide(team);
     const int g = static_cast<int>(team - head * head_groups.divisor);
     const int d = g * group + lane * N;
@@ -119,7 +121,7 @@ AITER_DEVICE void cache_packs(const ReshapeAndCacheArgs& a) {
     if (first == 0) goes = token < a.slots.count && a.slots.find(token, page, slot);
     there = there && goes;
     Pack<uint32_t, 4> codes;
-    encode_numbers<T>(a, v, scale_of(rows.scale, page, slot, head, g), lane, there, codes.words);
+    encode_numbers<Kind>(a, v, scale_of(rows.scale, page, slot, head, g), lane, there, codes.words);
     if (!there) continue;
     uint8_t* to =
         static_cast<uint8_t*>(rows.to.data) + rows.to.at_slot(page, slot) + head * rows.to.head;
@@ -133,18 +135,20 @@ AITER_DEVICE void cache_packs(const ReshapeAndCacheArgs& a) {
   }
 }
 
-// A block has one head of as many tokens as its threads hold by 16 dims each.
-template <class T>
+// A block has one head of as many tokens as its threads hold by 16 dims each. Kind: of codes, void for
+// floats.
+template <class T, class Kind>
 AITER_DEVICE void cache_tiles(const ReshapeAndCacheArgs& a) {
   constexpr int N = 16, kThreadBits = 8, kThreads = 1 << kThreadBits, kMostTokens = kThreads;
-  AITER_SHARED alignas(16) uint8_t stage[kThreads * N * 4 + kMostTokens * 16];
+  constexpr bool kCodes = !is_same<Kind, void>;
+  AITER_SHARED alignas(16) uint8_t stage[kThreads * N * (kCodes ? 1 : 4) + kMostTokens * 16];
   AITER_SHARED int64_t slots[kMostTokens], places[kMostTokens / 4 + 2];
   const bool second = block_index_y() >= a.rows[0].heads;
   const CacheRows& rows = a.rows[second];
   const int64_t head = second ? block_index_y() - a.rows[0].heads : block_index_y();
   const int lanes = 1 << a.team_bits, tokens = kThreads >> a.team_bits;
   const int lane = thread_index() & (lanes - 1), own = thread_index() >> a.team_bits;
-  const int bytes = element_bytes(a.cache_dtype), pitch = lanes * N * bytes + 16;
+  const int bytes = kCodes ? 1 : element_bytes(a.cache_dtype), pitch = lanes * N * bytes + 16;
   const int64_t begin = static_cast<int64_t>(block_index_x()) * tokens;
   const int64_t token = begin + own;
   const bool there = token < a.slots.count && lane * N < rows.dim;
@@ -157,20 +161,20 @@ AITER_DEVICE void cache_tiles(const ReshapeAndCacheArgs& a) {
   const bool goes = token < a.slots.count && a.slots.find(token, page, slot);
   if (lane == 0) slots[own] = goes ? page * a.slots.block.divisor + slot : -1;
   uint8_t* to = stage + own * pitch + lane * N * bytes;
-  if (a.quant == CacheQuant::kNone && a.dtype == a.cache_dtype) {
+  if constexpr (kCodes) {
+    float v[N];
+    packs.to_floats(v);
+    Pack<uint32_t, 4> codes;
+    encode_numbers<Kind>(a, v, scale_of(rows.scale, page, slot, head, 0), lane, there && goes,
+                         codes.words);
+    store_pack(reinterpret_cast<uint32_t*>(to), codes);
+  } else if (a.dtype == a.cache_dtype) {
     packs.store(reinterpret_cast<T*>(to), 0, N);
   } else {
     float v[N];
     packs.to_floats(v);
-    if (a.quant == CacheQuant::kNone) {
-      AITER_UNROLL
-      for (int k = 0; k < N; ++k) store_float(to, k, a.cache_dtype, v[k]);
-    } else {
-      Pack<uint32_t, 4> codes;
-      encode_numbers<T>(a, v, scale_of(rows.scale, page, slot, head, 0), lane, there && goes,
-                        codes.words);
-      store_pack(reinterpret_cast<uint32_t*>(to), codes);
-    }
+    AITER_UNROLL
+    for (int k = 0; k < N; ++k) store_float(to, k, a.cache_dtype, v[k]);
   }
   barrier();
   const int count = static_cast<int>(min<int64_t>(tokens, a.slots.count - begin));
@@ -182,7 +186,7 @@ AITER_DEVICE void cache_tiles(const ReshapeAndCacheArgs& a) {
     barrier();
     staged.write_slots(head, places);
   };
-  if (bytes == 1)
+  if constexpr (kCodes)
     write(uint8_t{});
   else if (bytes == 2)
     write(uint16_t{});
@@ -316,30 +320,22 @@ AITER_KERNEL(reshape_and_cache_hip_vec, 256)(const aiter::ReshapeAndCacheArgs a)
   aiter::wait_for_previous_kernel();
   aiter::cache_vectors(a);
 }
-AITER_KERNEL(reshape_and_cache_hip_tiles_bf16, 256)(const aiter::ReshapeAndCacheArgs a) {
-  aiter::wait_for_previous_kernel();
-  aiter::cache_tiles<aiter::bf16>(a);
-}
-AITER_KERNEL(reshape_and_cache_hip_tiles_f16, 256)(const aiter::ReshapeAndCacheArgs a) {
-  aiter::wait_for_previous_kernel();
-  aiter::cache_tiles<aiter::f16>(a);
-}
-AITER_KERNEL(reshape_and_cache_hip_tiles_f32, 256)(const aiter::ReshapeAndCacheArgs a) {
-  aiter::wait_for_previous_kernel();
-  aiter::cache_tiles<aiter::f32>(a);
-}
-AITER_KERNEL(reshape_and_cache_hip_quant_f32, 256)(const aiter::ReshapeAndCacheArgs a) {
-  aiter::wait_for_previous_kernel();
-  aiter::cache_packs<aiter::f32>(a);
-}
-AITER_KERNEL(reshape_and_cache_hip_quant_f16, 256)(const aiter::ReshapeAndCacheArgs a) {
-  aiter::wait_for_previous_kernel();
-  aiter::cache_packs<aiter::f16>(a);
-}
-AITER_KERNEL(reshape_and_cache_hip_quant_bf16, 256)(const aiter::ReshapeAndCacheArgs a) {
-  aiter::wait_for_previous_kernel();
-  aiter::cache_packs<aiter::bf16>(a);
-}
+#define AITER_CACHE_KIND(row, function, T, Kind)                                             \
+  AITER_KERNEL(reshape_and_cache_hip_##row##_##T, 256)(const aiter::ReshapeAndCacheArgs a) { \
+    aiter::wait_for_previous_kernel();                                                       \
+    aiter::function<aiter::T, Kind>(a);                                                      \
+  }
+#define AITER_CACHE_KINDS(T)                                                      \
+  AITER_CACHE_KIND(tiles, cache_tiles, T, void)                                   \
+  AITER_CACHE_KIND(tiles_codes, cache_tiles, T, aiter::AnyCodes)                  \
+  AITER_CACHE_KIND(tiles_e4m3fn, cache_tiles, T, aiter::Codes<aiter::E4M3FN>)     \
+  AITER_CACHE_KIND(tiles_e4m3fnuz, cache_tiles, T, aiter::Codes<aiter::E4M3FNUZ>) \
+  AITER_CACHE_KIND(quant_codes, cache_packs, T, aiter::AnyCodes)                  \
+  AITER_CACHE_KIND(quant_e4m3fn, cache_packs, T, aiter::Codes<aiter::E4M3FN>)     \
+  AITER_CACHE_KIND(quant_e4m3fnuz, cache_packs, T, aiter::Codes<aiter::E4M3FNUZ>)
+AITER_CACHE_KINDS(f32)
+AITER_CACHE_KINDS(f16)
+AITER_CACHE_KINDS(bf16)
 AITER_KERNEL(reshape_and_cache_hip_nvfp4_f32, 256)(const aiter::ReshapeAndCacheArgs a) {
   aiter::wait_for_previous_kernel();
   aiter::cache_nvfp4<aiter::f32>(a);

@@ -53,7 +53,7 @@ AITER_DEVICE void norm_rope_plain(const FusedQkNormRopeArgs& a) {
   T* out = static_cast<T*>(side.out) + t * side.out_tokens.inner_stride + h * side.out_head;
   HeadStream<T, true> stream(packs, in, side.in_head, h,
                              there ? min(h + heads, static_cast<int>(side.heads)) : h);
-  packs.prepare(head);
+  packs.prepare(head, packs.row_of(head));
   const int most = static_cast<int>(side.heads) - share * group.heads * heads;
   change_heads(head, packs, stream, side.norm.on, min(heads, most), out, side.out_head);
 }

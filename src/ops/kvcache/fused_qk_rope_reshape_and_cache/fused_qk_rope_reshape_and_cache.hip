@@ -653,12 +653,12 @@ AITER_DEVICE void write_plain(const FusedArgs& a) {
                   places + thread_index(),
                   scales + thread_index(),
                   stage + group.head * rows + group.row * pitch};
+  if (staged < 0) packs.prepare(head, row);
   AITER_NO_UNROLL
   for (int k = 0; k < part.target_count; ++k)
     its.find(a.targets[part.targets[k]], k, t, there, found, page, slot, h);
   Pack<T, N> now[2];
   if (staged < 0) {
-    packs.prepare(head, row);
     AITER_NO_UNROLL
     for (int k = 0; k < most; ++k) {
       const bool its_there = stream.left > 0;

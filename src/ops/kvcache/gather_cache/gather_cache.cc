@@ -19,13 +19,13 @@ AITER_CPU_ROW(gather_cache_cpu_ref, GatherCacheArgs)
 
 static void gather_cache_hip_any(const GatherCacheArgs& given, const Call& call) {
   static constexpr Kernel kernel{"gather_cache", "gather_cache_hip_any"};
+  const int wave = device_of(call.device).wave;
   GatherCacheArgs args = given;
   args.lanes = 1;
   for (int i = 0; i < args.side_count; ++i) {
     const GatherCacheArgs::Side& s = args.sides[i];
     const int64_t unit = s.by_16_bytes ? 16 / dtype_bytes(s.dtype) : 1;
-    while (args.lanes < device_of(call.device).wave && args.lanes * unit < s.heads * s.dim.divisor)
-      args.lanes *= 2;
+    while (args.lanes < wave && args.lanes * unit < s.heads * s.dim.divisor) args.lanes *= 2;
   }
   const int64_t tokens = 256 / args.lanes;
   launch(kernel, call, {.x = std::min<int64_t>((args.tokens + tokens - 1) / tokens, 1 << 20)},

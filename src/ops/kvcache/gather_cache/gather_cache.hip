@@ -4,15 +4,15 @@
 
 namespace aiter {
 
-AITER_DEVICE void gather_side(const GatherCacheArgs& a, const GatherCacheArgs::Side& s,
+AITER_DEVICE void gather_side(const GatherCacheArgs& a, const GatherCacheArgs::Side& s, int lanes,
                               int64_t token, int64_t page, uint32_t slot, bool there) {
-  const int lane = thread_index() & (a.lanes - 1);
+  const int lane = thread_index() & (lanes - 1);
   const int bytes = element_bytes(s.dtype);
   const bool copied = s.dtype == s.cache_dtype;
   const int unit = s.by_16_bytes ? 16 / bytes : 1;
   const int dim = static_cast<int>(s.dim.divisor), count = static_cast<int>(s.heads) * dim;
   const int64_t from_slot = there ? s.from.at_slot(page, slot) : 0;
-  for (int i = lane * unit; i < count; i += a.lanes * unit) {
+  for (int i = lane * unit; i < count; i += lanes * unit) {
     const int head = static_cast<int>(s.dim.divide(static_cast<uint32_t>(i))), d = i - head * dim;
     const int64_t to = token * s.to_token + head * s.to_head + d;
     const int64_t from = from_slot + head * s.from.head + s.from.at_dim(d);
@@ -39,8 +39,8 @@ AITER_DEVICE void gather_side(const GatherCacheArgs& a, const GatherCacheArgs::S
   }
 }
 
-AITER_DEVICE void gather(const GatherCacheArgs& a) {
-  const int bits = 31 - __builtin_clz(static_cast<uint32_t>(a.lanes));
+AITER_DEVICE void gather(const GatherCacheArgs& a, int lanes) {
+  const int bits = 31 - __builtin_clz(static_cast<uint32_t>(lanes));
   const int tokens = block_threads() >> bits;
   const int64_t end = min<int64_t>(a.begin_of(a.sequences), a.tokens);
   for (int64_t token = static_cast<int64_t>(block_index_x()) * tokens + (thread_index() >> bits);
@@ -60,7 +60,7 @@ AITER_DEVICE void gather(const GatherCacheArgs& a) {
     const bool there = i >= 0 && a.find(low, i, page, slot);
     AITER_NO_UNROLL
     for (int side = 0; side < a.side_count; ++side)
-      gather_side(a, a.sides[side], token, page, slot, there);
+      gather_side(a, a.sides[side], lanes, token, page, slot, there);
   }
 }
 
@@ -68,5 +68,5 @@ AITER_DEVICE void gather(const GatherCacheArgs& a) {
 
 AITER_KERNEL(gather_cache_hip_any, 256)(const aiter::GatherCacheArgs a) {
   aiter::wait_for_previous_kernel();
-  aiter::gather(a);
+  aiter::gather(a, a.lanes);
 }

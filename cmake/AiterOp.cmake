@@ -1,7 +1,7 @@
 # aiter_find_ops(): the operators are the folders src/ops/<family>/<op>/ that hold an <op>.def.
 #
-# <op>.cc is compiled once; <op>_cpu.cc once per instruction set, in the namespace aiter::<isa>;
-# <op>.hip once per GPU architecture (AiterKernels.cmake).
+# <op>.cc, and what it leaves to other files of its folder, are compiled once; <op>_cpu.cc once per
+# instruction set, in the namespace aiter::<isa>; <op>.hip once per GPU architecture (AiterKernels.cmake).
 # aiter_ops_finish() makes the object libraries and the list of operators that dispatch reads.
 
 set(AITER_ISAS portable)
@@ -22,7 +22,9 @@ function(aiter_find_ops)
     get_filename_component(home ${rows} DIRECTORY)
     get_filename_component(op ${rows} NAME_WE)
     set_property(GLOBAL APPEND PROPERTY AITER_OPS ${op})
-    set_property(GLOBAL APPEND PROPERTY AITER_OP_SOURCES ${home}/${op}.cc)
+    file(GLOB sources CONFIGURE_DEPENDS ${home}/*.cc)
+    list(FILTER sources EXCLUDE REGEX "_cpu\\.cc$")
+    set_property(GLOBAL APPEND PROPERTY AITER_OP_SOURCES ${sources})
     file(GLOB cpu CONFIGURE_DEPENDS ${home}/${op}_cpu.cc)
     if(cpu)
       set_property(GLOBAL APPEND PROPERTY AITER_CPU_SOURCES ${cpu})

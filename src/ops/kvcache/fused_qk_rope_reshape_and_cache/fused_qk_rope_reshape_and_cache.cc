@@ -1,18 +1,13 @@
 #include <algorithm>
-#include <cmath>
 
 #include "aiter/kvcache.h"
 #include "core/check.h"
 #include "dispatch/dispatch.h"
 #include "launch/launch.h"
-#include "ops/kvcache/cache_checks.h"
-#include "ops/kvcache/fused_qk_rope_reshape_and_cache/fused_qk_rope_reshape_and_cache_args.h"
+#include "ops/kvcache/fused_qk_rope_reshape_and_cache/fused_parts.h"
 #include "ops/kvcache/reshape_and_cache_with_block_quant/reshape_and_cache_with_block_quant.h"
-#include "ops/rope/rope_checks.h"
 
 namespace aiter {
-
-using FusedArgs = FusedQkRopeReshapeAndCacheArgs;
 
 struct FusedQkRopeReshapeAndCacheProblem {
   DType dtype, cache_dtype;
@@ -244,104 +239,10 @@ bool pools_by_packs(const FusedArgs& a) {
   return can;
 }
 
-// The parts of a call, and where they go.
-class Parts {
- public:
-  Parts(const Check& check, FusedArgs* args) : check_(check), args_(args) {}
+}  // namespace
 
-  // Heads of `from`, (tokens, heads, dim) or (tokens, dim). Parts are named by their index.
-  int add(const Arg& from, int64_t heads, bool turns, bool nope_first = false,
-          const HeadNorm& norm = {}) {
-    const int64_t dim = from.dim(-1), pairs = args_->angles.pairs;
-    if ((turns && 2 * pairs > dim) || ((turns || norm.on) && dim > FusedArgs::kMaxDim))
-      from.refuse("has %lld dims a head, expected %lld, twice the width of cos_cache, to %lld",
-                  static_cast<long long>(dim), static_cast<long long>(2 * pairs),
-                  static_cast<long long>(FusedArgs::kMaxDim));
-    FusedArgs::Part& part = args_->parts[args_->part_count];
-    part.from = from.data(), part.from_dtype = from.dtype();
-    part.from_token = from.stride(0), part.from_head = from.rank() == 3 ? from.stride(1) : 0;
-    part.splits = 1;
-    part.heads = heads, part.dim = dim;
-    part.norm = norm;
-    part.turns = turns && pairs > 0;
-    part.first = static_cast<int32_t>(nope_first ? dim - 2 * pairs : 0);
-    return args_->part_count++;
-  }
-  FusedArgs::Target& into_cache(int part, const CacheLayout& to, const Arg& cache,
-                                const CacheScales& scale, bool dynamic = false) {
-    FusedArgs::Target& target = place(part, to, cache.dtype(), scale, dynamic);
-    target.to_slots = args_->cached = true;
-    return target;
-  }
-  // Rows of an array (tokens, heads, ...), or (tokens, ...), from dim `begin` on.
-  FusedArgs::Target& into_rows(int part, const Arg& to, const CacheScales& scale = {},
-                               int64_t begin = 0, bool dynamic = false) {
-    void* data = static_cast<char*>(to.data()) + begin * dtype_bytes(to.dtype());
-    const int64_t head = to.rank() == 3 ? to.stride(1) : 0;
-    return place(part, {data, to.stride(0), head, 0, 0, 0, 1, kNotSplit, kNotSplit}, to.dtype(),
-                 scale, dynamic);
-  }
-
- private:
-  FusedArgs::Target& place(int index, const CacheLayout& to, DType dtype, const CacheScales& scale,
-                           bool dynamic) {
-    const FusedArgs::Part& part = args_->parts[index];
-    FusedArgs::Target& target = args_->targets[args_->target_count++];
-    const bool codes = dtype != args_->dtype && dtype_bytes(dtype) == 1;
-    if (codes) {
-      check_.require(args_->code == DType::kNone || args_->code == dtype,
-                     "outputs have dtypes %s and %s, expected one dtype of codes",
-                     dtype_name(args_->code), dtype_name(dtype));
-      args_->code = dtype;
-    }
-    target.part = index;
-    target.count = part.dim;
-    target.to = to, target.dtype = dtype, target.scale = scale;
-    target.quant = !codes    ? CacheQuant::kNone
-                   : dynamic ? CacheQuant::kDynamic
-                             : CacheQuant::kStatic;
-    target.group = part.dim;
-    target.scale_dtype = DType::kF32;
-    // A pack of hip_vec, 16 bytes of the heads' dtype.
-    const int64_t bytes = dtype_bytes(dtype), numbers = 16 / dtype_bytes(args_->dtype);
-    const int64_t pack = codes ? numbers * code_bits(dtype) / 8 : numbers * bytes;
-    bool whole = to.dim_inner == 1 && reinterpret_cast<uintptr_t>(to.data) % pack == 0 &&
-                 (to.dim_bits == kNotSplit || (bytes << to.dim_bits) % pack == 0);
-    for (int64_t n : {to.page, to.head, to.slot_outer, to.slot_inner,
-                      to.dim_bits == kNotSplit ? 0 : to.dim_outer})
-      whole = whole && n * bytes % pack == 0;
-    target.whole = whole;
-    return target;
-  }
-
-  const Check& check_;
-  FusedArgs* args_;
-};
-
-void check_to_dtype(const Arg& from, const Arg& to, const Arg& scale) {
-  to.dtype({from.dtype(), DType::kI8, DType::kF8E4M3FN, DType::kF8E4M3FNUZ, DType::kF8E5M2,
-            DType::kF8E5M2FNUZ})
-      .on_device_of(from);
-  if (scale && to.dtype() == from.dtype())
-    to.refuse("has dtype %s, expected int8 or an 8-bit float where scales are given",
-              dtype_name(to.dtype()));
-}
-
-void check_tokens(const Check& check, const Arg& q, FusedArgs* args) {
-  args->tokens = q.dim(0);
-  args->dtype = q.dtype();
-  check.require(args->tokens < int64_t{1} << 24, "q has %lld tokens, expected less than 2^24",
-                static_cast<long long>(args->tokens));
-}
-
-RopeTurn turn_of(const aiter_fused_qk_rope_cache_opts& opts) {
-  return {opts.interleaved != 0,
-          opts.full_width != 0,
-          {opts.section0, opts.section1, opts.section2},
-          opts.sections_interleaved != 0};
-}
-
-void run(FusedArgs* args, const Arg& q, const Arg& cache, uint32_t flags, aiter_stream stream) {
+void run_fused(FusedArgs* args, const Arg& q, const Arg& cache, uint32_t flags,
+               aiter_stream stream) {
   const bool shared = lanes_share(args);
   bool pool = shared && pools_by_packs(*args);
   for (int k = 0; k < args->target_count; ++k)
@@ -367,6 +268,24 @@ void run(FusedArgs* args, const Arg& q, const Arg& cache, uint32_t flags, aiter_
       pool,
   };
   dispatch(fused_qk_rope_reshape_and_cache_op, kRows, problem, *args, q.device(), stream, flags);
+}
+
+namespace {
+
+void check_to_dtype(const Arg& from, const Arg& to, const Arg& scale) {
+  to.dtype({from.dtype(), DType::kI8, DType::kF8E4M3FN, DType::kF8E4M3FNUZ, DType::kF8E5M2,
+            DType::kF8E5M2FNUZ})
+      .on_device_of(from);
+  if (scale && to.dtype() == from.dtype())
+    to.refuse("has dtype %s, expected int8 or an 8-bit float where scales are given",
+              dtype_name(to.dtype()));
+}
+
+RopeTurn turn_of(const aiter_fused_qk_rope_cache_opts& opts) {
+  return {opts.interleaved != 0,
+          opts.full_width != 0,
+          {opts.section0, opts.section1, opts.section2},
+          opts.sections_interleaved != 0};
 }
 
 void fused_qk_rope_reshape_and_cache(
@@ -425,7 +344,7 @@ void fused_qk_rope_reshape_and_cache(
                             check.optional("sin_cache", sin),
                             check.optional("positions", positions), positions);
   const HeadNorm norm{nullptr, DType::kNone, opts.eps, opts.norm != 0, opts.gemma != 0};
-  Parts parts(check, &args);
+  FusedParts parts(check, &args);
   const bool nope_first = opts.nope_first != 0;
   const int q_part = parts.add(q, q.dim(1), true, nope_first,
                                head_norm(check, norm, check.optional("q_weight", q_weight), q));
@@ -447,7 +366,7 @@ void fused_qk_rope_reshape_and_cache(
                                          k_scale_, v_scale_, slot_mapping, &block, stream);
     };
     write_pages(opts.flags | AITER_DRY_RUN);  // its checks, before anything is written
-    run(&args, q, key_cache, opts.flags, stream);
+    run_fused(&args, q, key_cache, opts.flags, stream);
     if (!(opts.flags & AITER_DRY_RUN)) write_pages(opts.flags);
     return;
   }
@@ -469,7 +388,7 @@ void fused_qk_rope_reshape_and_cache(
   if (value_out) parts.into_rows(v_part, value_out, per_token ? CacheScales{} : v_scales);
   parts.into_cache(k_part, keys, key_cache, k_scales, per_token);
   parts.into_cache(v_part, values, value_cache, v_scales, per_token);
-  run(&args, q, key_cache, opts.flags, stream);
+  run_fused(&args, q, key_cache, opts.flags, stream);
 }
 
 void fused_qk_rope_concat_and_cache_mla(const aiter_tensor* q_nope_, const aiter_tensor* q_pe_,
@@ -519,589 +438,12 @@ void fused_qk_rope_concat_and_cache_mla(const aiter_tensor* q_nope_, const aiter
   args.slots = check_slots(check, slots, kv_c, cache.shape);
   const CacheScales q_scales = check_static_scale(q_scale, 1, q_nope);
   const CacheScales k_scales = check_static_scale(k_scale, 1, q_nope);
-  Parts parts(check, &args);
+  FusedParts parts(check, &args);
   parts.into_rows(parts.add(q_nope, heads, false), q_out, q_scales, rope_first ? rope : 0);
   parts.into_rows(parts.add(q_pe, heads, true), q_out, q_scales, rope_first ? 0 : latent);
   parts.into_cache(parts.add(kv_c, cache.heads, false), cache.latent, kv_cache, k_scales);
   parts.into_cache(parts.add(k_pe, cache.heads, true), cache.rope, kv_cache, k_scales);
-  run(&args, q_nope, kv_cache, opts.flags, stream);
-}
-
-void inverse_rope_group_quant(const aiter_tensor* o_, const aiter_tensor* positions,
-                              const aiter_tensor* cos, const aiter_tensor* sin,
-                              const aiter_tensor* codes_, const aiter_tensor* scale_,
-                              const aiter_inverse_rope_group_quant_opts* opts_,
-                              aiter_stream stream) {
-  const Check check("inverse_rope_group_quant");
-  const auto opts = check.options<aiter_inverse_rope_group_quant_opts>(
-      opts_, AITER_INVERSE_ROPE_GROUP_QUANT_OPTS_INIT);
-  const Arg o = check.tensor("o", o_);
-  o.dtype({DType::kF32, DType::kF16, DType::kBF16}).rank(3).unit_last_stride();
-  const int64_t tokens = o.dim(0), heads = o.dim(1), dim = o.dim(2), group = opts.group;
-  check.require(codes_, "codes is NULL, expected a tensor");
-  const aiter_tensor codes_tensor = with_dtype(codes_, opts.codes_dtype);
-  const Arg codes = check.tensor("codes", &codes_tensor), scale = check.tensor("scale", scale_);
-  codes.dtype({DType::kF8E4M3FN, DType::kF8E4M3FNUZ, DType::kF8E5M2, DType::kF8E5M2FNUZ})
-      .rank(3)
-      .on_device_of(o);
-  scale.dtype({DType::kF8E8M0, DType::kU8}).on_device_of(o);
-  const int64_t rows = codes.dim(1), width = codes.dim(2);
-  check.require(group > 0 && dim % group == 0,
-                "opts.group is %lld, expected a divisor of o's %lld dims",
-                static_cast<long long>(group), static_cast<long long>(dim));
-  if (rows * width != heads * dim || width % group)
-    codes.refuse("has %lld rows of %lld, expected %lld in all, each a multiple of opts.group",
-                 static_cast<long long>(rows), static_cast<long long>(width),
-                 static_cast<long long>(heads * dim));
-  codes.shape({tokens, rows, width}).unit_last_stride();
-  const bool several = rows > 1 && tokens > 0;
-  if (several && codes.stride(1) != width) codes.refuse("has gaps between rows, expected none");
-
-  FusedArgs args{};
-  check_tokens(check, o, &args);
-  RopeTurn turn;
-  turn.interleaved = opts.interleaved != 0;
-  args.angles =
-      rope_angles(check, turn, o, 1, check.tensor("cos_cache", cos), check.tensor("sin_cache", sin),
-                  check.tensor("positions", positions), positions);
-  args.angles.inverse = true;
-  Parts parts(check, &args);
-  FusedArgs::Target& target = parts.into_rows(parts.add(o, heads, true, true), codes, {}, 0, true);
-  target.to.head = dim;  // rows follow each other
-  const int64_t columns = width / group, tiles = (tokens + 31) / 32;
-  CacheScales strides{nullptr, 0, 0, dim / group, 1};
-  if (opts.scale_layout == AITER_SCALES_ROW) {
-    scale.shape({tokens, rows, columns}).unit_last_stride();
-    if (several && scale.stride(1) != columns) scale.refuse("has gaps between rows, expected none");
-    strides.page = scale.stride(0);
-  } else if (opts.scale_layout == AITER_SCALES_MFMA_TILE) {
-    const int64_t pad = group == 128 ? 2 : 8, padded = (columns + pad - 1) / pad * pad;
-    scale.shape({rows, tiles * 32, padded}).contiguous();
-    strides.page = 32 * padded, strides.slot = tiles * 32 * padded;
-    target.order = pad == 8 ? FusedArgs::ScaleOrder::kTiles8 : FusedArgs::ScaleOrder::kTiles2;
-  } else {
-    check.require(opts.scale_layout == AITER_SCALES_N32K4,
-                  "opts.scale_layout is %d, expected 0 to 2", opts.scale_layout);
-    if (columns % 4)
-      codes.refuse("has %lld groups a row, expected a multiple of 4",
-                   static_cast<long long>(columns));
-    scale.shape({tiles, rows, 32 * columns}).contiguous();
-    strides.page = rows * 32 * columns, strides.slot = 32 * columns;
-    target.order = FusedArgs::ScaleOrder::kTiles4;
-  }
-  target.columns = divisor(std::max<int64_t>(columns, 1));
-  target.amax_floor = 1e-8f;
-  target.group = group, target.scale_dtype = DType::kF8E8M0;
-  target.scale = strides, target.scale.data = static_cast<float*>(scale.data());
-  run(&args, o, codes, opts.flags, stream);
-}
-
-// Outputs of q, kv or the cache of kv: numbers or codes, the scales of codes, and the turned dims where
-// these have a place of their own.
-struct Output {
-  Arg out, scale, rope;
-};
-
-class GroupQuant {
- public:
-  struct Opts {
-    bool hadamard;
-    int64_t page_slots;
-    float amax_floor;
-    bool power_scales;  // f32, but powers of two
-  };
-  GroupQuant(const Check& check, const Opts& opts, const Arg& heads, FusedArgs* args)
-      : check_(check), opts_(opts), heads_(heads), args_(args), parts_(check, args) {}
-
-  Parts& parts() { return parts_; }
-
-  // (tokens, heads, ...), or (tokens, ...) without heads.
-  void into_rows(int index, const Output& to, int64_t group, bool cached_only) {
-    const FusedArgs::Part& part = args_->parts[index];
-    const bool has_heads = index == 0 && parts_have_heads_;
-    auto shape = [&](const Arg& arg, int64_t last) {
-      arg.on_device_of(heads_);
-      if (has_heads)
-        arg.shape({args_->tokens, part.heads, last});
-      else
-        arg.shape({args_->tokens, last});
-      arg.unit_last_stride();
-    };
-    const int64_t count = check_numbers(to, part.dim);
-    shape(to.out, count * element_bits(to.out.dtype()) / (8 * dtype_bytes(to.out.dtype())));
-    FusedArgs::Target& target = parts_.into_rows(index, to.out, {}, 0, true);
-    target.count = count, target.cached_only = cached_only;
-    if (to.scale) {
-      const int64_t groups = check_groups(to.out, count, &group);
-      CacheScales strides{nullptr, 0, 0, 0, 0};
-      if (has_heads && to.scale.rank() == 4) {
-        tiled(to.scale, args_->tokens, groups, (part.heads + 15) / 16, &target, &strides);
-      } else {
-        shape(to.scale, -1);
-        copies(to.scale, groups, &target);
-        strides.page = to.scale.stride(0), strides.head = has_heads ? to.scale.stride(1) : 0;
-      }
-      scales(to.scale, group, strides, &target);
-    }
-    if (to.rope) {
-      shape(to.rope, part.dim - count);
-      FusedArgs::Target& rope = parts_.into_rows(index, to.rope);
-      turned_dims(count, &rope);
-      rope.cached_only = cached_only;
-    }
-  }
-
-  void into_cache(int index, const Output& to, int64_t group, CacheShape* cache_shape) {
-    const FusedArgs::Part& part = args_->parts[index];
-    const int64_t count = check_numbers(to, part.dim);
-    const CacheLayout layout = cache_layout(
-        to.out, count * element_bits(to.out.dtype()) / (8 * dtype_bytes(to.out.dtype())),
-        cache_shape);
-    FusedArgs::Target& target = parts_.into_cache(index, layout, to.out, {}, true);
-    target.count = count;
-    auto same_slots = [&](const Arg& arg, const CacheShape& its) {
-      if (its.pages != cache_shape->pages || its.block != cache_shape->block)
-        arg.refuse("has %lld pages of %lld slots, expected %lld of %lld, as kv_cache",
-                   static_cast<long long>(its.pages), static_cast<long long>(its.block),
-                   static_cast<long long>(cache_shape->pages),
-                   static_cast<long long>(cache_shape->block));
-    };
-    if (to.scale) {
-      const int64_t groups = check_groups(to.out, count, &group);
-      CacheScales strides{nullptr, 0, 0, 0, 0};
-      if (to.scale.rank() == 4) {
-        if (cache_shape->block % 16)
-          to.scale.refuse("has tiles of 16 slots, expected none of pages of %lld",
-                          static_cast<long long>(cache_shape->block));
-        tiled(to.scale, cache_shape->pages, groups, cache_shape->block / 16, &target, &strides);
-      } else {
-        CacheShape its;
-        const CacheLayout scales_at = cache_layout(to.scale, to.scale.dim(-1), &its);
-        same_slots(to.scale, its);
-        copies(to.scale, groups, &target);
-        strides.page = scales_at.page, strides.slot = scales_at.slot_inner;
-      }
-      scales(to.scale, group, strides, &target);
-    }
-    if (to.rope) {
-      CacheShape its;
-      const CacheLayout rope_at = cache_layout(to.rope, part.dim - count, &its);
-      same_slots(to.rope, its);
-      turned_dims(count, &parts_.into_cache(index, rope_at, to.rope, {}));
-    }
-  }
-
-  void parts_have_heads() { parts_have_heads_ = true; }
-
- private:
-  static int64_t element_bits(DType dtype) {
-    return dtype_bytes(dtype) == 1 ? code_bits(dtype) : 8 * dtype_bytes(dtype);
-  }
-  // How many dims go to to.out, whose dtype and companions are checked.
-  int64_t check_numbers(const Output& to, int64_t dim) const {
-    const std::initializer_list<DType> floats{DType::kF32, DType::kF16, DType::kBF16};
-    to.out.on_device_of(heads_).dtype({DType::kF32, DType::kF16, DType::kBF16, DType::kI8,
-                                       DType::kF8E4M3FN, DType::kF8E4M3FNUZ, DType::kF8E5M2,
-                                       DType::kF8E5M2FNUZ, DType::kF4E2M1x2});
-    const bool codes = dtype_bytes(to.out.dtype()) == 1;
-    if (codes != bool(to.scale))
-      to.out.refuse("has dtype %s %s scales, expected scales for codes alone",
-                    dtype_name(to.out.dtype()), to.scale ? "with" : "without");
-    if (!to.rope) return dim;
-    to.rope.dtype(floats).on_device_of(heads_);
-    check_.require(args_->angles.pairs > 0 && !opts_.hadamard,
-                   "a place for the turned dims is given, expected NULL where none turn or "
-                   "opts.hadamard mixes them with others");
-    return dim - 2 * args_->angles.pairs;
-  }
-  int64_t check_groups(const Arg& out, int64_t count, int64_t* group) const {
-    if (*group == 0) *group = std::max<int64_t>(count, 1);
-    check_.require(
-        *group > 0 && count % *group == 0 && *group % (element_bits(out.dtype()) == 4 ? 2 : 1) == 0,
-        "the group of a scale has %lld dims, expected a divisor of the %lld coded ones, "
-        "even for pairs of codes",
-        static_cast<long long>(*group), static_cast<long long>(count));
-    return count / *group;
-  }
-  static void tiled(const Arg& scale, int64_t rows, int64_t groups, int64_t tiles,
-                    FusedArgs::Target* target, CacheScales* strides) {
-    scale.shape({rows, groups, 16, -1});
-    if (scale.dim(3) < tiles)
-      scale.refuse("has %lld tiles of 16, expected %lld", static_cast<long long>(scale.dim(3)),
-                   static_cast<long long>(tiles));
-    target->order = FusedArgs::ScaleOrder::kRows16;
-    *strides = {nullptr, scale.stride(0), scale.stride(2), scale.stride(3), scale.stride(1)};
-  }
-  // Sets how often each of a row's scales is there.
-  static void copies(const Arg& scale, int64_t groups, FusedArgs::Target* target) {
-    const int64_t last = scale.dim(-1);
-    int32_t bits = 0;
-    while (bits < 3 && groups << bits < last) ++bits;
-    if (groups << bits != last)
-      scale.refuse("has %lld scales a head, expected %lld, or 2, 4 or 8 of each",
-                   static_cast<long long>(last), static_cast<long long>(groups));
-    scale.unit_last_stride();
-    target->scale_bits = bits;
-  }
-  void scales(const Arg& scale, int64_t group, CacheScales strides,
-              FusedArgs::Target* target) const {
-    scale.dtype({DType::kF32, DType::kF8E8M0, DType::kU8}).on_device_of(heads_);
-    strides.data = static_cast<float*>(scale.data());
-    if (target->order == FusedArgs::ScaleOrder::kStrided)
-      strides.group = int64_t{1} << target->scale_bits;
-    target->scale = strides;
-    target->whole_scale = scale.dtype() == DType::kF32;
-    target->scale_dtype = target->whole_scale && !opts_.power_scales ? DType::kF32 : DType::kF8E8M0;
-    target->group = group;
-    target->amax_floor = opts_.amax_floor;
-  }
-  static void turned_dims(int64_t begin, FusedArgs::Target* target) {
-    target->begin = static_cast<int32_t>(begin), target->count -= begin;
-  }
-  // (pages, block, last), (slots, last), (pages, last / x, block, x) or (pages, block / y, last / x, y,
-  // x).
-  CacheLayout cache_layout(const Arg& cache, int64_t last, CacheShape* shape) const {
-    cache.min_rank(2).on_device_of(heads_);
-    if (cache.rank() > 5) cache.rank(5);
-    auto log2_of = [&](int i) {
-      const int64_t x = cache.dim(i);
-      if (x < 1 || x > 1024 || (x & (x - 1)))
-        cache.refuse("has %lld in dimension %d, expected a power of two up to 1024",
-                     static_cast<long long>(x), i);
-      return static_cast<int32_t>(__builtin_ctzll(x));
-    };
-    CacheLayout to{cache.data(), cache.stride(0), 0, 0, 0, 0, 1, kNotSplit, kNotSplit};
-    *shape = {cache.dim(0), 0, true};
-    if (cache.rank() == 2) {
-      check_.require(opts_.page_slots > 0 && cache.dim(0) % opts_.page_slots == 0,
-                     "opts.page_slots is %lld, expected a divisor of the cache's %lld slots",
-                     static_cast<long long>(opts_.page_slots),
-                     static_cast<long long>(cache.dim(0)));
-      cache.shape({-1, last}).unit_last_stride();
-      shape->block = opts_.page_slots, shape->pages /= opts_.page_slots;
-      to.slot_inner = to.page, to.page *= opts_.page_slots;
-    } else if (cache.rank() == 3) {
-      cache.shape({-1, -1, last}).unit_last_stride();
-      shape->block = cache.dim(1);
-      to.slot_inner = cache.stride(1);
-    } else {
-      const bool slots_split = cache.rank() == 5;
-      const int tile = slots_split ? 2 : 1;
-      to.dim_bits = log2_of(-1 + cache.rank());
-      if (cache.dim(tile) << to.dim_bits != last)
-        cache.refuse("has %lld tiles of %lld, expected %lld in all",
-                     static_cast<long long>(cache.dim(tile)), static_cast<long long>(cache.dim(-1)),
-                     static_cast<long long>(last));
-      to.dim_outer = cache.stride(tile), to.dim_inner = cache.stride(cache.rank() - 1);
-      to.slot_inner = cache.stride(cache.rank() - 2);
-      shape->block = cache.dim(cache.rank() - 2);
-      if (slots_split) {
-        to.slot_bits = log2_of(3), to.slot_outer = cache.stride(1);
-        shape->block *= cache.dim(1);
-      }
-    }
-    if (shape->block >= int64_t{1} << 31)
-      cache.refuse("has %lld slots a page, expected less than 2^31",
-                   static_cast<long long>(shape->block));
-    return to;
-  }
-
-  const Check& check_;
-  const Opts opts_;
-  const Arg& heads_;
-  FusedArgs* args_;
-  Parts parts_;
-  bool parts_have_heads_ = false;
-};
-
-// Block tables, (sequences, blocks), or windows, (sequences): all of args->slots and ->sequences but
-// which sequence and position a token has.
-void check_tables(const Arg& table, const Arg& heads, const CacheShape& shape, FusedArgs* args) {
-  table.dtype({DType::kI64, DType::kI32}).min_rank(1).on_device_of(heads);
-  if (table.rank() > 2) table.rank(2);
-  table.unit_last_stride();
-  if (table.rank() == 2 && table.dim(1) == 0 && table.dim(0) > 0)
-    table.refuse("has tables of no blocks, expected some");
-  args->slots = {table.data(),
-                 table.elements(),
-                 shape.block > 0 ? shape.pages : 0,
-                 shape.pages * shape.block,
-                 divisor(std::max<int64_t>(shape.block, 1)),
-                 table.dtype()};
-  SequenceSlots& sequences = args->sequences;
-  sequences.sequences = table.dim(0);
-  sequences.columns = table.rank() == 2 ? table.dim(1) : 0;
-  sequences.stride = table.rank() == 2 ? table.stride(0) : 1;
-  sequences.ratio = divisor(1);
-}
-
-// On the CPU: that tables lead to no pages beyond the cache.
-void check_pages(const Check& check, const char* name, const Arg& heads, const FusedArgs& args) {
-  if (machine_of(heads.device()).target != ANY_CPU) return;
-  FusedArgs any = args;
-  any.slots.pages = INT64_MAX;
-  for (int64_t t = 0; t < args.tokens; ++t) {
-    int64_t page = 0;
-    uint32_t slot = 0;
-    const bool found = any.find(t, page, slot);
-    check.require(!found || page < args.slots.pages,
-                  "%s has %lld for token %lld, expected less than the cache's %lld pages", name,
-                  static_cast<long long>(page), static_cast<long long>(t),
-                  static_cast<long long>(args.slots.pages));
-  }
-}
-
-// The slots of tokens by their sequences and positions.
-void check_sequences(const Check& check, const aiter_tensor* slot_mapping, const Arg& batch_ids,
-                     const Arg& positions, const Arg& heads, const CacheShape& shape,
-                     FusedArgs* args) {
-  check_tables(check.tensor("slot_mapping", slot_mapping), heads, shape, args);
-  batch_ids.dtype({DType::kI64, DType::kI32}).shape({args->tokens}).unit_last_stride();
-  batch_ids.on_device_of(heads);
-  check.require(bool(positions), "positions is NULL, expected a tensor with batch_ids");
-  SequenceSlots& sequences = args->sequences;
-  sequences.batches = batch_ids.data(), sequences.batches_dtype = batch_ids.dtype();
-  sequences.batches_stride = 1;
-  sequences.positions = args->angles.positions;
-  sequences.positions_rows = args->angles.positions_rows;
-  sequences.positions_dtype = args->angles.positions_dtype;
-  if (machine_of(heads.device()).target == ANY_CPU)
-    batch_ids.values_in(INT64_MIN, sequences.sequences);
-  check_pages(check, "slot_mapping", heads, *args);
-}
-
-void fused_qk_norm_rope_group_quant(const aiter_tensor* q_, const aiter_tensor* kv_,
-                                    const aiter_tensor* q_weight, const aiter_tensor* kv_weight,
-                                    const aiter_tensor* positions_, const aiter_tensor* cos,
-                                    const aiter_tensor* sin, const aiter_tensor* slot_mapping,
-                                    const aiter_tensor* batch_ids_,
-                                    const aiter_tensor* (&outputs)[9],
-                                    const aiter_fused_qk_norm_rope_group_quant_opts* opts_,
-                                    aiter_stream stream) {
-  const Check check("fused_qk_norm_rope_group_quant");
-  const auto opts = check.options<aiter_fused_qk_norm_rope_group_quant_opts>(
-      opts_, AITER_FUSED_QK_NORM_ROPE_GROUP_QUANT_OPTS_INIT);
-  const std::initializer_list<DType> floats{DType::kF32, DType::kF16, DType::kBF16};
-  check.require(q_ || kv_, "q and kv are NULL, expected a tensor");
-  const Arg whole_q = check.optional("q", q_), kv = check.optional("kv", kv_);
-  if (kv) kv.dtype(floats).rank(2).unit_last_stride();
-  aiter_tensor q_heads{};
-  Arg q;
-  if (whole_q) {
-    whole_q.dtype(floats).min_rank(3).unit_last_stride();
-    if (whole_q.rank() > 4) whole_q.rank(4);
-    q_heads = *q_;
-    if (whole_q.rank() == 4) {
-      if (whole_q.dim(0) < 1) whole_q.refuse("has no parts, expected at least one to sum");
-      q_heads.ndim = 3, ++q_heads.shape;
-      if (q_heads.strides) ++q_heads.strides;
-    }
-    q = check.tensor("q", &q_heads);
-    if (kv) {
-      if (q.dtype() != DType::kF32) q.dtype_of(kv);
-      q.shape({kv.dim(0), -1, kv.dim(1)}).on_device_of(kv);
-    }
-  }
-  const Arg& heads = kv ? kv : q;
-  const int64_t dim = heads.dim(-1);
-  if (dim < 1 || dim > FusedArgs::kMaxDim || (opts.hadamard && (dim & (dim - 1))))
-    heads.refuse("has %lld dims a head, expected 1 to %lld, a power of two with opts.hadamard",
-                 static_cast<long long>(dim), static_cast<long long>(FusedArgs::kMaxDim));
-  check.require(opts.amax_floor >= 0, "opts.amax_floor is %g, expected at least 0",
-                opts.amax_floor);
-  aiter_tensor typed[9];
-  auto output = [&](int first, const char* out, const char* scale, const char* rope) {
-    const aiter_tensor* given[3] = {};
-    for (int i = 0; i < 3; ++i)
-      if (outputs[first + i]) {
-        // Scales of uint8 stay so.
-        typed[first + i] =
-            i == 0 ? with_dtype(outputs[first], opts.codes_dtype) : *outputs[first + i];
-        given[i] = &typed[first + i];
-      }
-    check.require(given[0] || (!given[1] && !given[2]), "%s is NULL, expected a tensor with %s",
-                  out, given[1] ? scale : rope);
-    return Output{check.optional(out, given[0]), check.optional(scale, given[1]),
-                  check.optional(rope, given[2])};
-  };
-  const Output q_out = output(0, "q_out", "q_scale", "q_rope");
-  const Output kv_out = output(3, "kv_out", "kv_scale", "kv_rope");
-  const Output cache = output(6, "kv_cache", "kv_cache_scale", "kv_cache_rope");
-  check.require(!whole_q == !q_out.out, "q or q_out is NULL, expected both or none");
-  check.require(!kv == !(kv_out.out || cache.out),
-                "kv, or both kv_out and kv_cache, is NULL, expected an input with an output");
-  check.require(q || !q_weight, "q_weight is given, expected NULL as q is");
-  check.require(kv || !kv_weight, "kv_weight is given, expected NULL as kv is");
-  check.require(cache.out || !opts.skip_uncached,
-                "opts.skip_uncached is %d, expected 0 without kv_cache", opts.skip_uncached);
-
-  FusedArgs args{};
-  check_tokens(check, heads, &args);
-  RopeTurn turn;
-  turn.interleaved = opts.interleaved != 0;
-  const Arg positions = check.optional("positions", positions_);
-  args.angles = rope_angles(check, turn, heads, 1, check.optional("cos_cache", cos),
-                            check.optional("sin_cache", sin), positions, positions_);
-  if (opts.hadamard) args.hadamard = static_cast<float>(1 / std::sqrt(static_cast<double>(dim)));
-  GroupQuant to(check, {opts.hadamard != 0, opts.page_slots, opts.amax_floor, false}, heads, &args);
-  const auto norm = [&](float eps, const char* name, const aiter_tensor* weight) {
-    return head_norm(check, {nullptr, DType::kNone, eps, opts.norm != 0, 0},
-                     check.optional(name, weight), heads);
-  };
-  if (q) {
-    const HeadNorm q_norm = norm(opts.q_eps, "q_weight", q_weight);
-    const int part = to.parts().add(q, q.dim(1), true, true, q_norm);
-    if (whole_q.rank() == 4) {
-      args.parts[part].splits = whole_q.dim(0);
-      args.parts[part].from_split = whole_q.stride(0);
-    }
-    to.parts_have_heads();
-    to.into_rows(part, q_out, opts.q_group, false);
-  }
-  if (kv) {
-    const HeadNorm kv_norm = norm(opts.kv_eps, "kv_weight", kv_weight);
-    const int part = to.parts().add(kv, 1, true, true, kv_norm);
-    if (kv_out.out) to.into_rows(part, kv_out, opts.kv_group, opts.skip_uncached != 0);
-    if (cache.out) {
-      CacheShape shape;
-      to.into_cache(part, cache, opts.kv_group, &shape);
-      if (batch_ids_)
-        check_sequences(check, slot_mapping, check.tensor("batch_ids", batch_ids_), positions,
-                        heads, shape, &args);
-      else
-        args.slots = check_slots(check, slot_mapping, heads, shape);
-    }
-  }
-  run(&args, heads, q ? q_out.out : kv_out.out ? kv_out.out : cache.out, opts.flags, stream);
-}
-
-// The lines that heads are means of, and the plan; what it names is checked on the CPU.
-PooledHeads pooled_heads(const Check& check, const aiter_fused_compress_attn_opts& opts,
-                         const Arg& kv, const Arg& score, const Arg& kv_state,
-                         const Arg& score_state, const Arg& plan, const Arg& state_slots,
-                         const Arg& ape) {
-  const std::initializer_list<DType> floats{DType::kF32, DType::kF16, DType::kBF16};
-  const int64_t width = kv.dim(1);
-  PooledHeads pool{};
-  score.dtype_of(kv).shape_of(kv).unit_last_stride().on_device_of(kv);
-  kv_state.dtype(floats).shape({-1, -1, width}).unit_last_stride().on_device_of(kv);
-  score_state.dtype_of(kv_state).shape_of(kv_state).unit_last_stride().on_device_of(kv);
-  ape.dtype(floats).shape({opts.ratio, width}).unit_last_stride().on_device_of(kv);
-  plan.dtype({DType::kI32}).shape({-1, 4}).unit_last_stride().on_device_of(kv);
-  state_slots.dtype({DType::kI32, DType::kI64}).rank(1).unit_last_stride().on_device_of(kv);
-  const int64_t lines = kv_state.dim(1);
-  if (lines < 1 || lines >= int64_t{1} << 31)
-    kv_state.refuse("has %lld lines a state, expected 1 to 2^31 - 1",
-                    static_cast<long long>(lines));
-  pool.kv = {kv.data(), kv.stride(0), 0, kv.dtype()};
-  pool.score = {score.data(), score.stride(0), 0, score.dtype()};
-  pool.kv_state = {kv_state.data(), kv_state.stride(0), kv_state.stride(1), kv_state.dtype()};
-  pool.score_state = {score_state.data(), score_state.stride(0), score_state.stride(1),
-                      score_state.dtype()};
-  pool.bias = {ape.data(), ape.stride(0), 0, ape.dtype()};
-  pool.plan = static_cast<const int32_t*>(plan.data()), pool.plan_stride = plan.stride(0);
-  pool.state_slots = state_slots.data(), pool.state_slots_dtype = state_slots.dtype();
-  pool.ratio = static_cast<int32_t>(opts.ratio);
-  pool.count = pool.ratio * (opts.overlap ? 2 : 1);
-  pool.second = opts.overlap ? width / 2 : 0;
-  pool.rows = kv.dim(0), pool.states = kv_state.dim(0), pool.sequences = state_slots.dim(0);
-  pool.ring = divisor(lines);
-  if (machine_of(kv.device()).target != ANY_CPU) return pool;
-  state_slots.values_in(INT64_MIN, pool.states);
-  for (int64_t i = 0; i < plan.dim(0); ++i) {
-    const PooledHeads::Plan p = pool.plan_of(i);
-    if (p.position < 0) continue;
-    check.require(p.sequence >= 0 && p.sequence < pool.sequences,
-                  "plan[%lld] has the sequence %lld, expected 0 to less than %lld",
-                  static_cast<long long>(i), static_cast<long long>(p.sequence),
-                  static_cast<long long>(pool.sequences));
-    const int64_t state = pool.state_of(p);
-    for (int k = pool.first(p); k < pool.count; ++k) {
-      PooledHeads::At at{};
-      check.require(pool.find(p, state, k, at),
-                    "plan[%lld] has line %d, expected one that is in kv or in a state",
-                    static_cast<long long>(i), k);
-    }
-  }
-  return pool;
-}
-
-void fused_compress_attn(const aiter_tensor* kv_, const aiter_tensor* score,
-                         const aiter_tensor* kv_state, const aiter_tensor* score_state,
-                         const aiter_tensor* plan_, const aiter_tensor* state_slots,
-                         const aiter_tensor* ape, const aiter_tensor* weight,
-                         const aiter_tensor* cos_, const aiter_tensor* sin,
-                         const aiter_tensor* block_tables, const aiter_tensor* cache_,
-                         const aiter_tensor* cache_scale, const aiter_tensor* cache_rope,
-                         const aiter_fused_compress_attn_opts* opts_, aiter_stream stream) {
-  const Check check("fused_compress_attn");
-  const auto opts =
-      check.options<aiter_fused_compress_attn_opts>(opts_, AITER_FUSED_COMPRESS_ATTN_OPTS_INIT);
-  check.require(opts.ratio > 0 && opts.ratio <= 1 << 20, "opts.ratio is %lld, expected 1 to 2^20",
-                static_cast<long long>(opts.ratio));
-  check.require(opts.amax_floor >= 0, "opts.amax_floor is %g, expected at least 0",
-                opts.amax_floor);
-  const Arg kv = check.tensor("kv", kv_);
-  kv.dtype({DType::kF32, DType::kF16, DType::kBF16}).rank(2).unit_last_stride();
-  const int64_t dim = kv.dim(1) / (opts.overlap ? 2 : 1);
-  if (dim < 1 || dim > FusedArgs::kMaxDim || (opts.overlap && kv.dim(1) % 2))
-    kv.refuse("has %lld dims, expected 1 to %lld, or twice as many with opts.overlap",
-              static_cast<long long>(kv.dim(1)), static_cast<long long>(FusedArgs::kMaxDim));
-  const Arg plan = check.tensor("plan", plan_);
-  FusedArgs args{};
-  args.pool =
-      pooled_heads(check, opts, kv, check.tensor("score", score),
-                   check.tensor("kv_state", kv_state), check.tensor("score_state", score_state),
-                   plan, check.tensor("state_slot_mapping", state_slots), check.tensor("ape", ape));
-  args.dtype = DType::kF32, args.tokens = plan.dim(0);
-  check.require(args.tokens < int64_t{1} << 24, "plan has %lld rows, expected less than 2^24",
-                static_cast<long long>(args.tokens));
-  // The row of the tables is the position in the plan: as for a sequence that begins with row 0.
-  const Arg cos = check.optional("cos_cache", cos_);
-  RopeTurn turn;
-  turn.interleaved = opts.interleaved != 0;
-  args.angles =
-      rope_angles(check, turn, kv, 1, cos, check.optional("sin_cache", sin), Arg(), nullptr);
-  args.angles.tokens = args.angles.lines;
-  const bool on_cpu = machine_of(kv.device()).target == ANY_CPU;
-  for (int64_t i = 0; cos && on_cpu && i < args.tokens; ++i) {
-    const int64_t position = args.pool.plan_of(i).position;
-    check.require(position < 0 || position - position % opts.ratio < args.angles.lines,
-                  "plan[%lld] has the position %lld, expected one of cos_cache's %lld rows",
-                  static_cast<long long>(i), static_cast<long long>(position),
-                  static_cast<long long>(args.angles.lines));
-  }
-
-  // The means, for the checks of what is made of them.
-  int64_t extents[2] = {args.tokens, dim}, strides[2] = {dim, 1};
-  aiter_tensor means = *kv_;
-  means.ndim = 2, means.shape = extents, means.strides = strides;
-  means.dtype = {AITER_CODE_FLOAT, 32, 1};
-  means.data = plan.data(), means.byte_offset = 0;  // never read
-  const Arg heads("fused_compress_attn", "kv", &means);
-  GroupQuant to(check, {false, opts.page_slots, opts.amax_floor, opts.ue8m0 != 0}, heads, &args);
-  const HeadNorm norm = head_norm(check, {nullptr, DType::kNone, opts.eps, 1, 0},
-                                  check.optional("rms_weight", weight), heads);
-  const int part = to.parts().add(heads, 1, true, true, norm);
-  check.require(cache_, "kv_cache is NULL, expected a tensor");
-  const aiter_tensor typed = with_dtype(cache_, opts.codes_dtype);
-  const Output cache{check.tensor("kv_cache", &typed),
-                     check.optional("kv_cache_scale", cache_scale),
-                     check.optional("kv_cache_rope", cache_rope)};
-  CacheShape shape;
-  to.into_cache(part, cache, opts.group, &shape);
-  const Arg tables = check.tensor("block_tables", block_tables);
-  tables.rank(2);
-  check_tables(tables, kv, shape, &args);
-  SequenceSlots& sequences = args.sequences;
-  sequences.batches = args.pool.plan + 1, sequences.positions = args.pool.plan + 2;
-  sequences.batches_dtype = sequences.positions_dtype = DType::kI32;
-  sequences.batches_stride = args.pool.plan_stride;
-  sequences.positions_rows = {args.tokens, std::max<int64_t>(args.tokens, 1), 0,
-                              args.pool.plan_stride};
-  sequences.ratio = divisor(opts.ratio);
-  check_pages(check, "block_tables", kv, args);
-  run(&args, kv, cache.out, opts.flags, stream);
+  run_fused(&args, q_nope, kv_cache, opts.flags, stream);
 }
 
 }  // namespace
@@ -1133,47 +475,5 @@ extern "C" aiter_status aiter_fused_qk_rope_concat_and_cache_mla(
     aiter::fused_qk_rope_concat_and_cache_mla(q_nope, q_pe, kv_c, k_pe, kv_cache, slot_mapping,
                                               k_scale, q_scale, positions, cos_cache, sin_cache,
                                               q_out, opts, stream);
-  });
-}
-
-extern "C" aiter_status aiter_inverse_rope_group_quant(
-    const aiter_tensor* o, const aiter_tensor* positions, const aiter_tensor* cos_cache,
-    const aiter_tensor* sin_cache, const aiter_tensor* codes, const aiter_tensor* scale,
-    const aiter_inverse_rope_group_quant_opts* opts, aiter_stream stream) {
-  return aiter::entry("inverse_rope_group_quant", [&] {
-    aiter::inverse_rope_group_quant(o, positions, cos_cache, sin_cache, codes, scale, opts, stream);
-  });
-}
-
-extern "C" aiter_status aiter_fused_qk_norm_rope_group_quant(
-    const aiter_tensor* q, const aiter_tensor* kv, const aiter_tensor* q_weight,
-    const aiter_tensor* kv_weight, const aiter_tensor* positions, const aiter_tensor* cos_cache,
-    const aiter_tensor* sin_cache, const aiter_tensor* slot_mapping, const aiter_tensor* batch_ids,
-    const aiter_tensor* q_out, const aiter_tensor* q_scale, const aiter_tensor* q_rope,
-    const aiter_tensor* kv_out, const aiter_tensor* kv_scale, const aiter_tensor* kv_rope,
-    const aiter_tensor* kv_cache, const aiter_tensor* kv_cache_scale,
-    const aiter_tensor* kv_cache_rope, const aiter_fused_qk_norm_rope_group_quant_opts* opts,
-    aiter_stream stream) {
-  return aiter::entry("fused_qk_norm_rope_group_quant", [&] {
-    const aiter_tensor* outputs[] = {q_out,   q_scale,  q_rope,         kv_out,       kv_scale,
-                                     kv_rope, kv_cache, kv_cache_scale, kv_cache_rope};
-    aiter::fused_qk_norm_rope_group_quant(q, kv, q_weight, kv_weight, positions, cos_cache,
-                                          sin_cache, slot_mapping, batch_ids, outputs, opts,
-                                          stream);
-  });
-}
-
-extern "C" aiter_status aiter_fused_compress_attn(
-    const aiter_tensor* kv, const aiter_tensor* score, const aiter_tensor* kv_state,
-    const aiter_tensor* score_state, const aiter_tensor* plan,
-    const aiter_tensor* state_slot_mapping, const aiter_tensor* ape, const aiter_tensor* rms_weight,
-    const aiter_tensor* cos_cache, const aiter_tensor* sin_cache, const aiter_tensor* block_tables,
-    const aiter_tensor* kv_cache, const aiter_tensor* kv_cache_scale,
-    const aiter_tensor* kv_cache_rope, const aiter_fused_compress_attn_opts* opts,
-    aiter_stream stream) {
-  return aiter::entry("fused_compress_attn", [&] {
-    aiter::fused_compress_attn(kv, score, kv_state, score_state, plan, state_slot_mapping, ape,
-                               rms_weight, cos_cache, sin_cache, block_tables, kv_cache,
-                               kv_cache_scale, kv_cache_rope, opts, stream);
   });
 }

@@ -111,14 +111,13 @@ static void fused_qk_rope_reshape_and_cache_hip_vec(const FusedArgs& args, const
 static void fused_qk_rope_reshape_and_cache_hip_pool(const FusedArgs& given, const Call& call) {
   static constexpr FloatKernels kernels =
       AITER_FLOAT_KERNELS(fused_qk_rope_reshape_and_cache, hip_pool);
-  constexpr int64_t kThreads = 256, kMostThreads = 512, kLinesAtOnce = 4, kPartsOfLane = 24;
+  constexpr int64_t kThreads = 256, kMostThreads = 512, kLinesOfLane = 8, kPartsOfLane = 24;
   FusedArgs args = given;
   const int64_t lanes = head_lanes(units(args, args.parts[0], 4), kMostThreads);
-  // Groups of lanes that share the lines of a head, where there are few heads.
+  // Groups of lanes that share the lines of a head, as many for few heads as for many: sums do not depend
+  // on the batch.
   int64_t shares = 1;
-  while (2 * shares * lanes <= kMostThreads && shares * kLinesAtOnce < args.pool.count &&
-         args.tokens * lanes * shares < int64_t{1024} * device_of(call.device).multiprocessors)
-    shares *= 2;
+  while (2 * shares * lanes <= kMostThreads && shares * kLinesOfLane < args.pool.count) shares *= 2;
   args.parts[0].lanes = static_cast<int32_t>(lanes);
   const int64_t heads = std::max<int64_t>(kThreads / (lanes * shares), 1);
   args.tokens_of_block = static_cast<int32_t>(heads);

@@ -55,6 +55,15 @@ def test_the_bound_sees_what_is_left_out(row):
             assert_close(heads, want, terms=case.dim + 8, scale=8 * size)
 
 
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_head_does_not_depend_on_its_batch(case, row):
+    arguments, pages = cases.make(case)
+    plan = arguments["plan"]
+    heads = numbers(case, arguments, pages)
+    for i in range(0, len(heads), max(len(heads) - 1, 1)):  # the first and the last
+        assert_equal(numbers(case, arguments | {"plan": plan[i : i + 1]}, pages), heads[i : i + 1])
+
+
 @pytest.mark.parametrize("overlap", [False, True])
 def test_what_is_not_named_does_not_count(overlap, row):
     """NaN in other rows, states, lines, dims and tables changes nothing; scores of -inf weigh nothing."""

@@ -246,8 +246,7 @@ struct GroupNorm {
   AITER_DEVICE void read() {
     AITER_SHARED Moments of_threads[GroupnormArgs::kThreads];
     AITER_SHARED Moments of_parts[kPlaces ? 32 : 1][kMaxTeam];
-    const bool copied = kAsync && !a.residual;
-    if (copied && a.kept) copy_kept();
+    if (kAsync && !a.residual && a.kept) copy_kept();
 
     // The threads of a group lie next to each other, and a wave merges them.
     int own = 0, members = block_threads(), member = thread_index();
@@ -264,7 +263,7 @@ struct GroupNorm {
     int c = 0;
     AITER_NO_UNROLL
     for (int i = 0; i < parts; ++i) {
-      const Moments of_thread = read_part(i, c, copied);
+      const Moments of_thread = a.residual ? read_part<true>(i, c) : read_part<false>(i, c);
       if (i > 0) barrier();  // the part before has been merged
       if (member < members) of_threads[own * members + member] = of_thread;
       barrier();
@@ -283,7 +282,9 @@ struct GroupNorm {
   }
 
   // What the thread has of a part, from its c-th pack on. Deviations are from the mean of the first pack.
-  AITER_DEVICE Moments read_part(int index, int& c, bool copied) const {
+  template <bool kAdds>
+  AITER_DEVICE Moments read_part(int index, int& c) const {
+    constexpr bool kCopied = kAsync && !kAdds;
     Moments part{};
     float center = 0, deviations = 0;
     bool begun = false;
@@ -291,14 +292,14 @@ struct GroupNorm {
       constexpr bool kFull = decltype(full)::value;
       Pack<T, N> pack[kLoads];
       int here;
-      if (copied && c < a.kept)
+      if (kCopied && c < a.kept)
         here = load<kFull>(place, pack,
                            [&] AITER_LAMBDA(int i, int64_t) -> const T* { return keep(c + i); });
       else
         here = load<kFull>(place, pack, [&] AITER_LAMBDA(int, int64_t at) -> const T* {
           return static_cast<const T*>(a.x) + at;
         });
-      if (a.residual) {
+      if constexpr (kAdds) {
         Pack<T, N> more[kLoads];
         load<kFull>(place, more, [&] AITER_LAMBDA(int, int64_t at) -> const T* {
           return static_cast<const T*>(a.residual) + at;
@@ -335,7 +336,7 @@ struct GroupNorm {
           deviations += v[k];
           part.squares = fma(v[k], v[k], part.squares);
         }
-        if (!copied && c < a.kept) store_pack<N>(keep(c + i), pack[i]);
+        if (!kCopied && c < a.kept) store_pack<N>(keep(c + i), pack[i]);
       }
       c += kLoads;
     });

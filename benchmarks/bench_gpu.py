@@ -17,6 +17,7 @@ L2 = 256 << 20  # bytes of inputs to rotate over, a few times any L2
 def time_graph(calls, repeats=7):
     """Median seconds per call of a list of calls, captured in one graph."""
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())  # the inputs are there
     with torch.cuda.stream(stream):
         for call in calls[:2]:
             call()

@@ -56,6 +56,14 @@ aiter_status gpu_entry(const char* call, aiter_device id, const char* argument, 
   });
 }
 
+// Operators whose calls launch kernels of others, too.
+constexpr struct {
+  const char *op, *other;
+} kAlsoLaunched[] = {
+    {"fused_qk_rope_reshape_and_cache", "reshape_and_cache_with_block_quant"},
+    {"groupnorm_quant", "groupnorm"},
+};
+
 std::vector<std::string> parse_ops(const char* text) {
   if (!text) return device_ops();
   std::vector<std::string> ops;
@@ -68,6 +76,8 @@ std::vector<std::string> parse_ops(const char* text) {
     if (std::find(device_ops().begin(), device_ops().end(), op) == device_ops().end())
       fail(AITER_INVALID_ARGUMENT, "prepare: \"%s\" is no operator with GPU kernels", op.c_str());
     ops.push_back(op);
+    for (const auto& also : kAlsoLaunched)
+      if (op == also.op) ops.emplace_back(also.other);
   }
   return ops;
 }
